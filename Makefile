@@ -1,0 +1,37 @@
+# Every target makes its own environment in .venv first; nothing but Python >= 3.10, make and the package index is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: demo test quality style bench clean
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[examples,test,dev]"
+	touch $@
+
+demo: $(READY)  ## fine-tune on the crop-yield data, evaluate, save, reload in a new process, predict, draw
+	$(BIN)/python examples/run_regression.py examples/configs/demo.yaml
+	$(BIN)/python examples/predict.py runs/demo/small/seed0 examples/crop_yield/crop_yield.parquet --rows 5
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 tests
+
+quality: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+style: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python examples/benchmarks/rendering.py
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,121 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Line plots per second: matplotlib against `timesclip_hf.rendering`, in one run on this machine's CPU.
+
+Three ways to make the same RGB line plots:
+
+- matplotlib, new figure: one Figure and Agg canvas for each plot, as published time-series-to-image scripts do it;
+- matplotlib, reused: one figure for all plots, only the line's data change: as fast as matplotlib gets without tricks;
+- timesclip_hf: `render_line` + `apply_color` on the whole batch, and `render_line` alone.
+
+matplotlib draws on one core; torch uses `--threads`. Each figure is the best of `--repeats` interleaved runs, since
+other work on the machine can only slow a run down.
+
+    python examples/benchmarks/rendering.py
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from timesclip_hf.rendering import apply_color, render_line, variate_colors
+
+LINE_WIDTH = 1.5
+DPI = 72  # a point is a pixel, so that line widths mean the same on both sides
+
+
+def new_canvas(size: int) -> tuple[FigureCanvasAgg, "matplotlib.axes.Axes"]:
+    figure = Figure(figsize=(size / DPI, size / DPI), dpi=DPI)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    return canvas, axes
+
+
+def pixels(canvas: FigureCanvasAgg) -> np.ndarray:
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def matplotlib_new_figure(values: np.ndarray, size: int) -> None:
+    for row in values:
+        canvas, axes = new_canvas(size)
+        axes.plot(row, color="C0", linewidth=LINE_WIDTH)
+        axes.set_ylim(-0.01, 1.01)
+        pixels(canvas)
+
+
+def matplotlib_reused(values: np.ndarray, size: int) -> None:
+    canvas, axes = new_canvas(size)
+    (line,) = axes.plot(values[0], color="C0", linewidth=LINE_WIDTH)
+    axes.set_ylim(-0.01, 1.01)
+    for row in values:
+        line.set_ydata(row)
+        pixels(canvas)
+
+
+def ours_ink(values: torch.Tensor, size: int) -> None:
+    render_line(values, size, size, LINE_WIDTH)
+
+
+def ours_rgb(values: torch.Tensor, size: int) -> None:
+    apply_color(render_line(values, size, size, LINE_WIDTH), variate_colors(1)[0])
+
+
+def seconds(function: Callable[..., None], values: np.ndarray | torch.Tensor, size: int) -> float:
+    start = time.perf_counter()
+    function(values, size)
+    return time.perf_counter() - start
+
+
+def best_rates(size: int, steps: int, repeats: int, batch: int) -> list[float]:
+    """Images per second of the four ways, on the same white noise (the hardest to draw)."""
+    values = torch.rand(batch, steps, generator=torch.Generator().manual_seed(0))
+    few = values[:16].numpy()
+    runs = [(matplotlib_new_figure, few), (matplotlib_reused, few), (ours_rgb, values), (ours_ink, values)]
+    best = [float("inf")] * len(runs)
+    for _ in range(repeats + 1):  # the first one also warms up
+        for index, (function, data) in enumerate(runs):
+            best[index] = min(best[index], seconds(function, data, size) / len(data))
+    return [1 / duration for duration in best]
+
+
+def processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads (default: all cores)")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=128, help="plots per call of ours")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    print(f"{processor_name()}, {os.cpu_count()} cores, {arguments.threads} torch threads, {platform.system()}")
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, matplotlib {matplotlib.__version__}")
+    print(f"images per second, RGB; white noise; line width {LINE_WIDTH}; best of {arguments.repeats}\n")
+    print("| size | steps | matplotlib, new figure | reused | timesclip_hf | ink only | times new | times reused |")
+    print("|---|---|---|---|---|---|---|---|")
+    for size, steps in ((224, 36), (224, 1000), (64, 36), (64, 1000)):
+        new, reused, rgb, ink = best_rates(size, steps, arguments.repeats, arguments.batch)
+        print(
+            f"| {size} x {size} | {steps} | {new:.0f} | {reused:.0f} | {rgb:.0f} | {ink:.0f} | {rgb / new:.0f} "
+            f"| {rgb / reused:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of TimesCLIP: two tower configurations and the fields that join them."""
+
+import copy
+import math
+from dataclasses import field
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import (
+    AutoConfig,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    PreTrainedConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+)
+from transformers.image_utils import (
+    IMAGENET_STANDARD_MEAN,
+    IMAGENET_STANDARD_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
+
+# The closed lists: nothing else that a JSON file names is ever built.
+VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {
+    "clip_vision_model": CLIPVisionConfig,
+    "siglip_vision_model": SiglipVisionConfig,
+}
+TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {
+    "clip_text_model": CLIPTextConfig,
+    "siglip_text_model": SiglipTextConfig,
+}
+# Colours that each family's checkpoints were trained with, for checkpoints that do not say so themselves.
+IMAGE_STATISTICS: dict[str, tuple[list[float], list[float]]] = {
+    "clip_vision_model": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
+    "siglip_vision_model": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
+}
+
+
+def clip_b16_vision() -> dict[str, Any]:
+    """CLIP ViT-B/16: the vision tower of the paper (86 M parameters, 224 x 224 images)."""
+    return {"model_type": "clip_vision_model", "patch_size": 16, "image_size": 224, "hidden_size": 768}
+
+
+def clip_b16_text() -> dict[str, Any]:
+    """The text tower that comes with CLIP ViT-B/16 (12 layers, width 512; 38 M parameters without word embeddings)."""
+    return {"model_type": "clip_text_model", "hidden_size": 512}
+
+
+# A named pair of towers fills in the sub-configs and the defaults that suit their size.
+TOWERS: dict[str, dict[str, Any]] = {
+    "clip-b16": {"vision_config": clip_b16_vision(), "text_config": clip_b16_text()},
+    # Small enough to be trained from random weights on two CPU cores, so nothing is frozen.
+    "tiny": {
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "hidden_size": 96,
+            "intermediate_size": 192,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "image_size": 64,
+            "patch_size": 16,
+            "projection_dim": 64,
+        },
+        "text_config": {
+            "model_type": "clip_text_model",
+            "hidden_size": 96,
+            "intermediate_size": 192,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "projection_dim": 64,
+        },
+        "projection_dim": 64,
+        "selection_num_heads": 4,
+        "freeze_vision": False,
+    },
+}
+
+# What to start from, by the number of labelled series, and the ablations of `full`.
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {
+        "vision_config": None,
+        "alignment": None,
+        "variate_selection": None,
+        "head": "linear",
+        "head_dropout": [0.3],
+    },
+    "medium": {"alignment": None},
+    "full": {},
+    "no_alignment": {"alignment": None},
+    "no_selection": {"variate_selection": None},
+    "text_only": {"vision_config": None, "alignment": None},
+    "vision_only": {"text_config": None, "alignment": None},
+}
+
+
+def _build_tower(name: str, value: Any, known: dict[str, type[PreTrainedConfig]]) -> PreTrainedConfig | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        model_type = value.get("model_type")
+        if model_type not in known:
+            raise ValueError(f"{name} has model_type {model_type!r}; supported are {sorted(known)}.")
+        return known[model_type](**value)
+    if type(value) not in known.values():
+        raise ValueError(f"{name} is a {type(value).__name__}; supported model types are {sorted(known)}.")
+    return value
+
+
+@strict
+class TimesCLIPConfig(PreTrainedConfig):
+    r"""
+    Everything that fixes the shape of a TimesCLIP model and of its training objective.
+
+    Args:
+        vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP ViT-B/16):
+            Vision tower, of a family in `VISION_CONFIGS`. `None`: no vision branch, no parameters and no compute for it.
+        text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP's 12-layer text tower):
+            Text tower, of a family in `TEXT_CONFIGS`. `None`: no text branch.
+        num_variates (`int`, defaults to 1): variates V of a series.
+        context_length (`int`, defaults to 96): time steps T that the model sees.
+        patch_length (`int`, defaults to 16): steps L in one patch.
+        patch_stride (`int`, defaults to 8): steps S between the starts of two patches.
+        padding (`"end"` or `"none"`, defaults to `"end"`):
+            `"end"` repeats the last value S times before cutting patches (PatchTST, arXiv 2211.14730), which gives
+            floor((T - L) / S) + 2 patches; `"none"` gives floor((T - L) / S) + 1.
+        projection_dim (`int`, defaults to 512): width D of the projected, comparable embeds.
+        num_targets (`int`, defaults to 1): numbers that a regression predicts for one series.
+        num_static_features (`int`, defaults to 0):
+            Width of `static_values` as the processor encodes them; the head reads them beside the embeds.
+        use_loc_scale (`bool`, defaults to `False`):
+            Give the head the `loc` and `scale` that the processor removed (needs `variate_mean`, `variate_std`).
+        variate_mean, variate_std (`list[float]`, *optional*):
+            Training statistics of each variate in raw units; standardise `loc` and `scale` before the head sees them.
+        target_mean, target_std (`list[float]`, *optional*):
+            Training statistics of the targets in raw units. The head predicts standardised targets; `predictions`
+            are in raw units. Not set: 0 and 1.
+        freeze_vision (`bool`, defaults to `True`): vision tower in eval mode, without gradients, never updated.
+        freeze_text (`bool`, defaults to `False`): the same for the text tower's layers.
+        text_dropout (`float`, defaults to 0.0): dropout on the tokens that enter the text tower.
+        vision_chunk_size (`int`, defaults to 64): images that a frozen vision tower sees at once; bounds its memory.
+        alignment (`"variate"`, `"global"`, `"hybrid"` or `None`, defaults to `"hybrid"`):
+            What the InfoNCE loss compares across the batch: each variate with itself, the concatenation of all
+            variates (the paper, arXiv 2506.24124), or both.
+        alignment_alpha (`float`, defaults to 0.5): share of the variate term in `"hybrid"`.
+        alignment_weight (`float`, defaults to 0.1): lambda, the weight of the alignment loss beside the task loss.
+        alignment_weighting (`"fixed"`, `"warmup"` or `"uncertainty"`, defaults to `"fixed"`):
+            `"warmup"` raises lambda linearly from 0 over `alignment_warmup_steps` training batches; `"uncertainty"`
+            learns the weight of both losses (Kendall et al. 2018, arXiv 1705.07115), lambda being the start.
+        alignment_warmup_steps (`int`, defaults to 500): training batches until `"warmup"` reaches lambda.
+        logit_scale_init_value (`float`, defaults to ln(1 / 0.07)): log of 1 / tau.
+        learn_logit_scale (`bool`, defaults to `False`): learn tau (kept in fp32, 1 / tau at most 100).
+        variate_selection (`"gated"` or `None`, defaults to `"gated"`): how variates inform each other.
+        selection_num_heads (`int`, defaults to 8): attention heads of the selection, a divisor of `projection_dim`.
+        selection_dropout (`float`, defaults to 0.1): dropout on the selection's attention weights.
+        head (`"mlp"`, `"linear"` or `"pooled"`, defaults to `"mlp"`):
+            Regression head. `"pooled"` attends over variates, so its size does not grow with V.
+        head_dropout (`list[float]`, defaults to `[0.3, 0.2, 0.1]`):
+            Dropout after each hidden layer of `"mlp"`; `"linear"` and `"pooled"` apply the first to their input.
+        image_mean, image_std (`list[float]`, *optional*):
+            Per-colour statistics that the vision tower was trained with. Not set: those of the tower's family.
+        initializer_range (`float`, defaults to 0.02): standard deviation of our own weights at the start.
+
+    Raises:
+        ValueError: (as huggingface_hub's validation error) for values outside the ranges above, patches longer than
+            the context, an alignment without both branches, or no branch at all.
+
+    Example:
+
+    ```python
+    >>> from timesclip_hf import TimesCLIPConfig
+
+    >>> config = TimesCLIPConfig.from_preset(
+    ...     "full", towers="tiny", num_variates=7, context_length=36, patch_length=6, patch_stride=3
+    ... )
+    >>> config.num_patches
+    12
+    ```
+    """
+
+    model_type = "timesclip"
+    # Read by transformers to pass attention implementation and dtype on to the towers. The towers themselves are built
+    # below: transformers' own mechanism would build whatever model type a JSON file names.
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
+    # Trainer gathers every output that is not named here; embeds and attentions are for people who call the model.
+    keys_to_ignore_at_inference = [
+        "task_loss",
+        "alignment_loss",
+        "image_embeds",
+        "text_embeds",
+        "selected_embeds",
+        "vision_features",
+        "selection_attentions",
+    ]
+
+    vision_config: dict | PreTrainedConfig | None = field(default_factory=clip_b16_vision)
+    text_config: dict | PreTrainedConfig | None = field(default_factory=clip_b16_text)
+
+    num_variates: int = 1
+    context_length: int = 96
+    patch_length: int = 16
+    patch_stride: int = 8
+    padding: Literal["end", "none"] = "end"
+    projection_dim: int = 512
+
+    num_targets: int = 1
+    num_static_features: int = 0
+    use_loc_scale: bool = False
+    variate_mean: list | None = None
+    variate_std: list | None = None
+    target_mean: list | None = None
+    target_std: list | None = None
+
+    freeze_vision: bool = True
+    freeze_text: bool = False
+    text_dropout: float | int = 0.0
+    vision_chunk_size: int = 64
+
+    alignment: Literal["variate", "global", "hybrid"] | None = "hybrid"
+    alignment_alpha: float | int = 0.5
+    alignment_weight: float | int = 0.1
+    alignment_weighting: Literal["fixed", "warmup", "uncertainty"] = "fixed"
+    alignment_warmup_steps: int = 500
+    logit_scale_init_value: float | int = math.log(1 / 0.07)
+    learn_logit_scale: bool = False
+
+    variate_selection: Literal["gated"] | None = "gated"
+    selection_num_heads: int = 8
+    selection_dropout: float | int = 0.1
+
+    head: Literal["mlp", "linear", "pooled"] = "mlp"
+    head_dropout: list = field(default_factory=lambda: [0.3, 0.2, 0.1])
+
+    image_mean: list | None = None
+    image_std: list | None = None
+    initializer_range: float | int = 0.02
+
+    def __post_init__(self, **kwargs):
+        self.vision_config = _build_tower("vision_config", self.vision_config, VISION_CONFIGS)
+        self.text_config = _build_tower("text_config", self.text_config, TEXT_CONFIGS)
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_preset(cls, preset: str, towers: str = "clip-b16", **overrides) -> "TimesCLIPConfig":
+        """A configuration from a named preset and a named pair of towers.
+
+        Args:
+            preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
+                `"full"` (more), or an ablation of `full`.
+            towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (about a million parameters, trained from random weights).
+            **overrides: any field; wins over preset and towers.
+
+        Raises:
+            ValueError: unknown preset or towers.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
+        if towers not in TOWERS:
+            raise ValueError(f"Unknown towers {towers!r}; choose one of {sorted(TOWERS)}.")
+        return cls(**copy.deepcopy({**TOWERS[towers], **PRESETS[preset], **overrides}))
+
+    @property
+    def num_patches(self) -> int:
+        """Patches N of one variate (DESIGN 4, as in PatchTST)."""
+        return (self.context_length - self.patch_length) // self.patch_stride + (2 if self.padding == "end" else 1)
+
+    @property
+    def image_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of the colours that the vision tower expects, red, green, blue."""
+        if self.image_mean is not None and self.image_std is not None:
+            return self.image_mean, self.image_std
+        family = self.vision_config.model_type if self.vision_config is not None else "clip_vision_model"
+        mean, std = IMAGE_STATISTICS[family]
+        return list(mean), list(std)
+
+    # transformers runs every public `validate_*` method after construction and on `validate()`.
+
+    def validate_shapes(self):
+        """Part of `@strict`-powered validation: sizes that must be positive and fit each other."""
+        for name in (
+            "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
+            "vision_chunk_size", "alignment_warmup_steps", "selection_num_heads",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.num_static_features < 0:
+            raise ValueError(f"num_static_features must be 0 or more, got {self.num_static_features}.")
+        if self.patch_length > self.context_length:
+            raise ValueError(
+                f"patch_length ({self.patch_length}) is longer than context_length ({self.context_length}); "
+                "choose a patch_length that fits, and a patch_stride of about half of it."
+            )
+        if self.variate_selection is not None and self.projection_dim % self.selection_num_heads != 0:
+            raise ValueError(
+                f"projection_dim ({self.projection_dim}) is not a multiple of selection_num_heads "
+                f"({self.selection_num_heads})."
+            )
+
+    def validate_branches(self):
+        """Part of `@strict`-powered validation: at least one branch, and two where they are compared."""
+        if self.vision_config is None and self.text_config is None:
+            raise ValueError("vision_config and text_config are both None: a model needs at least one branch.")
+        if self.alignment is not None and (self.vision_config is None or self.text_config is None):
+            raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
+
+    def validate_fractions(self):
+        """Part of `@strict`-powered validation: probabilities and weights."""
+        for name in ("text_dropout", "selection_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        if not 0 <= self.alignment_alpha <= 1:
+            raise ValueError(f"alignment_alpha must be in [0, 1], got {self.alignment_alpha}.")
+        if not (math.isfinite(self.alignment_weight) and self.alignment_weight > 0):
+            raise ValueError(
+                f"alignment_weight must be positive, got {self.alignment_weight}; alignment=None switches it off."
+            )
+        if not math.isfinite(self.logit_scale_init_value) or self.logit_scale_init_value > math.log(100):
+            raise ValueError(f"logit_scale_init_value must be at most ln(100), got {self.logit_scale_init_value}.")
+        expected = 3 if self.head == "mlp" else 1
+        if len(self.head_dropout) < expected or not all(0 <= p < 1 for p in self.head_dropout):
+            raise ValueError(
+                f"head_dropout must hold {expected} probabilities in [0, 1) for head={self.head!r}, "
+                f"got {self.head_dropout}."
+            )
+
+    def validate_statistics(self):
+        """Part of `@strict`-powered validation: lists of finite numbers, one for each variate, target or colour."""
+        sizes = {"variate": self.num_variates, "target": self.num_targets, "image": 3}
+        for prefix, size in sizes.items():
+            mean, std = getattr(self, f"{prefix}_mean"), getattr(self, f"{prefix}_std")
+            if (mean is None) != (std is None):
+                raise ValueError(f"{prefix}_mean and {prefix}_std must be given together.")
+            for name, values in ((f"{prefix}_mean", mean), (f"{prefix}_std", std)):
+                if values is not None and (
+                    len(values) != size
+                    or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
+                    or (name.endswith("std") and min(values) <= 0)
+                ):
+                    raise ValueError(f"{name} must hold {size} finite numbers (std above 0), got {values}.")
+
+
+__all__ = ["PRESETS", "TEXT_CONFIGS", "TOWERS", "TimesCLIPConfig", "VISION_CONFIGS"]

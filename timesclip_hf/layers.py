@@ -1,0 +1,138 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The trained parts of TimesCLIP around its towers: tokenizer, projections, variate selection, head, objective."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .configuration_timesclip import TimesCLIPConfig
+from .losses import alignment_loss, gather_embeds, uncertainty_weighted
+
+
+class PatchTokenizer(nn.Module):
+    """Numeric patches to the text tower's input: projected, headed by a learnt CLS token, with learnt positions."""
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        width = config.text_config.hidden_size
+        self.projection = nn.Linear(config.patch_length, width)
+        self.norm = nn.LayerNorm(width)
+        self.cls_token = nn.Parameter(torch.empty(width))
+        self.position_embedding = nn.Parameter(torch.empty(config.num_patches + 1, width))
+        self.dropout = nn.Dropout(config.text_dropout)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """`(n, N, L)` patches to `(n, 1 + N, width)` tokens."""
+        tokens = F.gelu(self.norm(self.projection(patches)))
+        cls_token = self.cls_token.to(tokens.dtype).expand(len(tokens), 1, -1)
+        tokens = torch.cat([cls_token, tokens], dim=1)
+        return self.dropout(tokens + self.position_embedding)
+
+
+class EmbedProjection(nn.Sequential):
+    """A tower's features to comparable embeds of width D: Linear, LayerNorm."""
+
+    def __init__(self, width: int, projection_dim: int):
+        super().__init__(nn.Linear(width, projection_dim), nn.LayerNorm(projection_dim))
+
+
+class GatedVariateSelection(nn.Module):
+    """Variates inform each other by self-attention, and a gate decides how much of the answer each one takes.
+
+    F = image + text embeds; A = multi-head self-attention over the V rows of F; gate = sigmoid(W [F; A]);
+    output = gate * A + (1 - gate) * F.
+    """
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        dim = config.projection_dim
+        self.num_heads = config.selection_num_heads
+        self.dropout = config.selection_dropout
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.output = nn.Linear(dim, dim)
+        self.gate = nn.Linear(2 * dim, dim)
+
+    def forward(self, fused: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
+        """`(B, V, D)` to `(B, V, D)`, and the attention weights `(B, heads, V, V)` on request."""
+        query, key, value = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, V, D / heads)
+            for part in self.query_key_value(fused).chunk(3, dim=-1)
+        )
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        attended = self.output(attended.transpose(1, 2).flatten(2))  # (B, V, D)
+        gate = torch.sigmoid(self.gate(torch.cat([fused, attended], dim=-1)))
+        weights = None
+        if output_attentions:  # the fused kernel does not return them
+            weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
+        return gate * attended + (1 - gate) * fused, weights
+
+
+class RegressionHead(nn.Module):
+    """Embeds of all variates, and what else is known of the sample, to standardised targets `(B, num_targets)`."""
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        self.pool = None
+        dim, dropout = config.projection_dim, config.head_dropout
+        parts = (config.vision_config is not None) + (config.text_config is not None)
+        parts += config.variate_selection is not None
+        width = parts * dim + 2 * config.use_loc_scale  # of one variate
+        if config.head == "pooled":
+            self.pool = nn.Linear(width, 1)
+        else:
+            width *= config.num_variates
+        width += config.num_static_features
+        if config.head == "mlp":
+            layers: list[nn.Module] = []
+            for size, rate in zip((4 * dim, 2 * dim, dim), dropout, strict=False):
+                layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(rate)]
+                width = size
+            self.layers = nn.Sequential(*layers, nn.Linear(width, config.num_targets))
+        else:
+            self.layers = nn.Sequential(nn.Dropout(dropout[0]), nn.Linear(width, config.num_targets))
+
+    def forward(self, variates: Tensor, static_values: Tensor | None) -> Tensor:
+        """Embeds of the branches side by side `(B, V, width)`, and `(B, num_static_features)`."""
+        if self.pool is None:
+            features = variates.flatten(1)
+        else:
+            features = (self.pool(variates).softmax(dim=1) * variates).sum(dim=1)  # (B, width)
+        if static_values is not None:
+            features = torch.cat([features, static_values.to(features.dtype)], dim=-1)
+        return self.layers(features)
+
+
+class AlignmentObjective(nn.Module):
+    """The contrastive term beside a task loss: its temperature and its weight, learnt or fixed."""
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        self.config = config
+        if config.learn_logit_scale:
+            self.logit_scale = nn.Parameter(torch.empty(()))
+        if config.alignment_weighting == "uncertainty":
+            self.log_variances = nn.Parameter(torch.empty(2))
+        if config.alignment_weighting == "warmup":  # saved with the weights, so that a resumed run goes on from here
+            self.register_buffer("training_batches", torch.zeros((), dtype=torch.long))
+
+    def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """The unweighted alignment loss; in training over the batches of all processes."""
+        if self.training:  # in evaluation the last batches of two processes need not be of equal size
+            image_embeds, text_embeds = gather_embeds(image_embeds), gather_embeds(text_embeds)
+        scale = self.logit_scale if self.config.learn_logit_scale else self.config.logit_scale_init_value
+        return alignment_loss(image_embeds, text_embeds, scale, self.config.alignment, self.config.alignment_alpha)
+
+    def combine(self, task_loss: Tensor, alignment: Tensor) -> Tensor:
+        """What training minimises."""
+        if self.config.alignment_weighting == "uncertainty":
+            return uncertainty_weighted(task_loss, alignment, self.log_variances)
+        weight: Tensor | float = self.config.alignment_weight
+        if self.config.alignment_weighting == "warmup":
+            weight = weight * (self.training_batches / self.config.alignment_warmup_steps).clamp(max=1.0)
+            if self.training:
+                self.training_batches += 1
+        return task_loss + weight * alignment
+
+
+__all__ = ["AlignmentObjective", "EmbedProjection", "GatedVariateSelection", "PatchTokenizer", "RegressionHead"]

@@ -1,0 +1,143 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The contrastive objective: pure functions of embeds, scalars out."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed
+
+# CLIP (arXiv 2103.00020) clips the learnt scale so that logits are never multiplied by more than 100.
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class _GatherRows(torch.autograd.Function):
+    """All processes' rows; each process gets back the gradients that all of them sent to its own rows."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.num_rows = rows.shape[0]
+        gathered = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(gathered, rows.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        gradient = gradient.contiguous()
+        distributed.all_reduce(gradient)
+        return gradient.narrow(0, distributed.get_rank() * ctx.num_rows, ctx.num_rows)
+
+
+def gather_embeds(embeds: Tensor) -> Tensor:
+    """The embeds of all processes along the batch, differentiable.
+
+    Gradients are summed over processes on the way back, and DistributedDataParallel averages those of the parameters,
+    so a loss that every process computes on the gathered embeds has the gradient of one process on the whole batch.
+
+    Args:
+        embeds: `(B, ...)`, the same B on every process.
+
+    Returns:
+        `(processes * B, ...)`; the input itself where `torch.distributed` is not running.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return embeds
+    return _GatherRows.apply(embeds)
+
+
+def info_nce(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
+    """Symmetric InfoNCE over the batch (van den Oord et al. 2018; CLIP, arXiv 2103.00020).
+
+    Args:
+        image_embeds: `(B, D)`, any length; compared by cosine.
+        text_embeds: `(B, D)`; row i belongs to row i of `image_embeds`, all other rows are negatives.
+        logit_scale: log of 1 / tau; clamped so that 1 / tau is at most 100.
+
+    Returns:
+        Scalar in fp32: mean of the cross-entropies image -> text and text -> image. 0 for a batch of one.
+
+    Raises:
+        ValueError: shapes differ or are not 2-d.
+    """
+    if image_embeds.ndim != 2 or image_embeds.shape != text_embeds.shape:
+        raise ValueError(
+            "image_embeds and text_embeds must both be (batch, dim), "
+            f"got {tuple(image_embeds.shape)} and {tuple(text_embeds.shape)}."
+        )
+    return _mean_info_nce(image_embeds[:, None], text_embeds[:, None], logit_scale)
+
+
+def alignment_loss(
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    logit_scale: Tensor | float,
+    mode: str = "hybrid",
+    alpha: float = 0.5,
+) -> Tensor:
+    """InfoNCE between the two readings of multivariate series.
+
+    Args:
+        image_embeds: `(B, V, D)`.
+        text_embeds: `(B, V, D)`.
+        logit_scale: log of 1 / tau.
+        mode: `"variate"`: mean over variates of InfoNCE between samples; `"global"`: InfoNCE between samples described
+            by all their variates side by side (TimesCLIP, arXiv 2506.24124); `"hybrid"`: alpha x variate +
+            (1 - alpha) x global.
+        alpha: share of the variate term in `"hybrid"`.
+
+    Returns:
+        Scalar in fp32.
+
+    Raises:
+        ValueError: shapes differ or are not 3-d, or the mode is unknown.
+    """
+    if image_embeds.ndim != 3 or image_embeds.shape != text_embeds.shape:
+        raise ValueError(
+            "image_embeds and text_embeds must both be (batch, variates, dim), "
+            f"got {tuple(image_embeds.shape)} and {tuple(text_embeds.shape)}."
+        )
+    if mode not in ("variate", "global", "hybrid"):
+        raise ValueError(f"mode must be 'variate', 'global' or 'hybrid', got {mode!r}.")
+    if mode == "global":
+        alpha = 0.0
+    elif mode == "variate":
+        alpha = 1.0
+    loss = image_embeds.new_zeros((), dtype=torch.float32)
+    if alpha > 0:
+        loss = loss + alpha * _mean_info_nce(image_embeds, text_embeds, logit_scale)
+    if alpha < 1:
+        loss = loss + (1 - alpha) * info_nce(image_embeds.flatten(1), text_embeds.flatten(1), logit_scale)
+    return loss
+
+
+def uncertainty_weighted(task_loss: Tensor, alignment_loss: Tensor, log_variances: Tensor) -> Tensor:
+    """Sum of both losses with learnt weights (Kendall et al. 2018, arXiv 1705.07115).
+
+    Each loss is divided by its variance and pays the log of it; without the second term the optimum would be an
+    infinite variance, which only switches the loss off.
+
+    Args:
+        task_loss, alignment_loss: scalars.
+        log_variances: `(2,)`, learnt; for the task and the alignment.
+
+    Returns:
+        exp(-s_0) task + s_0 + exp(-s_1) alignment + s_1, a scalar in fp32.
+    """
+    losses = torch.stack([task_loss.float(), alignment_loss.float()])
+    return (torch.exp(-log_variances) * losses + log_variances).sum()
+
+
+def _mean_info_nce(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
+    """Mean over variates of InfoNCE between samples, on (B, V, D), for all variates in one matrix product."""
+    # Logits up to 100 lose their differences in half precision, hence fp32 whatever autocast says.
+    with torch.autocast(image_embeds.device.type, enabled=False):
+        image = F.normalize(image_embeds.float(), dim=-1).transpose(0, 1)  # (V, B, D)
+        text = F.normalize(text_embeds.float(), dim=-1).transpose(0, 1)
+        scale = torch.as_tensor(logit_scale, dtype=torch.float32, device=image.device).clamp(max=MAX_LOGIT_SCALE).exp()
+        logits = scale * image @ text.transpose(1, 2)  # (V, B, B)
+        own = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape[:2])
+        loss = F.cross_entropy(logits.flatten(0, 1), own.flatten())
+        return (loss + F.cross_entropy(logits.transpose(1, 2).flatten(0, 1), own.flatten())) / 2
+
+
+__all__ = ["MAX_LOGIT_SCALE", "alignment_loss", "gather_embeds", "info_nce", "uncertainty_weighted"]

@@ -1,0 +1,486 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Processor of TimesCLIP: raw arrays to patches and images, with everything fitted on the training data kept in JSON."""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import BatchFeature, ProcessorMixin
+
+from .configuration_timesclip import TimesCLIPConfig
+from .rendering import apply_color, render_line, variate_colors
+from .series import (
+    cut_patches,
+    fill_missing,
+    fit_length,
+    instance_statistics,
+    observed_range,
+    replace_constant,
+)
+from .static_values import encode_static, fit_static, static_width
+
+# Rows that `fit` reads at once.
+_FIT_ROWS = 1024
+_STATISTICS_VERSION = 1
+
+
+class TimesCLIPProcessor(ProcessorMixin):
+    r"""
+    Turns multivariate series into what TimesCLIP reads: scaled patches, and one line plot for each variate.
+
+    Args:
+        context_length (`int`, defaults to 96): time steps T kept; the newest ones of longer series, shorter ones are
+            padded at the front as missing.
+        patch_length (`int`, defaults to 16): steps L in a patch.
+        patch_stride (`int`, defaults to 8): steps S between the starts of patches.
+        padding (`"end"` or `"none"`, defaults to `"end"`): see `TimesCLIPConfig`.
+        scaling (`"dataset"`, `"instance"` or `"none"`, defaults to `"dataset"`):
+            By the training data's statistics (keeps the level, needs `fit`), by each series' own (usual for
+            forecasts), or not at all.
+        value_range (`"dataset"` or `"window"`, *optional*):
+            The plots' value axis: one fitted axis for each variate, so that height means level, or each plot fills its
+            own range (the paper). Not set: `"dataset"` with `scaling="dataset"`, else `"window"`.
+        num_variates (`int`, *optional*): variates V to expect. Not set: learnt by `fit`, else not checked.
+        variate_names (`list[str]`, *optional*): for errors, figures and cards, and to order a DataFrame's columns.
+        image_size (`int` or `[height, width]`, *optional*, defaults to 224): pixels; `None` draws no images.
+        line_width (`float`, defaults to 1.5): pixels.
+        background (`float`, defaults to 1.0): grey level of the plots, 1 is white.
+        image_mean, image_std (`list[float]`, *optional*): colour statistics of the vision tower; not set: CLIP's.
+        statistics (`dict`, *optional*): what `fit` learnt; saved with the processor.
+
+    Raises:
+        ValueError: values outside the above.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from timesclip_hf import TimesCLIPProcessor
+
+    >>> processor = TimesCLIPProcessor(context_length=36, patch_length=6, patch_stride=3, image_size=64)
+    >>> train = np.random.default_rng(0).normal(size=(20, 36, 7))
+    >>> batch = processor.fit(train)(train[:2])
+    >>> batch["pixel_values"].shape, batch["patch_values"].shape
+    (torch.Size([2, 7, 3, 64, 64]), torch.Size([2, 7, 12, 6]))
+    ```
+    """
+
+    # ProcessorMixin saves the parameters named here and loads them back, so all are plain ones.
+    def __init__(
+        self,
+        context_length: int = 96,
+        patch_length: int = 16,
+        patch_stride: int = 8,
+        padding: str = "end",
+        scaling: str = "dataset",
+        value_range: str | None = None,
+        num_variates: int | None = None,
+        variate_names: Sequence[str] | None = None,
+        image_size: int | Sequence[int] | None = 224,
+        line_width: float = 1.5,
+        background: float = 1.0,
+        image_mean: Sequence[float] | None = None,
+        image_std: Sequence[float] | None = None,
+        statistics: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        names = list(variate_names) if variate_names is not None else None
+        default_mean, default_std = TimesCLIPConfig().image_statistics
+        self.context_length = context_length
+        self.patch_length = patch_length
+        self.patch_stride = patch_stride
+        self.padding = padding
+        self.scaling = scaling
+        self.value_range = value_range or ("dataset" if scaling == "dataset" else "window")
+        self.num_variates = len(names) if names is not None and num_variates is None else num_variates
+        self.variate_names = names
+        self.image_size = [image_size, image_size] if isinstance(image_size, int) else image_size
+        self.line_width = line_width
+        self.background = background
+        self.image_mean = list(image_mean if image_mean is not None else default_mean)
+        self.image_std = list(image_std if image_std is not None else default_std)
+        self.statistics = statistics
+        self._check_parameters()
+
+    @classmethod
+    def from_config(cls, config: TimesCLIPConfig, **kwargs: Any) -> "TimesCLIPProcessor":
+        """A processor that fits a model: lengths, image size and colour statistics come from its configuration.
+
+        Args:
+            config: the model's configuration; without a vision branch no images are drawn.
+            **kwargs: the other parameters; one that contradicts the configuration raises.
+        """
+        vision = config.vision_config
+        mean, std = config.image_statistics
+        fixed = {
+            "context_length": config.context_length,
+            "patch_length": config.patch_length,
+            "patch_stride": config.patch_stride,
+            "padding": config.padding,
+            "num_variates": config.num_variates,
+            "image_size": vision.image_size if vision is not None else None,
+            "image_mean": mean,
+            "image_std": std,
+        }
+        for name in sorted(fixed.keys() & kwargs.keys()):
+            if kwargs[name] != fixed[name]:
+                raise ValueError(f"{name}={kwargs[name]!r} contradicts the configuration's {fixed[name]!r}.")
+        return cls(**{**fixed, **kwargs})
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Keys of the batch that a model may be given."""
+        names = ["patch_values", "patch_mask", "variate_values", "loc", "scale"]
+        names += ["pixel_values"] if self.image_size is not None else []
+        return names + (["static_values"] if self.num_static_features else [])
+
+    @property
+    def num_static_features(self) -> int:
+        """Width of the encoded `static_values` that `fit` found; 0 without any."""
+        return static_width((self.statistics or {}).get("static") or [])
+
+    # Fitting
+
+    def fit(self, past_values: Any, labels: Any = None, static_values: Any = None) -> "TimesCLIPProcessor":
+        """Learns from the training part, and from nothing else, what is saved with the processor.
+
+        Mean, standard deviation and range of each variate over observed values; categories, or mean and standard
+        deviation, of each static column; mean and standard deviation of the targets.
+
+        Args:
+            past_values: a `datasets.Dataset` with a column `past_values` (and `labels`, `static_values` where present),
+                or the series alone in any form that calling the processor takes.
+            labels: `(n,)` or `(n, num_targets)`; not with a Dataset.
+            static_values: as in calling the processor; not with a Dataset.
+
+        Returns:
+            The processor itself.
+
+        Raises:
+            ValueError: nothing to learn from, or the series have faults that calling the processor would raise for.
+        """
+        if isinstance(past_values, Dataset):
+            if labels is not None or static_values is not None:
+                raise ValueError("With a Dataset, labels and static_values are taken from its columns.")
+            columns = past_values.column_names
+            if "past_values" not in columns:
+                raise ValueError(f"The dataset has no column 'past_values', only {columns}.")
+            labels = past_values.with_format("numpy")["labels"][:] if "labels" in columns else None
+            static_values = past_values["static_values"][:] if "static_values" in columns else None
+        variates = self._fit_variates(past_values)
+        self.num_variates = len(variates["mean"])
+        self.statistics = {
+            "version": _STATISTICS_VERSION,
+            "variates": variates,
+            "static": fit_static(static_values) if static_values is not None else None,
+            "targets": _fit_targets(labels) if labels is not None else None,
+        }
+        return self
+
+    def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:
+        """A copy of `config` with what `fit` learnt and the model must know.
+
+        Sets `variate_mean`, `variate_std`, `num_static_features`, and `target_mean`, `target_std` where labels were seen.
+
+        Raises:
+            ValueError: before `fit`, or where the configuration expects another number of variates or targets.
+        """
+        statistics = self._fitted("complete_config")
+        if config.num_variates != self.num_variates:
+            raise ValueError(f"The config has {config.num_variates} variates, the data {self.num_variates}.")
+        config = copy.deepcopy(config)
+        config.variate_mean, config.variate_std = statistics["variates"]["mean"], statistics["variates"]["std"]
+        config.num_static_features = self.num_static_features
+        if statistics["targets"] is not None:
+            config.target_mean, config.target_std = statistics["targets"]["mean"], statistics["targets"]["std"]
+        config.validate()
+        return config
+
+    def _fit_variates(self, past_values: Any) -> dict[str, list[float]]:
+        """Statistics of each variate, chunk by chunk: the sums of chunks are merged as in Chan et al. (1979)."""
+        count = mean = squares = lowest = highest = None
+        for chunk in _row_chunks(past_values):
+            values, observed = self._prepare(chunk, None)
+            values, observed = values.double().flatten(0, 1), observed.flatten(0, 1)  # (rows * T, V)
+            n = observed.sum(dim=0)
+            chunk_mean = torch.where(observed, values, 0).sum(dim=0) / n.clamp(min=1)
+            chunk_squares = torch.where(observed, values - chunk_mean, 0).square().sum(dim=0)
+            low, high = (extreme[0] for extreme in observed_range(values[None], observed[None]))
+            if count is None:
+                count, mean, squares, lowest, highest = n, chunk_mean, chunk_squares, low, high
+                continue
+            total = (count + n).clamp(min=1)
+            shift = chunk_mean - mean
+            squares = squares + chunk_squares + shift.square() * count * n / total
+            mean = mean + shift * n / total
+            count, lowest, highest = count + n, torch.minimum(lowest, low), torch.maximum(highest, high)
+        if count is None:
+            raise ValueError("past_values is empty: there is nothing to fit on.")
+        std = replace_constant((squares / count).sqrt(), torch.maximum(lowest.abs(), highest.abs()))
+        return {
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+            "minimum": lowest.tolist(),
+            "maximum": highest.tolist(),
+        }
+
+    # Calling
+
+    def __call__(  # type: ignore[override]
+        self,
+        past_values: Any,
+        past_observed_mask: Any = None,
+        static_values: Any = None,
+        labels: Any = None,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """Prepares a batch.
+
+        Args:
+            past_values: `(B, T, V)` array, tensor or nested list, NaN = missing; `(T, V)` or a DataFrame with one column
+                a variate is a batch of one; a list of `(T_i, V)` arrays or DataFrames may have unequal lengths.
+            past_observed_mask: the same shape(s), bool, False = missing.
+            static_values: list of dicts, one a sample (or a DataFrame, or a numeric `(B, S)` array), with the columns
+                that `fit` saw.
+            labels: `(B, num_targets)` numbers, or `(B,)` for one target or for classes (integers).
+            return_tensors: `"pt"` or `"np"`.
+
+        Returns:
+            `BatchFeature` with `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T),
+            `loc`, `scale` (B, V), and, where asked for, `pixel_values` (B, V, 3, height, width),
+            `static_values` (B, num_static_features) and `labels`. Tensors stay on the device of `past_values`.
+
+        Raises:
+            ValueError: names the argument, what was found and what was expected.
+        """
+        if return_tensors not in ("pt", "np"):
+            raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}.")
+        values, observed = self._prepare(past_values, past_observed_mask)
+        self._check_observed(observed)
+        loc, scale = self._loc_and_scale(values, observed)
+        scaled = ((fill_missing(values, observed) - loc[:, None]) / scale[:, None]).float()  # (B, T, V)
+        batch: dict[str, Tensor] = {
+            "patch_values": cut_patches(scaled, self.patch_length, self.patch_stride, self.padding).contiguous(),
+            "patch_mask": cut_patches(observed, self.patch_length, self.patch_stride, self.padding).any(dim=-1),
+            "variate_values": scaled.transpose(1, 2).contiguous(),
+            "loc": loc.float(),
+            "scale": scale.float(),
+        }
+        if self.image_size is not None:
+            batch["pixel_values"] = self._draw(values, observed)
+        if static_values is not None:
+            static = encode_static(static_values, self._fitted("static_values")["static"])
+            batch["static_values"] = torch.from_numpy(static).to(values.device)
+        if labels is not None:
+            batch["labels"] = _label_tensor(labels).to(values.device)
+        sizes = {name: len(tensor) for name, tensor in batch.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"past_values, static_values and labels must have one row for each sample, got {sizes}.")
+        if return_tensors == "np":
+            return BatchFeature({name: tensor.cpu().numpy() for name, tensor in batch.items()})
+        return BatchFeature(batch)
+
+    def to_images(self, pixel_values: Tensor) -> np.ndarray:
+        """What the vision tower sees, for people: `(..., 3, height, width)` to uint8 `(..., height, width, 3)`."""
+        mean = torch.tensor(self.image_mean, device=pixel_values.device)[:, None, None]
+        std = torch.tensor(self.image_std, device=pixel_values.device)[:, None, None]
+        images = (pixel_values.float() * std + mean).clamp(0, 1) * 255
+        return images.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+    def _loc_and_scale(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        if self.scaling == "instance":
+            return instance_statistics(values, observed)
+        shape = (values.shape[0], values.shape[2])
+        if self.scaling == "none":
+            return values.new_zeros(shape), values.new_ones(shape)
+        fitted = self._fitted("scaling='dataset'")["variates"]
+        return values.new_tensor(fitted["mean"]).expand(shape), values.new_tensor(fitted["std"]).expand(shape)
+
+    def _draw(self, values: Tensor, observed: Tensor) -> Tensor:
+        """Line plots as the vision tower wants them, `(B, V, 3, height, width)`."""
+        if self.value_range == "window":
+            lowest, highest = observed_range(values, observed)  # (B, V)
+        else:
+            fitted = self._fitted("value_range='dataset'")["variates"]
+            lowest, highest = values.new_tensor(fitted["minimum"]), values.new_tensor(fitted["maximum"])
+        spread = highest - lowest
+        constant = spread <= 0
+        spread = torch.where(constant, torch.ones_like(spread), spread)
+        # A constant variate lies in the middle of its axis.
+        heights = (values - torch.where(constant, lowest - 0.5, lowest)[..., None, :]) / spread[..., None, :]
+        heights = torch.where(observed, heights, torch.nan).transpose(1, 2).float()  # (B, V, T)
+        num_samples, num_variates = heights.shape[:2]
+        height, width = self.image_size
+        coverage = render_line(heights.flatten(0, 1), height, width, line_width=self.line_width)
+        # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
+        mean, std = (coverage.new_tensor(v) for v in (self.image_mean, self.image_std))
+        colors = (variate_colors(num_variates).to(coverage) - mean) / std
+        background = (self.background - mean) / std
+        images = apply_color(coverage, colors.repeat(num_samples, 1), background)
+        return images.unflatten(0, (num_samples, num_variates))
+
+    # Checking
+
+    def _prepare(self, past_values: Any, past_observed_mask: Any) -> tuple[Tensor, Tensor]:
+        """Values and mask, both `(B, context_length, V)`; what is missing is NaN in neither place that matters."""
+        values, lengths = self._as_batch(past_values, "past_values")
+        if values.is_complex() or not (values.is_floating_point() or _is_integer(values)):
+            raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers.")
+        values = values if values.is_floating_point() else values.double()
+        values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+        if torch.isinf(values).any():
+            raise ValueError(
+                f"past_values has infinite values in {self._describe(torch.isinf(values))}; mark missing values with NaN."
+            )
+        observed = ~torch.isnan(values)
+        if past_observed_mask is not None:
+            mask, mask_lengths = self._as_batch(past_observed_mask, "past_observed_mask")
+            if mask.shape != values.shape or mask_lengths != lengths:
+                raise ValueError(
+                    f"past_observed_mask has shape {tuple(mask.shape)}, past_values has {tuple(values.shape)}; "
+                    "they must be the same."
+                )
+            observed &= torch.nan_to_num(mask.to(values.device).float()).bool()
+        return fit_length(torch.where(observed, values, 0), observed, self.context_length)
+
+    def _as_batch(self, series: Any, name: str) -> tuple[Tensor, list[int] | None]:
+        """Any accepted form as `(B, T, V)`; unequal series padded at the front with NaN, their lengths beside."""
+        if isinstance(series, pd.DataFrame):
+            series = self._frame_values(series, name)
+        lengths = None
+        if isinstance(series, (list, tuple)) and len(series) and not np.isscalar(series[0]):
+            parts = [_as_tensor(self._frame_values(s, name) if isinstance(s, pd.DataFrame) else s, name) for s in series]
+            if len({part.shape for part in parts}) > 1:
+                if any(part.ndim != 2 for part in parts) or len({part.shape[1] for part in parts}) > 1:
+                    shapes = sorted({tuple(part.shape) for part in parts})[:5]
+                    raise ValueError(f"{name} is a list of shapes {shapes}; expected (time, variates), equal variates.")
+                lengths = [len(part) for part in parts]
+                parts = [_pad_front(part, max(lengths)) for part in parts]
+            tensor = torch.stack(parts)
+        else:
+            tensor = _as_tensor(series, name)
+        tensor = tensor[None] if tensor.ndim == 2 else tensor
+        if tensor.ndim != 3:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}; expected (batch, time, variates) or (time, variates). "
+                "A univariate series needs a last dimension of 1."
+            )
+        if 0 in tensor.shape:
+            raise ValueError(f"{name} is empty: shape {tuple(tensor.shape)}.")
+        if self.num_variates is not None and tensor.shape[2] != self.num_variates:
+            names = f": {self.variate_names}" if self.variate_names else ""
+            raise ValueError(f"{name} has {tensor.shape[2]} variates, but the processor expects {self.num_variates}{names}.")
+        return tensor, lengths
+
+    def _frame_values(self, frame: pd.DataFrame, name: str) -> np.ndarray:
+        columns = self.variate_names or list(frame.columns)
+        missing = [column for column in columns if column not in frame.columns]
+        if missing:
+            raise ValueError(f"{name} lacks the columns {missing}; it has {list(frame.columns)}.")
+        return frame[columns].to_numpy()
+
+    def _check_observed(self, observed: Tensor) -> None:
+        blank = ~observed.any(dim=1)  # (B, V)
+        if blank.any():
+            raise ValueError(
+                f"past_values has nothing observed within the last {self.context_length} steps in "
+                f"{self._describe(blank[:, None])}; drop these samples or give more steps."
+            )
+
+    def _describe(self, where: Tensor) -> str:
+        """The first sample and variate of a `(B, T, V)` mask, in words."""
+        sample, _, variate = (int(i) for i in where.nonzero()[0])
+        name = repr(self.variate_names[variate]) if self.variate_names else str(variate)
+        return f"sample {sample}, variate {name} ({int(where.any(dim=1).sum())} series in all)"
+
+    def _fitted(self, purpose: str) -> dict[str, Any]:
+        if self.statistics is None:
+            raise ValueError(f"{purpose} needs statistics of the training data: call processor.fit(train) first.")
+        return self.statistics
+
+    def _check_parameters(self) -> None:
+        for name in ("context_length", "patch_length", "patch_stride"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a positive integer, got {getattr(self, name)!r}.")
+        if self.patch_length > self.context_length:
+            raise ValueError(f"patch_length ({self.patch_length}) exceeds context_length ({self.context_length}).")
+        choices = {
+            "padding": ("end", "none"),
+            "scaling": ("dataset", "instance", "none"),
+            "value_range": ("dataset", "window"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
+        if self.variate_names is not None and len(self.variate_names) != self.num_variates:
+            raise ValueError(f"{len(self.variate_names)} variate_names were given for {self.num_variates} variates.")
+        if self.image_size is not None and (
+            len(self.image_size) != 2 or not all(isinstance(n, int) and n > 0 for n in self.image_size)
+        ):
+            raise ValueError(f"image_size must be a positive integer or [height, width], got {self.image_size!r}.")
+        if not 0 <= self.background <= 1:
+            raise ValueError(f"background must be in [0, 1], got {self.background!r}.")
+        version = (self.statistics or {}).get("version", _STATISTICS_VERSION)
+        if version != _STATISTICS_VERSION:
+            raise ValueError(f"These statistics have version {version}; this release reads {_STATISTICS_VERSION}.")
+
+
+def _as_tensor(values: Any, name: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    array = np.asarray(values)
+    if array.dtype == object or array.dtype.kind in "USMmO":
+        raise ValueError(
+            f"{name} has dtype {array.dtype}; expected numbers, of equal length in every row, with NaN for missing."
+        )
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return tensor.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def _pad_front(part: Tensor, length: int) -> Tensor:
+    part = part if part.is_floating_point() else part.double()
+    padding = part.new_full((length - len(part), part.shape[1]), math.nan)
+    return torch.cat([padding, part])
+
+
+def _label_tensor(labels: Any) -> Tensor:
+    tensor = labels if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels))
+    if tensor.is_floating_point():
+        return (tensor[:, None] if tensor.ndim == 1 else tensor).float()
+    return tensor
+
+
+def _row_chunks(past_values: Any) -> Iterator[Any]:
+    """The series a thousand at a time, so that fitting never holds a second copy of a large data set."""
+    if isinstance(past_values, Dataset):
+        rows = past_values.with_format("numpy").select_columns(["past_values"])
+        for first in range(0, len(rows), _FIT_ROWS):
+            yield list(rows[first : first + _FIT_ROWS]["past_values"])
+    elif isinstance(past_values, pd.DataFrame):
+        yield past_values
+    else:
+        single = not isinstance(past_values, (list, tuple)) and np.ndim(past_values) == 2
+        rows = [past_values] if single else past_values
+        for first in range(0, len(rows), _FIT_ROWS):
+            yield rows[first : first + _FIT_ROWS]
+
+
+def _fit_targets(labels: Any) -> dict[str, list[float]]:
+    array = np.asarray(labels, dtype=np.float64)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"labels must be finite numbers (n, num_targets), got shape {array.shape}.")
+    spread = array.std(axis=0)
+    return {"mean": array.mean(axis=0).tolist(), "std": np.where(spread > 0, spread, 1.0).tolist()}
+
+
+__all__ = ["TimesCLIPProcessor"]

@@ -1,0 +1,123 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Trainer for TimesCLIP: its loss with every term named, and two learning rates."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from .data import TimesCLIPDataCollator
+from .metrics import compute_regression_metrics
+from .modeling_timesclip import TimesCLIPForRegression
+from .processing_timesclip import TimesCLIPProcessor
+from .training_args import TimesCLIPTrainingArguments
+
+_LOSS_TERMS = ("task_loss", "alignment_loss")
+
+
+class TimesCLIPTrainer(Trainer):
+    """
+    As `transformers.Trainer`; what differs:
+
+    - `compute_loss` minimises task loss + weighted alignment loss in training, reports the task loss alone as
+      `eval_loss` (an InfoNCE value depends on the batch size), and logs every term by name.
+    - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays as they are needed.
+    - `args.tower_learning_rate` sets the towers apart; `args.early_stopping_patience` stops early.
+    - A regression model gets RMSE, MAE, R2 and MAPE in original units as its metrics.
+
+    Args:
+        model: a TimesCLIP model.
+        args: `TimesCLIPTrainingArguments`.
+        processing_class: the fitted processor; saved with every checkpoint.
+        **kwargs: as for `Trainer`; a `data_collator` or `compute_metrics` given here wins.
+    """
+
+    # The losses are means over a batch: Trainer divides them by the number of accumulated batches.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: TimesCLIPTrainingArguments | None = None,
+        processing_class: TimesCLIPProcessor | None = None,
+        **kwargs: Any,
+    ):
+        args = args if args is not None else TimesCLIPTrainingArguments()
+        if kwargs.get("data_collator") is None and processing_class is not None:
+            kwargs["data_collator"] = TimesCLIPDataCollator(processing_class)
+        if kwargs.get("compute_metrics") is None and isinstance(model, TimesCLIPForRegression):
+            kwargs["compute_metrics"] = compute_regression_metrics
+        super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+        self._term_sums: dict[str, Tensor] = {}
+        self._term_batches = 0
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The weighted sum of the loss terms in training, the task loss alone in evaluation."""
+        outputs = model(**inputs)
+        if outputs.loss is None:
+            raise ValueError(f"The batch has no 'labels', only {sorted(inputs)}: there is no loss to compute.")
+        for name in _LOSS_TERMS:
+            value = getattr(outputs, name, None)
+            if value is not None:
+                self._term_sums[name] = self._term_sums.get(name, 0) + value.detach()
+        self._term_batches += 1
+        loss = outputs.loss if model.training else outputs.task_loss
+        return (loss, outputs) if return_outputs else loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Trainer's optimizer, with the towers' weights in groups of their own where they learn at another rate."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        rate = self.args.tower_learning_rate
+        if not fresh or rate is None:
+            return optimizer
+        model = self.model if model is None else model
+        towers = {id(p) for name, p in model.named_parameters() if "vision_tower." in name or "text_tower." in name}
+        groups = []
+        for group in optimizer.param_groups:
+            own = [p for p in group["params"] if id(p) not in towers]
+            tower = [p for p in group["params"] if id(p) in towers]
+            groups += [{**group, "params": own}, {**group, "params": tower, "lr": rate}]
+        optimizer.param_groups[:] = [group for group in groups if group["params"]]
+        return optimizer
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+        """Trainer's loop; the alignment loss is reported beside the metrics."""
+        training_terms = self._pop_terms()
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        terms = self._mean_terms(self._pop_terms())
+        if output.metrics is not None and "alignment_loss" in terms:
+            output.metrics[f"{metric_key_prefix}_alignment_loss"] = terms["alignment_loss"]
+        self._term_sums, self._term_batches = training_terms
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the named loss terms, averaged since the last log, to each training log."""
+        if "loss" in logs:
+            logs = {**logs, **self._mean_terms(self._pop_terms())}
+        super().log(logs, start_time)
+
+    def _pop_terms(self) -> tuple[dict[str, Tensor], int]:
+        terms = (self._term_sums, self._term_batches)
+        self._term_sums, self._term_batches = {}, 0
+        return terms
+
+    def _mean_terms(self, terms: tuple[dict[str, Tensor], int]) -> dict[str, float]:
+        sums, batches = terms
+        return {
+            name: self.accelerator.reduce(total / max(batches, 1), reduction="mean").item()
+            for name, total in sums.items()
+        }
+
+
+__all__ = ["TimesCLIPTrainer"]

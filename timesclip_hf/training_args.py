@@ -1,0 +1,57 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Training arguments: those of transformers, with defaults that suit TimesCLIP."""
+
+import importlib.util
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+def _installed_reporters() -> list[str]:
+    return ["tensorboard"] if importlib.util.find_spec("tensorboard") is not None else []
+
+
+@dataclass
+class TimesCLIPTrainingArguments(TrainingArguments):
+    """
+    As `transformers.TrainingArguments`; what differs:
+
+    Args:
+        tower_learning_rate (`float`, *optional*): learning rate of the towers' own weights, usually far smaller than
+            `learning_rate` where they are pretrained (the paper: 1e-6 to 5e-5 beside 1e-4). Not set: `learning_rate`.
+        early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
+            Not set: never.
+        remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
+        eval_strategy, save_strategy, logging_strategy: `"epoch"`.
+        load_best_model_at_end: `True`, the epoch with the lowest validation RMSE (`metric_for_best_model="rmse"`).
+        save_total_limit: 1, beside the best one.
+        lr_scheduler_type: `"cosine"`; warmup_steps: 0.05 (a share of all steps).
+        report_to: TensorBoard where it is installed.
+    """
+
+    tower_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the towers' own weights; default: learning_rate."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without improvement; default: never."}
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: the collator needs them."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best epoch's weights."})
+    metric_for_best_model: str | None = field(default="rmse", metadata={"help": "Validation metric that decides."})
+    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether that metric should be large."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best one."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of all but the towers."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Shape of the learning rate over time."})
+    warmup_steps: float = field(default=0.05, metadata={"help": "Steps (or share of all steps, if below 1) of warmup."})
+    report_to: None | str | list[str] = field(
+        default_factory=_installed_reporters, metadata={"help": "Where to report; TensorBoard where installed."}
+    )
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["labels"], metadata={"help": "Columns that hold labels."}
+    )
+
+
+__all__ = ["TimesCLIPTrainingArguments"]
