@@ -4,6 +4,7 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,9 @@ class TimesCLIPProcessor(ProcessorMixin):
     (torch.Size([2, 7, 3, 64, 64]), torch.Size([2, 7, 12, 6]))
     ```
     """
+
+    # Trainer aligns the special tokens of every processor's tokenizer with the model; here there are none.
+    tokenizer = SimpleNamespace(eos_token_id=None, bos_token_id=None, pad_token_id=None)
 
     # ProcessorMixin saves the parameters named here and loads them back, so all are plain ones.
     def __init__(

@@ -20,7 +20,7 @@ _SUBROWS = 1024
 # Beyond this many plot heights only the slope of an almost vertical stroke could change, by less than 0.001 of a step.
 _FAR = 1000.0
 # Scratch memory of one chunk of plots, in bytes: it fits a CPU's cache; an accelerator wants more to do at a time.
-_CHUNK_BYTES_CPU = 4 * 2**20
+_CHUNK_BYTES_CPU = 8 * 2**20
 _CHUNK_BYTES = 128 * 2**20
 
 # Found by greedy search: each next colour is the one farthest in CIELAB from all before it, among RGB colours with a
