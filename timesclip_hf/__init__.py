@@ -7,6 +7,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TIME_SERIES_REGRESS
 from .configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
 from .data import (
     TimesCLIPDataCollator,
+    find_variates,
     load_wide_table,
     split_by_column,
     split_by_group,
@@ -26,7 +27,7 @@ AutoConfig.register(TimesCLIPConfig.model_type, TimesCLIPConfig, exist_ok=True)
 AutoModel.register(TimesCLIPConfig, TimesCLIPModel, exist_ok=True)
 AutoProcessor.register(TimesCLIPConfig, TimesCLIPProcessor, exist_ok=True)
 # transformers has this mapping, but no Auto class over it: import TimesCLIPForRegression itself.
-MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING.register(TimesCLIPConfig, TimesCLIPForRegression, exist_ok=True)
+MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING.register(TimesCLIPConfig, TimesCLIPForRegression, exist_ok=True)  # type: ignore[arg-type]
 
 __all__ = [
     "PRESETS",
@@ -40,6 +41,7 @@ __all__ = [
     "TimesCLIPTrainer",
     "TimesCLIPTrainingArguments",
     "alignment_loss",
+    "find_variates",
     "info_nce",
     "load_wide_table",
     "regression_metrics",

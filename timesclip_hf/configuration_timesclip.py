@@ -115,7 +115,7 @@ class TimesCLIPConfig(PreTrainedConfig):
 
     Args:
         vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP ViT-B/16):
-            Vision tower, of a family in `VISION_CONFIGS`. `None`: no vision branch, no parameters and no compute for it.
+            Vision tower, of a family in `VISION_CONFIGS`. `None`: no vision branch, no parameters, no compute.
         text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP's 12-layer text tower):
             Text tower, of a family in `TEXT_CONFIGS`. `None`: no text branch.
         num_variates (`int`, defaults to 1): variates V of a series.
@@ -194,8 +194,9 @@ class TimesCLIPConfig(PreTrainedConfig):
         "selection_attentions",
     ]
 
-    vision_config: dict | PreTrainedConfig | None = field(default_factory=clip_b16_vision)
-    text_config: dict | PreTrainedConfig | None = field(default_factory=clip_b16_text)
+    # A tower's type is checked where it is built; `Any` spares every reader of its fields a cast.
+    vision_config: Any = field(default_factory=clip_b16_vision)
+    text_config: Any = field(default_factory=clip_b16_text)
 
     num_variates: int = 1
     context_length: int = 96
@@ -236,19 +237,19 @@ class TimesCLIPConfig(PreTrainedConfig):
     image_std: list | None = None
     initializer_range: float | int = 0.02
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.vision_config = _build_tower("vision_config", self.vision_config, VISION_CONFIGS)
         self.text_config = _build_tower("text_config", self.text_config, TEXT_CONFIGS)
         super().__post_init__(**kwargs)
 
     @classmethod
-    def from_preset(cls, preset: str, towers: str = "clip-b16", **overrides) -> "TimesCLIPConfig":
+    def from_preset(cls, preset: str, towers: str = "clip-b16", **overrides: Any) -> "TimesCLIPConfig":
         """A configuration from a named preset and a named pair of towers.
 
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
                 `"full"` (more), or an ablation of `full`.
-            towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (about a million parameters, trained from random weights).
+            towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (small enough to train from random weights).
             **overrides: any field; wins over preset and towers.
 
         Raises:
@@ -276,7 +277,7 @@ class TimesCLIPConfig(PreTrainedConfig):
 
     # transformers runs every public `validate_*` method after construction and on `validate()`.
 
-    def validate_shapes(self):
+    def validate_shapes(self) -> None:
         """Part of `@strict`-powered validation: sizes that must be positive and fit each other."""
         for name in (
             "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
@@ -297,14 +298,14 @@ class TimesCLIPConfig(PreTrainedConfig):
                 f"({self.selection_num_heads})."
             )
 
-    def validate_branches(self):
+    def validate_branches(self) -> None:
         """Part of `@strict`-powered validation: at least one branch, and two where they are compared."""
         if self.vision_config is None and self.text_config is None:
             raise ValueError("vision_config and text_config are both None: a model needs at least one branch.")
         if self.alignment is not None and (self.vision_config is None or self.text_config is None):
             raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
 
-    def validate_fractions(self):
+    def validate_fractions(self) -> None:
         """Part of `@strict`-powered validation: probabilities and weights."""
         for name in ("text_dropout", "selection_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -324,7 +325,7 @@ class TimesCLIPConfig(PreTrainedConfig):
                 f"got {self.head_dropout}."
             )
 
-    def validate_statistics(self):
+    def validate_statistics(self) -> None:
         """Part of `@strict`-powered validation: lists of finite numbers, one for each variate, target or colour."""
         sizes = {"variate": self.num_variates, "target": self.num_targets, "image": 3}
         for prefix, size in sizes.items():

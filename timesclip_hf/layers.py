@@ -114,6 +114,7 @@ class AlignmentObjective(nn.Module):
         if config.alignment_weighting == "uncertainty":
             self.log_variances = nn.Parameter(torch.empty(2))
         if config.alignment_weighting == "warmup":  # saved with the weights, so that a resumed run goes on from here
+            self.training_batches: Tensor
             self.register_buffer("training_batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
@@ -121,7 +122,8 @@ class AlignmentObjective(nn.Module):
         if self.training:  # in evaluation the last batches of two processes need not be of equal size
             image_embeds, text_embeds = gather_embeds(image_embeds), gather_embeds(text_embeds)
         scale = self.logit_scale if self.config.learn_logit_scale else self.config.logit_scale_init_value
-        return alignment_loss(image_embeds, text_embeds, scale, self.config.alignment, self.config.alignment_alpha)
+        mode = str(self.config.alignment)
+        return alignment_loss(image_embeds, text_embeds, scale, mode, self.config.alignment_alpha)
 
     def combine(self, task_loss: Tensor, alignment: Tensor) -> Tensor:
         """What training minimises."""
@@ -129,7 +131,7 @@ class AlignmentObjective(nn.Module):
             return uncertainty_weighted(task_loss, alignment, self.log_variances)
         weight: Tensor | float = self.config.alignment_weight
         if self.config.alignment_weighting == "warmup":
-            weight = weight * (self.training_batches / self.config.alignment_warmup_steps).clamp(max=1.0)
+            weight = (self.training_batches / self.config.alignment_warmup_steps).clamp(max=1.0) * weight
             if self.training:
                 self.training_batches += 1
         return task_loss + weight * alignment

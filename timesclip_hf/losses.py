@@ -2,6 +2,7 @@
 """The contrastive objective: pure functions of embeds, scalars out."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +16,14 @@ class _GatherRows(torch.autograd.Function):
     """All processes' rows; each process gets back the gradients that all of them sent to its own rows."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.num_rows = rows.shape[0]
         gathered = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
         distributed.all_gather(gathered, rows.contiguous())
         return torch.cat(gathered)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.contiguous()
         distributed.all_reduce(gradient)
         return gradient.narrow(0, distributed.get_rank() * ctx.num_rows, ctx.num_rows)

@@ -154,7 +154,10 @@ def _inputs_section(processor: TimesCLIPProcessor) -> str:
     static = (processor.statistics or {}).get("static") or []
     if static:
         rows = [
-            [c["name"], ", ".join(c["categories"]) if "categories" in c else f"mean {c['mean']:.4g}, std {c['std']:.4g}"]
+            [
+                c["name"],
+                ", ".join(c["categories"]) if "categories" in c else f"mean {c['mean']:.4g}, std {c['std']:.4g}",
+            ]
             for c in static
         ]
         lines.append(_markdown_table(["static column", "values"], rows))

@@ -74,7 +74,7 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
     config_class = TimesCLIPConfig
     base_model_prefix = "timesclip"
     main_input_name = "patch_values"
-    input_modalities = ("image", "time")
+    input_modalities = ["image", "time"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -137,7 +137,7 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
             "vision_config": vision_tower.config if vision_tower is not None else None,
             "text_config": text_tower.config if text_tower is not None else None,
         }
-        model = cls(TimesCLIPConfig.from_preset(preset, **fields))
+        model: Any = cls(TimesCLIPConfig.from_preset(preset, **fields))
         if vision_tower is not None:
             model.base_model.vision_tower.load_state_dict(vision_tower.state_dict())
         if text_tower is not None:
@@ -155,12 +155,15 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
             )
 
     def _wants_dict(self, return_dict: bool | None) -> bool:
-        return self.config.return_dict if return_dict is None else return_dict
+        return bool(self.config.return_dict if return_dict is None else return_dict)
 
     def freeze_towers(self) -> None:
         """Takes the towers that the configuration freezes out of training (loading weights makes all trainable)."""
-        base = self.base_model
-        for tower, freeze in ((base.vision_tower, self.config.freeze_vision), (base.text_tower, self.config.freeze_text)):
+        base: Any = self.base_model
+        for tower, freeze in (
+            (base.vision_tower, self.config.freeze_vision),
+            (base.text_tower, self.config.freeze_text),
+        ):
             if tower is not None and freeze:
                 tower.requires_grad_(False).eval()
 
@@ -175,8 +178,11 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config)
         dim = config.projection_dim
-        self.vision_tower = self.vision_projection = None
-        self.text_tower = self.tokenizer = self.text_projection = None
+        self.vision_tower: Any = None
+        self.vision_projection: Any = None
+        self.text_tower: Any = None
+        self.tokenizer: Any = None
+        self.text_projection: Any = None
         if config.vision_config is not None:
             self.vision_tower = build_vision_tower(config.vision_config)
             self.vision_projection = EmbedProjection(config.vision_config.hidden_size, dim)
@@ -197,7 +203,7 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             self.text_tower.eval()
         return self
 
-    def get_input_embeddings(self) -> nn.Module | None:
+    def get_input_embeddings(self) -> Any:
         """The tokenizer's projection: what stands where a language model has its word embeddings."""
         return self.tokenizer.projection if self.tokenizer is not None else None
 
@@ -287,7 +293,9 @@ class TimesCLIPForRegression(TimesCLIPPreTrainedModel):
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config)
         if config.use_loc_scale and config.variate_mean is None:
-            raise ValueError("use_loc_scale=True needs variate_mean and variate_std; processor.complete_config sets them.")
+            raise ValueError(
+                "use_loc_scale=True needs variate_mean and variate_std; processor.complete_config sets them."
+            )
         self.timesclip = TimesCLIPModel(config)
         self.head = RegressionHead(config)
         self.alignment = AlignmentObjective(config) if config.alignment is not None else None
@@ -368,8 +376,7 @@ class TimesCLIPForRegression(TimesCLIPPreTrainedModel):
         self._check_shape("loc", loc, (self.config.num_variates,))
         self._check_shape("scale", scale, (self.config.num_variates,))
         mean, std = loc.new_tensor(self.config.variate_mean), loc.new_tensor(self.config.variate_std)
-        features = torch.stack([(loc - mean) / std, scale / std], dim=-1)
-        return features.to(self.head.layers[-1].weight.dtype)
+        return torch.stack([(loc - mean) / std, scale / std], dim=-1).to(self.dtype)
 
     def _checked_static(self, static_values: Tensor | None) -> Tensor | None:
         if self.config.num_static_features == 0:

@@ -1,9 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Processor of TimesCLIP: raw arrays to patches and images, with everything fitted on the training data kept in JSON."""
+"""Processor of TimesCLIP: raw arrays to patches and images; what it learnt from the training data is kept in JSON."""
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,8 +158,8 @@ class TimesCLIPProcessor(ProcessorMixin):
         deviation, of each static column; mean and standard deviation of the targets.
 
         Args:
-            past_values: a `datasets.Dataset` with a column `past_values` (and `labels`, `static_values` where present),
-                or the series alone in any form that calling the processor takes.
+            past_values: a `datasets.Dataset` with a column `past_values` (perhaps also `labels`, `static_values`), or
+                the series alone in any form that calling the processor takes.
             labels: `(n,)` or `(n, num_targets)`; not with a Dataset.
             static_values: as in calling the processor; not with a Dataset.
 
@@ -190,7 +190,7 @@ class TimesCLIPProcessor(ProcessorMixin):
     def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:
         """A copy of `config` with what `fit` learnt and the model must know.
 
-        Sets `variate_mean`, `variate_std`, `num_static_features`, and `target_mean`, `target_std` where labels were seen.
+        Sets `variate_mean`, `variate_std`, `num_static_features`; with labels also `target_mean`, `target_std`.
 
         Raises:
             ValueError: before `fit`, or where the configuration expects another number of variates or targets.
@@ -208,24 +208,25 @@ class TimesCLIPProcessor(ProcessorMixin):
 
     def _fit_variates(self, past_values: Any) -> dict[str, list[float]]:
         """Statistics of each variate, chunk by chunk: the sums of chunks are merged as in Chan et al. (1979)."""
-        count = mean = squares = lowest = highest = None
+        count = mean = squares = torch.zeros(())
+        lowest, highest = torch.tensor(math.inf), torch.tensor(-math.inf)
         for chunk in _row_chunks(past_values):
             values, observed = self._prepare(chunk, None)
-            values, observed = values.double().flatten(0, 1), observed.flatten(0, 1)  # (rows * T, V)
+            values, observed = values.double().flatten(0, 1).cpu(), observed.flatten(0, 1).cpu()  # (rows * T, V)
             n = observed.sum(dim=0)
             chunk_mean = torch.where(observed, values, 0).sum(dim=0) / n.clamp(min=1)
             chunk_squares = torch.where(observed, values - chunk_mean, 0).square().sum(dim=0)
-            low, high = (extreme[0] for extreme in observed_range(values[None], observed[None]))
-            if count is None:
-                count, mean, squares, lowest, highest = n, chunk_mean, chunk_squares, low, high
-                continue
+            low, high = observed_range(values[None], observed[None])
             total = (count + n).clamp(min=1)
             shift = chunk_mean - mean
             squares = squares + chunk_squares + shift.square() * count * n / total
             mean = mean + shift * n / total
-            count, lowest, highest = count + n, torch.minimum(lowest, low), torch.maximum(highest, high)
-        if count is None:
+            count, lowest, highest = count + n, torch.minimum(lowest, low[0]), torch.maximum(highest, high[0])
+        if count.ndim == 0:
             raise ValueError("past_values is empty: there is nothing to fit on.")
+        if not bool(count.all()):
+            blank = [self._name(int(i)) for i in (count == 0).nonzero()]
+            raise ValueError(f"The variates {blank} are never observed: there is nothing to fit on.")
         std = replace_constant((squares / count).sqrt(), torch.maximum(lowest.abs(), highest.abs()))
         return {
             "mean": mean.tolist(),
@@ -247,8 +248,9 @@ class TimesCLIPProcessor(ProcessorMixin):
         """Prepares a batch.
 
         Args:
-            past_values: `(B, T, V)` array, tensor or nested list, NaN = missing; `(T, V)` or a DataFrame with one column
-                a variate is a batch of one; a list of `(T_i, V)` arrays or DataFrames may have unequal lengths.
+            past_values: `(B, T, V)` array, tensor or nested list, NaN = missing; `(T, V)`, or a DataFrame with one
+                column for each variate, is a batch of one; the `(T_i, V)` arrays or DataFrames of a list may differ in
+                length.
             past_observed_mask: the same shape(s), bool, False = missing.
             static_values: list of dicts, one a sample (or a DataFrame, or a numeric `(B, S)` array), with the columns
                 that `fit` saw.
@@ -320,7 +322,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         heights = (values - torch.where(constant, lowest - 0.5, lowest)[..., None, :]) / spread[..., None, :]
         heights = torch.where(observed, heights, torch.nan).transpose(1, 2).float()  # (B, V, T)
         num_samples, num_variates = heights.shape[:2]
-        height, width = self.image_size
+        height, width = self.image_size or []
         coverage = render_line(heights.flatten(0, 1), height, width, line_width=self.line_width)
         # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
         mean, std = (coverage.new_tensor(v) for v in (self.image_mean, self.image_std))
@@ -340,7 +342,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
         if torch.isinf(values).any():
             raise ValueError(
-                f"past_values has infinite values in {self._describe(torch.isinf(values))}; mark missing values with NaN."
+                f"past_values has infinite values in {self._describe(torch.isinf(values))}; missing values are NaN."
             )
         observed = ~torch.isnan(values)
         if past_observed_mask is not None:
@@ -359,11 +361,15 @@ class TimesCLIPProcessor(ProcessorMixin):
             series = self._frame_values(series, name)
         lengths = None
         if isinstance(series, (list, tuple)) and len(series) and not np.isscalar(series[0]):
-            parts = [_as_tensor(self._frame_values(s, name) if isinstance(s, pd.DataFrame) else s, name) for s in series]
+            parts = [
+                _as_tensor(self._frame_values(s, name) if isinstance(s, pd.DataFrame) else s, name) for s in series
+            ]
             if len({part.shape for part in parts}) > 1:
                 if any(part.ndim != 2 for part in parts) or len({part.shape[1] for part in parts}) > 1:
                     shapes = sorted({tuple(part.shape) for part in parts})[:5]
-                    raise ValueError(f"{name} is a list of shapes {shapes}; expected (time, variates), equal variates.")
+                    raise ValueError(
+                        f"{name} is a list of shapes {shapes}; expected (time, variates), equal variates."
+                    )
                 lengths = [len(part) for part in parts]
                 parts = [_pad_front(part, max(lengths)) for part in parts]
             tensor = torch.stack(parts)
@@ -379,7 +385,9 @@ class TimesCLIPProcessor(ProcessorMixin):
             raise ValueError(f"{name} is empty: shape {tuple(tensor.shape)}.")
         if self.num_variates is not None and tensor.shape[2] != self.num_variates:
             names = f": {self.variate_names}" if self.variate_names else ""
-            raise ValueError(f"{name} has {tensor.shape[2]} variates, but the processor expects {self.num_variates}{names}.")
+            raise ValueError(
+                f"{name} has {tensor.shape[2]} variates, but the processor expects {self.num_variates}{names}."
+            )
         return tensor, lengths
 
     def _frame_values(self, frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -400,8 +408,10 @@ class TimesCLIPProcessor(ProcessorMixin):
     def _describe(self, where: Tensor) -> str:
         """The first sample and variate of a `(B, T, V)` mask, in words."""
         sample, _, variate = (int(i) for i in where.nonzero()[0])
-        name = repr(self.variate_names[variate]) if self.variate_names else str(variate)
-        return f"sample {sample}, variate {name} ({int(where.any(dim=1).sum())} series in all)"
+        return f"sample {sample}, variate {self._name(variate)} ({int(where.any(dim=1).sum())} series in all)"
+
+    def _name(self, variate: int) -> str:
+        return repr(self.variate_names[variate]) if self.variate_names else str(variate)
 
     def _fitted(self, purpose: str) -> dict[str, Any]:
         if self.statistics is None:

@@ -50,9 +50,13 @@ def instance_statistics(values: Tensor, observed: Tensor) -> tuple[Tensor, Tenso
     Returns:
         loc, scale: `(B, V)`; a constant series has scale 1, so that nothing is divided by a tiny number.
     """
-    loc = _observed_mean(values, observed)
-    scale = _observed_mean((values - loc[:, None]).square(), observed).sqrt()
-    return loc, replace_constant(scale, torch.where(observed, values, 0).abs().amax(dim=1))
+    magnitude = torch.where(observed, values, 0).abs().amax(dim=1)
+    # In units of the magnitude, squares of huge values do not overflow and those of tiny ones do not vanish.
+    unit = torch.where(magnitude > 0, magnitude, 1)
+    relative = values / unit[:, None]
+    loc = _observed_mean(relative, observed)
+    scale = _observed_mean((relative - loc[:, None]).square(), observed).sqrt()
+    return loc * unit, replace_constant(scale * unit, magnitude)
 
 
 def replace_constant(scale: Tensor, magnitude: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Static columns of a sample (latitude, soil, crop ...) to numbers: standardised, or one-hot over fitted categories."""
+"""Static columns of a sample (latitude, soil, crop ...) to numbers: standardised, or one-hot over categories."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,9 @@ import pandas as pd
 
 logger = logging.getLogger(__name__)
 
+# As in series.py.
+_CONSTANT = 1e-6
+
 
 def fit_static(static_values: Any) -> list[dict[str, Any]]:
     """Learns how to encode static columns.
@@ -18,20 +21,26 @@ def fit_static(static_values: Any) -> list[dict[str, Any]]:
         static_values: list of dicts, one a sample, a DataFrame, or a numeric `(n, S)` array.
 
     Returns:
-        For each column, in order, `{"name": str}` with `"mean"` and `"std"` (numbers) or `"categories"` (text, sorted).
+        For each column, in order, `{"name": str}` with `"mean"`, `"std"` (numbers) or `"categories"` (text, sorted).
         A list, since transformers sorts the keys of the JSON it writes.
 
     Raises:
         ValueError: no rows, columns that differ between rows, missing values.
     """
     frame = _as_frame(static_values)
+    _check_cells(frame)
     encoding: list[dict[str, Any]] = []
     for name, column in frame.items():
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            spread = float(column.std(ddof=0))
-            encoding.append({"name": str(name), "mean": float(column.mean()), "std": spread if spread > 0 else 1.0})
+            numbers = column.to_numpy(dtype=np.float64)
+            if not np.isfinite(numbers).all():
+                raise ValueError(f"static column {name!r} has infinite values.")
+            # Beside the largest value a smaller spread is rounding noise: a constant column is not divided by it.
+            spread = float(numbers.std())
+            spread = spread if spread > _CONSTANT * float(np.abs(numbers).max()) else 1.0
+            encoding.append({"name": name, "mean": float(numbers.mean()), "std": spread})
         else:
-            encoding.append({"name": str(name), "categories": sorted({str(value) for value in column})})
+            encoding.append({"name": name, "categories": sorted({str(value) for value in column})})
     return encoding
 
 
@@ -59,6 +68,7 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
     missing = [column["name"] for column in encoding if column["name"] not in frame.columns]
     if missing:
         raise ValueError(f"static_values lack the columns {missing}; they have {list(frame.columns)}.")
+    _check_cells(frame[[column["name"] for column in encoding]])
     parts = []
     for column in encoding:
         name = column["name"]
@@ -66,7 +76,9 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
             numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
             if not np.isfinite(numbers).all():
                 row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-                raise ValueError(f"static column {name!r} must hold numbers, found {frame[name].iloc[row]!r} in row {row}.")
+                raise ValueError(
+                    f"static column {name!r} must hold numbers, found {frame[name].iloc[row]!r} in row {row}."
+                )
             parts.append(((numbers - column["mean"]) / column["std"])[:, None])
             continue
         text = frame[name].astype(str).to_numpy()
@@ -89,14 +101,19 @@ def _as_frame(static_values: Any) -> pd.DataFrame:
         array = np.asarray(static_values)
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise ValueError(
-                f"static_values must be a list of dicts, a DataFrame or numbers (n, columns); got shape {array.shape}, "
-                f"dtype {array.dtype}."
+                f"static_values must be a list of dicts, a DataFrame or numbers (n, columns); got "
+                f"shape {array.shape}, dtype {array.dtype}."
             )
         frame = pd.DataFrame(array, columns=[f"static_{i}" for i in range(array.shape[1])])
-    if frame.empty or frame.isna().any().any():
-        holes = [str(name) for name in frame.columns if frame[name].isna().any()]
-        raise ValueError(f"static_values have missing cells in {holes}." if holes else "static_values are empty.")
-    return frame
+    if frame.empty:
+        raise ValueError("static_values are empty.")
+    return frame.rename(columns=str)
+
+
+def _check_cells(frame: pd.DataFrame) -> None:
+    holes = [name for name in frame.columns if frame[name].isna().any()]
+    if holes:
+        raise ValueError(f"static_values have missing cells in {holes}.")
 
 
 __all__ = ["encode_static", "fit_static", "static_width"]

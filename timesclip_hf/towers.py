@@ -30,8 +30,10 @@ class TextFamily:
 def _encode_clip(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
     """CLIP's and SigLIP's layers and final norm; both attend in both directions when no causal mask is given."""
     if mask is not None:
-        mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=mask)
-    hidden = tower.encoder(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
+        attention_mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=mask)
+    else:
+        attention_mask = None
+    hidden = tower.encoder(inputs_embeds=hidden, attention_mask=attention_mask).last_hidden_state
     return tower.final_layer_norm(hidden)
 
 
@@ -89,18 +91,20 @@ def load_text_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
 def _load_tower(
     name_or_path: str, config_name: str, families: dict[str, type[PreTrainedModel]], kwargs: dict[str, Any]
 ) -> PreTrainedModel:
-    hub_kwargs = {k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "subfolder", "local_files_only")}
+    hub_kwargs = {
+        k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "subfolder", "local_files_only")
+    }
     settings, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
-    model_type = settings.get("model_type")
+    model_type = str(settings.get("model_type"))
     if config_name in settings:  # a pair such as CLIP: take the half that we need
-        model_type = {"clip": "clip", "siglip": "siglip"}.get(model_type, str(model_type))
         model_type = f"{model_type}_{config_name.removesuffix('_config')}_model"
     if model_type not in families:
         raise ValueError(
             f"{name_or_path} is of model type {settings.get('model_type')!r}, which has no supported "
             f"{config_name.removesuffix('_config')} tower; supported are {sorted(families)}, alone or in a pair."
         )
-    tower, report = families[model_type].from_pretrained(name_or_path, output_loading_info=True, **kwargs)
+    loading: Any = families[model_type].from_pretrained  # with output_loading_info it returns a pair
+    tower, report = loading(name_or_path, output_loading_info=True, **kwargs)
     if report["missing_keys"] or report["mismatched_keys"]:
         raise ValueError(
             f"{name_or_path} lacks weights of its tower: missing {sorted(report['missing_keys'])}, "
@@ -110,7 +114,7 @@ def _load_tower(
 
 
 def checkpoint_image_statistics(name_or_path: str, **kwargs: Any) -> dict[str, list[float]]:
-    """`image_mean` and `image_std` that a vision checkpoint names for its own preprocessing; empty if it names none."""
+    """`image_mean` and `image_std` that a vision checkpoint names for its preprocessing; empty if it names none."""
     try:
         settings, _ = BaseImageProcessor.get_image_processor_dict(name_or_path, **kwargs)
     except OSError:  # a checkpoint without a preprocessor: the family's statistics hold

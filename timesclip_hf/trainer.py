@@ -23,7 +23,7 @@ class TimesCLIPTrainer(Trainer):
 
     - `compute_loss` minimises task loss + weighted alignment loss in training, reports the task loss alone as
       `eval_loss` (an InfoNCE value depends on the batch size), and logs every term by name.
-    - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays as they are needed.
+    - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays when needed.
     - `args.tower_learning_rate` sets the towers apart; `args.early_stopping_patience` stops early.
     - A regression model gets RMSE, MAE, R2 and MAPE in original units as its metrics.
 
@@ -36,6 +36,7 @@ class TimesCLIPTrainer(Trainer):
 
     # The losses are means over a batch: Trainer divides them by the number of accumulated batches.
     loss_is_scaled_for_ga = False
+    args: TimesCLIPTrainingArguments
 
     def __init__(
         self,
@@ -81,8 +82,8 @@ class TimesCLIPTrainer(Trainer):
         rate = self.args.tower_learning_rate
         if not fresh or rate is None:
             return optimizer
-        model = self.model if model is None else model
-        towers = {id(p) for name, p in model.named_parameters() if "vision_tower." in name or "text_tower." in name}
+        learning: Any = self.model if model is None else model
+        towers = {id(p) for name, p in learning.named_parameters() if "vision_tower." in name or "text_tower." in name}
         groups = []
         for group in optimizer.param_groups:
             own = [p for p in group["params"] if id(p) not in towers]
@@ -91,10 +92,13 @@ class TimesCLIPTrainer(Trainer):
         optimizer.param_groups[:] = [group for group in groups if group["params"]]
         return optimizer
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+    def evaluation_loop(  # type: ignore[override]
+        self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+    ) -> EvalLoopOutput:
         """Trainer's loop; the alignment loss is reported beside the metrics."""
         training_terms = self._pop_terms()
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        kwargs["metric_key_prefix"] = metric_key_prefix
+        output = super().evaluation_loop(*args, **kwargs)
         terms = self._mean_terms(self._pop_terms())
         if output.metrics is not None and "alignment_loss" in terms:
             output.metrics[f"{metric_key_prefix}_alignment_loss"] = terms["alignment_loss"]

@@ -4,6 +4,7 @@
 import importlib.util
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 
@@ -27,6 +28,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         save_total_limit: 1, beside the best one.
         lr_scheduler_type: `"cosine"`; warmup_steps: 0.05 (a share of all steps).
         report_to: TensorBoard where it is installed.
+        dataloader_pin_memory: where there is an accelerator.
     """
 
     tower_learning_rate: float | None = field(
@@ -45,9 +47,14 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best one."})
     learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of all but the towers."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Shape of the learning rate over time."})
-    warmup_steps: float = field(default=0.05, metadata={"help": "Steps (or share of all steps, if below 1) of warmup."})
+    warmup_steps: float = field(
+        default=0.05, metadata={"help": "Steps (or share of all steps, if below 1) of warmup."}
+    )
     report_to: None | str | list[str] = field(
         default_factory=_installed_reporters, metadata={"help": "Where to report; TensorBoard where installed."}
+    )
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.accelerator.is_available, metadata={"help": "Only of use, and only on, with an accelerator."}
     )
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "Columns that hold labels."}

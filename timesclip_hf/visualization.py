@@ -24,6 +24,11 @@ def plot_predictions(
         groups: `n` labels (crops, sites); one colour each.
     """
     predictions, targets = np.ravel(np.asarray(predictions)), np.ravel(np.asarray(targets))
+    if len(predictions) != len(targets) or (groups is not None and len(groups) != len(targets)):
+        raise ValueError(
+            f"predictions, targets and groups must be of one length, got {len(predictions)}, {len(targets)} and "
+            f"{'none' if groups is None else len(groups)}."
+        )
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
     labels = np.asarray(groups if groups is not None else ["all"] * len(targets))
@@ -55,6 +60,8 @@ def plot_model_view(images: ArrayLike, variate_names: Sequence[str] | None = Non
         raise ValueError(f"images must be (variates, height, width, 3), got shape {images.shape}.")
     count = len(images)
     names = list(variate_names) if variate_names is not None else [f"variate {i}" for i in range(count)]
+    if count == 0 or len(names) != count:
+        raise ValueError(f"{len(names)} variate_names were given for {count} images.")
     columns = min(count, _RASTER_COLUMNS)
     rows = -(-count // columns)
     figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.4), layout="constrained")
@@ -84,6 +91,8 @@ def plot_selection_attention(weights: ArrayLike, variate_names: Sequence[str] | 
     mean = weights.reshape(-1, *weights.shape[-2:]).mean(axis=0)
     count = len(mean)
     names = list(variate_names) if variate_names is not None else [str(i) for i in range(count)]
+    if len(names) != count:
+        raise ValueError(f"{len(names)} variate_names were given for {count} variates.")
     size = max(4.0, 0.6 * count)
     figure = Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.subplots()

@@ -1,0 +1,382 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Fine-tune TimesCLIP on a wide table, measure it on the test part beside its peers, save, draw and write a card.
+
+    python examples/run_regression.py examples/configs/crop_yield.yaml
+    python examples/run_regression.py examples/configs/crop_yield.yaml --num_steps 18 --output_dir runs/crop_yield_18
+    python examples/run_regression.py --table my_fields.csv --target yield_t_ha --target_unit t/ha \\
+        --static_columns soil crop --split chronological --time_column year --group_columns site --output_dir runs/mine
+
+The first argument may be a YAML or JSON file with any of the flags; flags after it win. The table printed at the end
+is written to `table.md`, every single result to `metrics.json`; models lie in `<output_dir>/<model>/seed<n>`.
+"""
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+import yaml
+from peers import PEERS, Part
+from training import RegressionVariant, TrainedRegression, train_regression
+from transformers import HfArgumentParser
+
+from timesclip_hf import (
+    PRESETS,
+    TimesCLIPTrainingArguments,
+    load_wide_table,
+    regression_metrics,
+    split_by_column,
+    split_by_group,
+    split_chronologically,
+)
+from timesclip_hf.data import find_variates
+from timesclip_hf.metrics import skill
+from timesclip_hf.model_card import RegressionRun, regression_card
+from timesclip_hf.visualization import plot_model_view, plot_predictions, plot_selection_attention
+
+METRICS = ("r2", "skill", "rmse", "mae", "mape")
+
+
+@dataclass
+class RegressionArguments:
+    """What to learn from which table, and what to compare."""
+
+    table: str = field(
+        default="examples/crop_yield/crop_yield.parquet",
+        metadata={"help": "CSV or Parquet, one row a field and season."},
+    )
+    dataset_name: str = field(default="own table", metadata={"help": "Readable name of the data, for the card."})
+    target: str = field(default="yield_t_ha", metadata={"help": "Target column."})
+    target_unit: str = field(default="", metadata={"help": "Unit of the target, for figures and card."})
+    variates: list[str] | None = field(default=None, metadata={"help": "Names and order; default: all found."})
+    static_columns: list[str] = field(default_factory=list, metadata={"help": "Columns known before the season."})
+    num_steps: int | None = field(default=None, metadata={"help": "Keep only the first steps (early prediction)."})
+    split: str = field(default="column", metadata={"help": "column, chronological or group."})
+    split_column: str = field(default="split", metadata={"help": "For --split column: holds train, validation, test."})
+    time_column: str = field(
+        default="year", metadata={"help": "For --split chronological: the last values are tested."}
+    )
+    group_columns: list[str] | None = field(
+        default=None, metadata={"help": "Split each group's times, or whole groups."}
+    )
+    validation_share: float = field(default=0.15, metadata={"help": "Share of times or groups for validation."})
+    test_share: float = field(default=0.2, metadata={"help": "Share of times or groups for the test."})
+    hold_out_column: str | None = field(default=None, metadata={"help": "Also leave out each value of this column."})
+    hold_out_groups: list[list[str]] | None = field(
+        default=None, metadata={"help": "YAML only: values left out together."}
+    )
+    presets: list[str] = field(default_factory=lambda: ["small"], metadata={"help": f"Some of {', '.join(PRESETS)}."})
+    variants: dict[str, dict[str, Any]] | None = field(
+        default=None, metadata={"help": "YAML only: name -> preset, processor, config and training fields."}
+    )
+    towers: str = field(default="tiny", metadata={"help": "tiny (random weights) or clip-b16."})
+    patch_length: int = field(default=6, metadata={"help": "Steps in one patch."})
+    patch_stride: int = field(default=3, metadata={"help": "Steps between the starts of patches."})
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run each."})
+    peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": f"Some of {', '.join(PEERS)}."})
+    no_peers: bool = field(default=False, metadata={"help": "Only mean predictor and climatology beside TimesCLIP."})
+
+
+def parse_arguments(argv: list[str]) -> tuple[RegressionArguments, TimesCLIPTrainingArguments]:
+    """Flags, or a YAML or JSON file followed by flags that win over it."""
+    parser = HfArgumentParser((RegressionArguments, TimesCLIPTrainingArguments), description=__doc__.splitlines()[0])
+    if argv and argv[0].endswith((".yaml", ".yml", ".json")):
+        settings = yaml.safe_load(Path(argv[0]).read_text())
+        known = {f.name for cls in (RegressionArguments, TimesCLIPTrainingArguments) for f in fields(cls)}
+        unknown = sorted(settings.keys() - known)
+        if unknown:
+            raise ValueError(f"{argv[0]} names {unknown}, which are no flags of this script; see --help.")
+        parser.set_defaults(**settings)
+        argv = argv[1:]
+    arguments, training = parser.parse_args_into_dataclasses(args=argv)
+    wrong = sorted(set(arguments.peers) - set(PEERS))
+    if wrong:
+        raise ValueError(f"Unknown peers {wrong}; choose from {list(PEERS)}.")
+    return arguments, training
+
+
+def load(arguments: RegressionArguments) -> datasets.Dataset:
+    """The table as a dataset, without rows of which not one step was seen in time."""
+    path = Path(arguments.table)
+    frame = pd.read_csv(path) if path.suffix == ".csv" else path
+    if arguments.num_steps is None:
+        return _dataset(frame, arguments)
+    frame = pd.read_parquet(path) if isinstance(frame, Path) else frame
+    variates = find_variates(frame.columns)
+    for name in arguments.variates or variates:
+        seen = frame[[f"{name}_{step:02d}" for step in variates[name][: arguments.num_steps]]].notna().any(axis=1)
+        if not seen.all():
+            print(f"{(~seen).sum()} rows dropped: no {name} observed in the first {arguments.num_steps} steps.")
+            frame = frame[seen].reset_index(drop=True)
+    return _dataset(frame, arguments)
+
+
+def _dataset(table: pd.DataFrame | Path, arguments: RegressionArguments) -> datasets.Dataset:
+    return load_wide_table(
+        table,
+        target=arguments.target,
+        variates=arguments.variates,
+        static_columns=arguments.static_columns,
+        num_steps=arguments.num_steps,
+    )
+
+
+def split(dataset: datasets.Dataset, arguments: RegressionArguments) -> tuple[datasets.DatasetDict, str]:
+    """The three parts, and a sentence that says how they were cut."""
+    shares = {"validation": arguments.validation_share, "test": arguments.test_share}
+    if arguments.split == "column":
+        return split_by_column(dataset, arguments.split_column), f"by the table's column {arguments.split_column!r}."
+    if arguments.split == "chronological":
+        groups = arguments.group_columns
+        group = groups[0] if groups else None
+        parts = split_chronologically(dataset, arguments.time_column, group_column=group, **shares)
+        each = f" of each {group}" if group else ""
+        return (
+            parts,
+            f"chronological by {arguments.time_column}: the last {shares['test']:.0%}{each} are the test part.",
+        )
+    if arguments.split == "group" and arguments.group_columns:
+        parts = split_by_group(dataset, arguments.group_columns, **shares)
+        return parts, f"whole groups of {arguments.group_columns}, drawn at random."
+    raise ValueError("--split must be column, chronological or group (the last with --group_columns).")
+
+
+def hold_outs(dataset: datasets.Dataset, arguments: RegressionArguments) -> Iterator[tuple[str, datasets.DatasetDict]]:
+    """One split for each group of sites: the site in the test part, the others' own validation part kept."""
+    column = arguments.hold_out_column
+    values = sorted(set(dataset[column]))
+    for group in arguments.hold_out_groups or [[value] for value in values]:
+        inside = np.isin(np.asarray(dataset[column]), group)
+        parts, _ = split(dataset.select(np.flatnonzero(~inside)), arguments)
+        parts["test"] = dataset.select(np.flatnonzero(inside))
+        yield " + ".join(group), parts
+
+
+def as_part(dataset: datasets.Dataset) -> Part:
+    """A part in the form that the peers take."""
+    arrays = dataset.with_format("numpy")
+    static = pd.DataFrame(
+        dataset["static_values"][:] if "static_values" in dataset.column_names else [{}] * len(dataset)
+    )
+    groups = dataset.remove_columns(["past_values", "labels", *(["static_values"] if len(static.columns) else [])])
+    groups = pd.concat([groups.to_pandas(), static], axis=1)
+    return Part(arrays["past_values"][:], static, arrays["labels"][:][:, 0], groups)
+
+
+def variants_of(arguments: RegressionArguments) -> dict[str, RegressionVariant]:
+    """What to train, by name."""
+    shapes = {"patch_length": arguments.patch_length, "patch_stride": arguments.patch_stride}
+    named = arguments.variants or {preset: {"preset": preset} for preset in arguments.presets}
+    return {
+        name: RegressionVariant.from_fields(towers=arguments.towers, **{**shapes, **settings})
+        for name, settings in named.items()
+    }
+
+
+def run_block(
+    block: str,
+    parts: datasets.DatasetDict,
+    arguments: RegressionArguments,
+    training: TimesCLIPTrainingArguments,
+    seeds: list[int],
+) -> tuple[list[dict[str, Any]], dict[str, TrainedRegression]]:
+    """All variants and peers on one split: one result a model and seed, and the first seed's models."""
+    numeric = {name: as_part(part) for name, part in parts.items()}
+    train, validation, test = numeric["train"], numeric["validation"], numeric["test"]
+    climatology = PEERS["climatology"](train, validation, test, 0)
+    results: list[dict[str, Any]] = []
+
+    def record(model: str, seed: int, predictions: np.ndarray) -> None:
+        metrics = regression_metrics(predictions, test.labels)
+        metrics["skill"] = skill(predictions, test.labels, climatology)
+        results.append(
+            {
+                "block": block,
+                "model": model,
+                "seed": seed,
+                "n": len(test.labels),
+                **metrics,
+                "predictions": np.round(predictions, 4).tolist(),
+            }
+        )
+        print(f"[{block}] {model}, seed {seed}: R2 {metrics['r2']:.3f}, RMSE {metrics['rmse']:.3f}", flush=True)
+
+    trained = {}
+    for name, variant in variants_of(arguments).items():
+        for seed in seeds:
+            folder = (
+                Path(training.output_dir)
+                / (name if block == "test" else f"{name}-without-{block}").replace(" ", "_")
+                / f"seed{seed}"
+            )
+            run = train_regression(variant, parts, training, seed, folder, arguments.variates)
+            record(f"TimesCLIP {name}", seed, run.predictions[:, 0])
+            trained.setdefault(name, run)
+    for name in ["mean", "climatology"] if arguments.no_peers else arguments.peers:
+        for seed in seeds if name not in ("mean", "climatology", "ridge") else seeds[:1]:
+            record(name, seed, PEERS[name](train, validation, test, seed))
+    return results, trained
+
+
+def summarise(results: list[dict[str, Any]]) -> str:
+    """Markdown: mean and spread over seeds; with several blocks, errors pooled over all blocks' samples."""
+    table = pd.DataFrame(results).drop(columns="predictions")
+    lines = [
+        "| model | seeds | "
+        + " | ".join(
+            {"r2": "R2", "skill": "skill", "rmse": "RMSE", "mae": "MAE", "mape": "MAPE %"}[m] for m in METRICS
+        )
+        + " |"
+    ]
+    lines.append("|---|---|" + "---|" * len(METRICS))
+    for model, rows in table.groupby("model", sort=False):
+        cells = [str(len(rows))]
+        for metric in METRICS:
+            digits = 1 if metric == "mape" else 3
+            spread = f" ± {rows[metric].std(ddof=1):.{digits}f}" if len(rows) > 1 else ""
+            cells.append(f"{rows[metric].mean():.{digits}f}{spread}")
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def pooled(results: list[dict[str, Any]], targets: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Results of several blocks as one: every sample was predicted once, by a model that never saw its block."""
+    frame = pd.DataFrame(results)
+    rows = []
+    reference = {r["block"]: np.asarray(r["predictions"]) for r in results if r["model"] == "climatology"}
+    for (model, seed), part in frame.groupby(["model", "seed"], sort=False):
+        blocks = list(part["block"])
+        predictions = np.concatenate([np.asarray(p) for p in part["predictions"]])
+        observed = np.concatenate([targets[b] for b in blocks])
+        metrics = regression_metrics(predictions, observed)
+        metrics["skill"] = skill(predictions, observed, np.concatenate([reference[b] for b in blocks]))
+        rows.append({"block": "pooled", "model": model, "seed": seed, **metrics, "predictions": None})
+    return rows
+
+
+def environment() -> dict[str, str]:
+    """Versions and device, for the card."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "datasets": datasets.__version__,
+        "device": device,
+    }
+
+
+def draw(
+    name: str, run: TrainedRegression, parts: datasets.DatasetDict, arguments: RegressionArguments, out: Path
+) -> None:
+    """Predicted against observed, the plots of one field as the model sees them, attention between variates."""
+    test = parts["test"]
+    title = f"{arguments.target} ({arguments.target_unit})" if arguments.target_unit else arguments.target
+    groups = test["crop"] if "crop" in test.column_names else None
+    if groups is None and "static_values" in test.column_names and "crop" in test[0]["static_values"]:
+        groups = [row["crop"] for row in test["static_values"]]
+    observed = np.asarray(test["labels"])[:, 0]
+    plot_predictions(run.predictions[:, 0], observed, title, groups).savefig(out / f"{name}_predictions.png", dpi=120)
+    batch = run.trainer.data_collator([test[i] for i in range(min(64, len(test)))])
+    names = run.processor.variate_names
+    if "pixel_values" in batch:
+        images = run.processor.to_images(batch["pixel_values"][0])
+        plot_model_view(images, names, "one field of the test part, as the model sees it").savefig(
+            out / f"{name}_view.png", dpi=120
+        )
+    if run.trainer.model.config.variate_selection is not None:
+        with torch.no_grad():
+            attention = run.trainer.model(**batch, output_attentions=True).selection_attentions
+        plot_selection_attention(attention, names).savefig(out / f"{name}_attention.png", dpi=120)
+
+
+def write_card(
+    name: str,
+    run: TrainedRegression,
+    results: list[dict[str, Any]],
+    parts: datasets.DatasetDict,
+    how: str,
+    arguments: RegressionArguments,
+) -> None:
+    """README.md beside the checkpoint."""
+    own = next(r for r in results if r["model"] == f"TimesCLIP {name}")
+    unit = f" in {arguments.target_unit}" if arguments.target_unit else ""
+    limits = ["Errors hold for the split named above; on other sites, years or sensors they will be larger."]
+    if "crop_yield.parquet" in arguments.table:
+        limits.insert(
+            0, "Trained on simulated yields and reflectances (real weather): not for decisions about real fields."
+        )
+    card = regression_card(
+        RegressionRun(
+            name=f"timesclip-{name.replace(' ', '-')}",
+            dataset_name=arguments.dataset_name,
+            dataset_id=Path(arguments.table).stem,
+            target_name=f"{arguments.target}{unit}",
+            split=how,
+            sizes={part: len(rows) for part, rows in parts.items()},
+            metrics={m: own[m] for m in METRICS},
+            hyperparameters=run.hyperparameters,
+            environment=environment(),
+            command="python examples/run_regression.py " + shlex.join(sys.argv[1:]),
+            limits=limits,
+            table=summarise(results),
+        ),
+        run.trainer.model.config,
+        run.processor,
+    )
+    card.save(run.folder / "README.md")
+
+
+def main(argv: list[str]) -> None:
+    arguments, training = parse_arguments(argv)
+    dataset = load(arguments)
+    arguments.variates = arguments.variates or list(
+        find_variates(
+            [c for c in pd.read_parquet(arguments.table).columns]
+            if arguments.table.endswith("parquet")
+            else pd.read_csv(arguments.table, nrows=1).columns
+        )
+    )
+    out = Path(training.output_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    parts, how = split(dataset, arguments)
+    print(f"{arguments.table}: " + ", ".join(f"{len(rows)} {name}" for name, rows in parts.items()) + f"; split {how}")
+
+    results, trained = run_block("test", parts, arguments, training, arguments.seeds)
+    tables = [f"### Test part ({len(parts['test'])} series)\n\n{summarise(results)}"]
+    for name, run in trained.items():
+        draw(name.replace(" ", "_"), run, parts, arguments, out)
+        write_card(name, run, results, parts, how, arguments)
+    if arguments.hold_out_column is not None:
+        held, targets = [], {}
+        for block, held_parts in hold_outs(dataset, arguments):
+            held += run_block(block, held_parts, arguments, training, arguments.seeds[:1])[0]
+            targets[block] = np.asarray(held_parts["test"]["labels"])[:, 0]
+        both = pooled(held, targets)
+        results += held
+        tables.append(
+            f"### Never seen: one {arguments.hold_out_column} left out at a time, pooled\n\n{summarise(both)}"
+        )
+
+    report = "\n\n".join(tables)
+    (out / "table.md").write_text(report + "\n")
+    (out / "metrics.json").write_text(
+        json.dumps({"command": sys.argv, "environment": environment(), "results": results})
+    )
+    print(f"\n{report}\n\nWritten to {out}: table.md, metrics.json, pictures and one folder for each model.")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"run_regression.py: {error}") from None
