@@ -1,3 +1,4 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Shared fixtures: configurations small enough that a whole model is built in milliseconds, and their batches."""
 
 import os
@@ -25,6 +26,12 @@ def tower_fields(family: str = "clip") -> dict[str, dict[str, Any]]:
         "vision_config": {"model_type": f"{family}_vision_model", "image_size": 32, "patch_size": 16, **size},
         "text_config": {"model_type": f"{family}_text_model", **words, **size},
     }
+
+
+@pytest.fixture
+def tiny_towers() -> Callable[..., dict[str, dict[str, Any]]]:
+    """`tiny_towers(family="clip")`: the sub-configs that `tiny_config` has, of the family `clip` or `siglip`."""
+    return tower_fields
 
 
 @pytest.fixture

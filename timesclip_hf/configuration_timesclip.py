@@ -55,9 +55,9 @@ TOWERS: dict[str, dict[str, Any]] = {
     "tiny": {
         "vision_config": {
             "model_type": "clip_vision_model",
-            "hidden_size": 96,
-            "intermediate_size": 192,
-            "num_hidden_layers": 3,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "image_size": 64,
             "patch_size": 16,
@@ -65,9 +65,9 @@ TOWERS: dict[str, dict[str, Any]] = {
         },
         "text_config": {
             "model_type": "clip_text_model",
-            "hidden_size": 96,
-            "intermediate_size": 192,
-            "num_hidden_layers": 3,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "projection_dim": 64,
         },
@@ -83,8 +83,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "vision_config": None,
         "alignment": None,
         "variate_selection": None,
-        "head": "linear",
-        "head_dropout": [0.3],
+        "projection_dim": 64,
     },
     "medium": {"alignment": None},
     "full": {},
@@ -138,7 +137,7 @@ class TimesCLIPConfig(PreTrainedConfig):
             are in raw units. Not set: 0 and 1.
         freeze_vision (`bool`, defaults to `True`): vision tower in eval mode, without gradients, never updated.
         freeze_text (`bool`, defaults to `False`): the same for the text tower's layers.
-        text_dropout (`float`, defaults to 0.0): dropout on the tokens that enter the text tower.
+        text_dropout (`float`, defaults to 0.1): dropout on the tokens that enter the text tower.
         vision_chunk_size (`int`, defaults to 64): images that a frozen vision tower sees at once; bounds its memory.
         alignment (`"variate"`, `"global"`, `"hybrid"` or `None`, defaults to `"hybrid"`):
             What the InfoNCE loss compares across the batch: each variate with itself, the concatenation of all
@@ -163,8 +162,9 @@ class TimesCLIPConfig(PreTrainedConfig):
         initializer_range (`float`, defaults to 0.02): standard deviation of our own weights at the start.
 
     Raises:
-        ValueError: (as huggingface_hub's validation error) for values outside the ranges above, patches longer than
-            the context, an alignment without both branches, or no branch at all.
+        ValueError: a tower of a family that is not in the lists.
+        huggingface_hub.errors.StrictDataclassError: values outside the ranges above, patches longer than the context,
+            an alignment without both branches, or no branch at all.
 
     Example:
 
@@ -215,7 +215,7 @@ class TimesCLIPConfig(PreTrainedConfig):
 
     freeze_vision: bool = True
     freeze_text: bool = False
-    text_dropout: float | int = 0.0
+    text_dropout: float | int = 0.1
     vision_chunk_size: int = 64
 
     alignment: Literal["variate", "global", "hybrid"] | None = "hybrid"
@@ -302,6 +302,10 @@ class TimesCLIPConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation: at least one branch, and two where they are compared."""
         if self.vision_config is None and self.text_config is None:
             raise ValueError("vision_config and text_config are both None: a model needs at least one branch.")
+        if not getattr(self.vision_config, "vision_use_head", True):
+            raise ValueError(
+                "vision_config has vision_use_head=False: without its head the tower gives no pooled feature."
+            )
         if self.alignment is not None and (self.vision_config is None or self.text_config is None):
             raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
 
@@ -319,7 +323,7 @@ class TimesCLIPConfig(PreTrainedConfig):
         if not math.isfinite(self.logit_scale_init_value) or self.logit_scale_init_value > math.log(100):
             raise ValueError(f"logit_scale_init_value must be at most ln(100), got {self.logit_scale_init_value}.")
         expected = 3 if self.head == "mlp" else 1
-        if len(self.head_dropout) < expected or not all(0 <= p < 1 for p in self.head_dropout):
+        if not expected <= len(self.head_dropout) <= 3 or not all(0 <= p < 1 for p in self.head_dropout):
             raise ValueError(
                 f"head_dropout must hold {expected} probabilities in [0, 1) for head={self.head!r}, "
                 f"got {self.head_dropout}."

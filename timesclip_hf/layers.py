@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configuration_timesclip import TimesCLIPConfig
-from .losses import alignment_loss, gather_embeds, uncertainty_weighted
+from .losses import MAX_LOGIT_SCALE, alignment_loss, gather_embeds, uncertainty_weighted
 
 
 class PatchTokenizer(nn.Module):
@@ -23,7 +23,7 @@ class PatchTokenizer(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """`(n, N, L)` patches to `(n, 1 + N, width)` tokens."""
-        tokens = F.gelu(self.norm(self.projection(patches)))
+        tokens = F.gelu(self.norm(self.projection(patches.to(self.projection.weight.dtype))))
         cls_token = self.cls_token.to(tokens.dtype).expand(len(tokens), 1, -1)
         tokens = torch.cat([cls_token, tokens], dim=1)
         return self.dropout(tokens + self.position_embedding)
@@ -121,7 +121,12 @@ class AlignmentObjective(nn.Module):
         """The unweighted alignment loss; in training over the batches of all processes."""
         if self.training:  # in evaluation the last batches of two processes need not be of equal size
             image_embeds, text_embeds = gather_embeds(image_embeds), gather_embeds(text_embeds)
-        scale = self.logit_scale if self.config.learn_logit_scale else self.config.logit_scale_init_value
+        scale: Tensor | float = self.config.logit_scale_init_value
+        if self.config.learn_logit_scale:
+            if self.training:  # as CLIP does: the loss clamps too, but beyond the limit no gradient leads back
+                with torch.no_grad():
+                    self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+            scale = self.logit_scale
         mode = str(self.config.alignment)
         return alignment_loss(image_embeds, text_embeds, scale, mode, self.config.alignment_alpha)
 

@@ -24,7 +24,8 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
+        # A copy: the gradient that arrives here may be shared with other branches of the graph.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(gradient)
         return gradient.narrow(0, distributed.get_rank() * ctx.num_rows, ctx.num_rows)
 

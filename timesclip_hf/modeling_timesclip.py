@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .configuration_timesclip import TimesCLIPConfig
+from .configuration_timesclip import PRESETS, TimesCLIPConfig
 from .layers import AlignmentObjective, EmbedProjection, GatedVariateSelection, PatchTokenizer, RegressionHead
 from .towers import (
     build_text_tower,
@@ -125,8 +125,14 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
             **config_fields: fields of `TimesCLIPConfig`.
 
         Raises:
-            ValueError: an unsupported family, or a checkpoint that lacks weights of its tower.
+            ValueError: an unsupported family, a checkpoint that lacks weights of its tower, or a preset without the
+                branch that a checkpoint was given for.
         """
+        for name, tower in (("vision", vision), ("text", text)):
+            absent = f"{name}_config" in PRESETS.get(preset, {})
+            if absent != (tower is None):
+                found = "a checkpoint was given for it" if absent else f"{name}=None was given"
+                raise ValueError(f"preset {preset!r} has {'no' if absent else 'a'} {name} branch, but {found}.")
         hub_kwargs = hub_kwargs or {}
         vision_tower = load_vision_tower(vision, **hub_kwargs) if vision is not None else None
         text_tower = load_text_tower(text, **hub_kwargs) if text is not None else None
@@ -263,12 +269,18 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
                 if pixel_values is None:
                     raise ValueError("This model has a vision branch: give pixel_values or vision_features.")
                 vision_features = self.get_vision_features(pixel_values)
-            self._check_shape("vision_features", vision_features, (config.num_variates, None))
+            width = config.vision_config.hidden_size
+            self._check_shape("vision_features", vision_features, (config.num_variates, width))
             image_embeds = self.vision_projection(vision_features.to(self.vision_projection[0].weight.dtype))
         if self.text_tower is not None:
             if patch_values is None:
                 raise ValueError("This model has a text branch: give patch_values.")
             text_embeds = self.get_text_embeds(patch_values, patch_mask)
+        if image_embeds is not None and text_embeds is not None and len(image_embeds) != len(text_embeds):
+            raise ValueError(
+                f"The vision branch was given {len(image_embeds)} samples, the text branch {len(text_embeds)}; "
+                "they must be the same samples."
+            )
         if self.variate_selection is not None:
             fused = sum(embeds for embeds in (image_embeds, text_embeds) if embeds is not None)
             selected_embeds, attentions = self.variate_selection(fused, bool(output_attentions))

@@ -21,6 +21,7 @@ from .series import (
     fill_missing,
     fit_length,
     instance_statistics,
+    is_constant,
     observed_range,
     replace_constant,
 )
@@ -122,7 +123,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         """
         vision = config.vision_config
         mean, std = config.image_statistics
-        fixed = {
+        fixed: dict[str, Any] = {
             "context_length": config.context_length,
             "patch_length": config.patch_length,
             "patch_stride": config.patch_stride,
@@ -132,10 +133,11 @@ class TimesCLIPProcessor(ProcessorMixin):
             "image_mean": mean,
             "image_std": std,
         }
+        processor, expected = cls(**{**fixed, **kwargs}), cls(**fixed)
         for name in sorted(fixed.keys() & kwargs.keys()):
-            if kwargs[name] != fixed[name]:
+            if getattr(processor, name) != getattr(expected, name):
                 raise ValueError(f"{name}={kwargs[name]!r} contradicts the configuration's {fixed[name]!r}.")
-        return cls(**{**fixed, **kwargs})
+        return processor
 
     @property
     def model_input_names(self) -> list[str]:
@@ -151,17 +153,20 @@ class TimesCLIPProcessor(ProcessorMixin):
 
     # Fitting
 
-    def fit(self, past_values: Any, labels: Any = None, static_values: Any = None) -> "TimesCLIPProcessor":
+    def fit(
+        self, past_values: Any, labels: Any = None, static_values: Any = None, past_observed_mask: Any = None
+    ) -> "TimesCLIPProcessor":
         """Learns from the training part, and from nothing else, what is saved with the processor.
 
-        Mean, standard deviation and range of each variate over observed values; categories, or mean and standard
+        Mean, standard deviation and range of each variate over all observed steps; categories, or mean and standard
         deviation, of each static column; mean and standard deviation of the targets.
 
         Args:
-            past_values: a `datasets.Dataset` with a column `past_values` (perhaps also `labels`, `static_values`), or
-                the series alone in any form that calling the processor takes.
+            past_values: a `datasets.Dataset` with a column `past_values` (perhaps also `labels`, `static_values`,
+                `past_observed_mask`), or the series alone in any form that calling the processor takes.
             labels: `(n,)` or `(n, num_targets)`; not with a Dataset.
             static_values: as in calling the processor; not with a Dataset.
+            past_observed_mask: as in calling the processor; not with a Dataset.
 
         Returns:
             The processor itself.
@@ -170,14 +175,14 @@ class TimesCLIPProcessor(ProcessorMixin):
             ValueError: nothing to learn from, or the series have faults that calling the processor would raise for.
         """
         if isinstance(past_values, Dataset):
-            if labels is not None or static_values is not None:
-                raise ValueError("With a Dataset, labels and static_values are taken from its columns.")
+            if any(given is not None for given in (labels, static_values, past_observed_mask)):
+                raise ValueError("With a Dataset, labels, static_values and the mask are taken from its columns.")
             columns = past_values.column_names
             if "past_values" not in columns:
                 raise ValueError(f"The dataset has no column 'past_values', only {columns}.")
             labels = past_values.with_format("numpy")["labels"][:] if "labels" in columns else None
             static_values = past_values["static_values"][:] if "static_values" in columns else None
-        variates = self._fit_variates(past_values)
+        variates = self._fit_variates(past_values, past_observed_mask)
         self.num_variates = len(variates["mean"])
         self.statistics = {
             "version": _STATISTICS_VERSION,
@@ -198,20 +203,23 @@ class TimesCLIPProcessor(ProcessorMixin):
         statistics = self._fitted("complete_config")
         if config.num_variates != self.num_variates:
             raise ValueError(f"The config has {config.num_variates} variates, the data {self.num_variates}.")
+        targets = statistics["targets"]
+        if targets is not None and config.num_targets != len(targets["mean"]):
+            raise ValueError(f"The config has {config.num_targets} targets, the data {len(targets['mean'])}.")
         config = copy.deepcopy(config)
         config.variate_mean, config.variate_std = statistics["variates"]["mean"], statistics["variates"]["std"]
         config.num_static_features = self.num_static_features
-        if statistics["targets"] is not None:
-            config.target_mean, config.target_std = statistics["targets"]["mean"], statistics["targets"]["std"]
+        if targets is not None:
+            config.target_mean, config.target_std = targets["mean"], targets["std"]
         config.validate()
         return config
 
-    def _fit_variates(self, past_values: Any) -> dict[str, list[float]]:
+    def _fit_variates(self, past_values: Any, past_observed_mask: Any) -> dict[str, list[float]]:
         """Statistics of each variate, chunk by chunk: the sums of chunks are merged as in Chan et al. (1979)."""
         count = mean = squares = torch.zeros(())
         lowest, highest = torch.tensor(math.inf), torch.tensor(-math.inf)
-        for chunk in _row_chunks(past_values):
-            values, observed = self._prepare(chunk, None)
+        for chunk, mask in _row_chunks(past_values, past_observed_mask):
+            values, observed = self._read(chunk, mask)
             values, observed = values.double().flatten(0, 1).cpu(), observed.flatten(0, 1).cpu()  # (rows * T, V)
             n = observed.sum(dim=0)
             chunk_mean = torch.where(observed, values, 0).sum(dim=0) / n.clamp(min=1)
@@ -267,7 +275,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         """
         if return_tensors not in ("pt", "np"):
             raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}.")
-        values, observed = self._prepare(past_values, past_observed_mask)
+        values, observed = fit_length(*self._read(past_values, past_observed_mask), self.context_length)
         self._check_observed(observed)
         loc, scale = self._loc_and_scale(values, observed)
         scaled = ((fill_missing(values, observed) - loc[:, None]) / scale[:, None]).float()  # (B, T, V)
@@ -292,8 +300,9 @@ class TimesCLIPProcessor(ProcessorMixin):
             return BatchFeature({name: tensor.cpu().numpy() for name, tensor in batch.items()})
         return BatchFeature(batch)
 
-    def to_images(self, pixel_values: Tensor) -> np.ndarray:
+    def to_images(self, pixel_values: Tensor | np.ndarray) -> np.ndarray:
         """What the vision tower sees, for people: `(..., 3, height, width)` to uint8 `(..., height, width, 3)`."""
+        pixel_values = torch.as_tensor(pixel_values)
         mean = torch.tensor(self.image_mean, device=pixel_values.device)[:, None, None]
         std = torch.tensor(self.image_std, device=pixel_values.device)[:, None, None]
         images = (pixel_values.float() * std + mean).clamp(0, 1) * 255
@@ -315,11 +324,11 @@ class TimesCLIPProcessor(ProcessorMixin):
         else:
             fitted = self._fitted("value_range='dataset'")["variates"]
             lowest, highest = values.new_tensor(fitted["minimum"]), values.new_tensor(fitted["maximum"])
-        spread = highest - lowest
-        constant = spread <= 0
-        spread = torch.where(constant, torch.ones_like(spread), spread)
-        # A constant variate lies in the middle of its axis.
-        heights = (values - torch.where(constant, lowest - 0.5, lowest)[..., None, :]) / spread[..., None, :]
+        spread, magnitude = highest - lowest, torch.maximum(lowest.abs(), highest.abs())
+        constant = is_constant(spread, magnitude)
+        spread = torch.where(constant, torch.where(magnitude > 0, magnitude, 1), spread)
+        heights = (values - lowest[..., None, :]) / spread[..., None, :]
+        heights = heights + 0.5 * constant[..., None, :]  # a constant variate lies in the middle of its axis
         heights = torch.where(observed, heights, torch.nan).transpose(1, 2).float()  # (B, V, T)
         num_samples, num_variates = heights.shape[:2]
         height, width = self.image_size or []
@@ -333,10 +342,10 @@ class TimesCLIPProcessor(ProcessorMixin):
 
     # Checking
 
-    def _prepare(self, past_values: Any, past_observed_mask: Any) -> tuple[Tensor, Tensor]:
-        """Values and mask, both `(B, context_length, V)`; what is missing is NaN in neither place that matters."""
+    def _read(self, past_values: Any, past_observed_mask: Any) -> tuple[Tensor, Tensor]:
+        """Values, 0 where missing, and mask, both `(B, T, V)`."""
         values, lengths = self._as_batch(past_values, "past_values")
-        if values.is_complex() or not (values.is_floating_point() or _is_integer(values)):
+        if values.is_complex() or values.dtype == torch.bool:
             raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers.")
         values = values if values.is_floating_point() else values.double()
         values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
@@ -353,7 +362,7 @@ class TimesCLIPProcessor(ProcessorMixin):
                     "they must be the same."
                 )
             observed &= torch.nan_to_num(mask.to(values.device).float()).bool()
-        return fit_length(torch.where(observed, values, 0), observed, self.context_length)
+        return torch.where(observed, values, 0), observed
 
     def _as_batch(self, series: Any, name: str) -> tuple[Tensor, list[int] | None]:
         """Any accepted form as `(B, T, V)`; unequal series padded at the front with NaN, their lengths beside."""
@@ -440,6 +449,13 @@ class TimesCLIPProcessor(ProcessorMixin):
             raise ValueError(f"image_size must be a positive integer or [height, width], got {self.image_size!r}.")
         if not 0 <= self.background <= 1:
             raise ValueError(f"background must be in [0, 1], got {self.background!r}.")
+        if not (math.isfinite(self.line_width) and self.line_width > 0):
+            raise ValueError(f"line_width must be a positive number of pixels, got {self.line_width!r}.")
+        if len(self.image_mean) != 3 or len(self.image_std) != 3 or min(self.image_std) <= 0:
+            raise ValueError(
+                "image_mean and image_std must hold a number for each of three colours (std above 0), got "
+                f"{self.image_mean} and {self.image_std}."
+            )
         version = (self.statistics or {}).get("version", _STATISTICS_VERSION)
         if version != _STATISTICS_VERSION:
             raise ValueError(f"These statistics have version {version}; this release reads {_STATISTICS_VERSION}.")
@@ -453,11 +469,8 @@ def _as_tensor(values: Any, name: str) -> Tensor:
         raise ValueError(
             f"{name} has dtype {array.dtype}; expected numbers, of equal length in every row, with NaN for missing."
         )
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _is_integer(tensor: Tensor) -> bool:
-    return tensor.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    # Torch takes neither foreign byte order (netCDF, FITS) nor negative strides; the copy is made for these alone.
+    return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
 
 
 def _pad_front(part: Tensor, length: int) -> Tensor:
@@ -467,25 +480,28 @@ def _pad_front(part: Tensor, length: int) -> Tensor:
 
 
 def _label_tensor(labels: Any) -> Tensor:
-    tensor = labels if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels))
+    tensor = labels if isinstance(labels, Tensor) else _as_tensor(np.array(labels), "labels")
+    if tensor.ndim == 0:
+        raise ValueError("labels is a single number; expected (batch,) or (batch, num_targets).")
     if tensor.is_floating_point():
         return (tensor[:, None] if tensor.ndim == 1 else tensor).float()
     return tensor
 
 
-def _row_chunks(past_values: Any) -> Iterator[Any]:
-    """The series a thousand at a time, so that fitting never holds a second copy of a large data set."""
+def _row_chunks(past_values: Any, past_observed_mask: Any) -> Iterator[tuple[Any, Any]]:
+    """Series and masks a thousand at a time, so that fitting never holds a second copy of a large data set."""
     if isinstance(past_values, Dataset):
-        rows = past_values.with_format("numpy").select_columns(["past_values"])
+        names = [name for name in ("past_values", "past_observed_mask") if name in past_values.column_names]
+        rows = past_values.with_format("numpy").select_columns(names)
         for first in range(0, len(rows), _FIT_ROWS):
-            yield list(rows[first : first + _FIT_ROWS]["past_values"])
-    elif isinstance(past_values, pd.DataFrame):
-        yield past_values
+            chunk = rows[first : first + _FIT_ROWS]
+            yield list(chunk["past_values"]), list(chunk["past_observed_mask"]) if len(names) > 1 else None
+    elif isinstance(past_values, pd.DataFrame) or (len(past_values) and np.ndim(past_values[0]) < 2):
+        yield past_values, past_observed_mask  # a batch of one
     else:
-        single = not isinstance(past_values, (list, tuple)) and np.ndim(past_values) == 2
-        rows = [past_values] if single else past_values
-        for first in range(0, len(rows), _FIT_ROWS):
-            yield rows[first : first + _FIT_ROWS]
+        for first in range(0, len(past_values), _FIT_ROWS):
+            rows = slice(first, first + _FIT_ROWS)
+            yield past_values[rows], past_observed_mask[rows] if past_observed_mask is not None else None
 
 
 def _fit_targets(labels: Any) -> dict[str, list[float]]:
@@ -493,8 +509,8 @@ def _fit_targets(labels: Any) -> dict[str, list[float]]:
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or not len(array) or not np.isfinite(array).all():
         raise ValueError(f"labels must be finite numbers (n, num_targets), got shape {array.shape}.")
-    spread = array.std(axis=0)
-    return {"mean": array.mean(axis=0).tolist(), "std": np.where(spread > 0, spread, 1.0).tolist()}
+    std = replace_constant(torch.from_numpy(array.std(axis=0)), torch.from_numpy(np.abs(array).max(axis=0)))
+    return {"mean": array.mean(axis=0).tolist(), "std": std.tolist()}
 
 
 __all__ = ["TimesCLIPProcessor"]

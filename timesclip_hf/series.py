@@ -27,8 +27,8 @@ def fill_missing(values: Tensor, observed: Tensor) -> Tensor:
     right = torch.where(after < num_steps, after, before).clamp(min=0)
     clean = torch.where(observed, values, 0)
     start, end = clean.gather(1, left), clean.gather(1, right)
-    share = (steps - left) / (right - left).clamp(min=1)
-    return start + (end - start) * share.to(values.dtype)
+    share = (steps - left).to(values.dtype) / (right - left).clamp(min=1)
+    return start + (end - start) * share
 
 
 def fit_length(values: Tensor, observed: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -59,9 +59,14 @@ def instance_statistics(values: Tensor, observed: Tensor) -> tuple[Tensor, Tenso
     return loc * unit, replace_constant(scale * unit, magnitude)
 
 
+def is_constant(spread: Tensor, magnitude: Tensor) -> Tensor:
+    """Whether spreads are only rounding noise beside the largest magnitude of their series."""
+    return spread <= _CONSTANT * magnitude
+
+
 def replace_constant(scale: Tensor, magnitude: Tensor) -> Tensor:
     """1 in place of spreads that are only rounding noise beside the largest magnitude of their series."""
-    return torch.where(scale <= _CONSTANT * magnitude, torch.ones_like(scale), scale)
+    return torch.where(is_constant(scale, magnitude), torch.ones_like(scale), scale)
 
 
 def observed_range(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,6 +96,7 @@ __all__ = [
     "fill_missing",
     "fit_length",
     "instance_statistics",
+    "is_constant",
     "observed_range",
     "replace_constant",
 ]

@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils import logging
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def load_vision_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
 
     Args:
         name_or_path: Hub id or folder.
-        **kwargs: passed to `from_pretrained` (`revision`, `token`, `cache_dir`, `dtype`, ...).
+        **kwargs: passed to `from_pretrained` (`revision`, `token`, `cache_dir`, ...); weights come in fp32.
 
     Raises:
         ValueError: a family that is not supported, or weights of the tower that the checkpoint lacks.
@@ -104,7 +105,14 @@ def _load_tower(
             f"{config_name.removesuffix('_config')} tower; supported are {sorted(families)}, alone or in a pair."
         )
     loading: Any = families[model_type].from_pretrained  # with output_loading_info it returns a pair
-    tower, report = loading(name_or_path, output_loading_info=True, **kwargs)
+    # In fp32 like all our own weights, whatever the checkpoint was stored in: layers of two dtypes do not mix.
+    # Half of a pair is unexpected here by design, so transformers' own report of it would only alarm.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        tower, report = loading(name_or_path, output_loading_info=True, dtype=torch.float32, **kwargs)
+    finally:
+        logging.set_verbosity(verbosity)
     if report["missing_keys"] or report["mismatched_keys"]:
         raise ValueError(
             f"{name_or_path} lacks weights of its tower: missing {sorted(report['missing_keys'])}, "

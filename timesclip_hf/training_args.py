@@ -54,7 +54,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         default_factory=_installed_reporters, metadata={"help": "Where to report; TensorBoard where installed."}
     )
     dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Only of use, and only on, with an accelerator."}
+        default_factory=torch.accelerator.is_available, metadata={"help": "Only with an accelerator."}
     )
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "Columns that hold labels."}

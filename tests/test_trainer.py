@@ -1,0 +1,259 @@
+"""Fine-tuning end to end, on a small set of series whose level and slope make the target."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments, set_seed
+
+from timesclip_hf import (
+    TimesCLIPDataCollator,
+    TimesCLIPForRegression,
+    TimesCLIPProcessor,
+    TimesCLIPTrainer,
+    TimesCLIPTrainingArguments,
+)
+
+QUIET = {"disable_tqdm": True, "report_to": "none", "use_cpu": True}
+
+
+def make_data(num_samples: int, seed: int) -> Dataset:
+    """Yields near 5 t/ha: the level of the first variate and the slope of the second."""
+    rng = np.random.default_rng(seed)
+    level, slope = rng.normal(size=(2, num_samples, 1))
+    steps = np.linspace(0, 1, 12)
+    noise = 0.05 * rng.normal(size=(num_samples, 12, 3))
+    values = np.stack([level + 0 * steps, slope * steps, 0 * steps + level * 0], axis=-1) + noise
+    labels = 5 + level + 0.5 * slope
+    return Dataset.from_dict({"past_values": values.astype(np.float32).tolist(), "labels": labels.tolist()})
+
+
+@pytest.fixture
+def build(tiny_config: Any, tmp_path: Path) -> Any:
+    """`build(preset, train, validation, config fields, **arguments)`: a trainer over fitted processor and model."""
+
+    def make(
+        preset: str = "text_only",
+        train: Dataset | None = None,
+        validation: Dataset | None = None,
+        fields: dict[str, Any] | None = None,
+        **arguments: Any,
+    ) -> TimesCLIPTrainer:
+        set_seed(0)
+        train = make_data(48, 0) if train is None else train
+        validation = make_data(19, 1) if validation is None else validation
+        config = tiny_config(preset, head="linear", head_dropout=[0.0], **{"freeze_vision": False, **(fields or {})})
+        processor = TimesCLIPProcessor.from_config(config).fit(train)
+        defaults = {"output_dir": str(tmp_path / "run"), "num_train_epochs": 3, "learning_rate": 5e-3}
+        sizes = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 8}
+        return TimesCLIPTrainer(
+            model=TimesCLIPForRegression(processor.complete_config(config)),
+            args=TimesCLIPTrainingArguments(**{**defaults, **sizes, **QUIET, **arguments}),
+            processing_class=processor,
+            train_dataset=train,
+            eval_dataset=validation,
+        )
+
+    return make
+
+
+def direct_outputs(trainer: TimesCLIPTrainer, data: Dataset) -> Any:
+    """The model's own answer to a whole data set in one batch, without Trainer."""
+    values = np.asarray(data["past_values"][:], dtype=np.float32)
+    labels = np.asarray(data["labels"][:], dtype=np.float32)
+    trainer.model.eval()
+    with torch.no_grad():
+        return trainer.model(**trainer.processing_class(values, labels=labels))
+
+
+@pytest.mark.parametrize("preset", ["text_only", "full"])
+def test_training_learns_and_names_every_loss_term(build: Any, preset: str) -> None:
+    trainer = build(preset, num_train_epochs=6)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    training = [entry for entry in trainer.state.log_history if "loss" in entry]
+    evaluations = [entry for entry in trainer.state.log_history if "eval_rmse" in entry]
+    assert len(training) == len(evaluations) == 6
+    assert training[-1]["loss"] < 0.5 * training[0]["loss"]
+    assert trainer.evaluate()["eval_loss"] < 0.5 * before
+    for entry in training:
+        expected = entry["task_loss"]
+        if preset == "full":
+            assert entry["alignment_loss"] > 0
+            expected += 0.1 * entry["alignment_loss"]  # lambda
+        else:
+            assert "alignment_loss" not in entry
+        assert entry["loss"] == pytest.approx(expected, rel=1e-3)
+    assert all(("eval_alignment_loss" in entry) == (preset == "full") for entry in evaluations)
+
+
+def test_evaluation_reports_the_task_loss_and_errors_in_original_units(build: Any) -> None:
+    trainer = build("full")
+    data = make_data(19, 5)
+    metrics = trainer.evaluate(data)
+    outputs = direct_outputs(trainer, data)
+    labels = np.asarray(data["labels"][:])
+    predictions = trainer.predict(data).predictions
+    np.testing.assert_allclose(predictions, outputs.predictions.numpy(), atol=1e-5)
+    errors = predictions - labels
+    std = trainer.model.config.target_std[0]
+    assert metrics["eval_loss"] == pytest.approx(np.mean((errors / std) ** 2), rel=1e-4)  # without alignment
+    assert metrics["eval_rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
+    assert metrics["eval_mae"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
+    assert metrics["eval_mape"] == pytest.approx(100 * np.mean(np.abs(errors / labels)), rel=1e-5)
+    total = np.sum((labels - labels.mean()) ** 2)
+    assert metrics["eval_r2"] == pytest.approx(1 - np.sum(errors**2) / total, rel=1e-5)
+    assert predictions.mean() == pytest.approx(5, abs=1.5)  # t/ha, not standard deviations
+
+
+def test_the_best_epoch_is_restored(build: Any) -> None:
+    # The rate is so high that the last epoch is not the best one.
+    trainer = build(learning_rate=0.3, num_train_epochs=5, lr_scheduler_type="constant", warmup_steps=0)
+    trainer.train()
+    scores = [entry["eval_rmse"] for entry in trainer.state.log_history if "eval_rmse" in entry]
+    assert min(scores) < scores[-1]
+    assert trainer.evaluate()["eval_rmse"] == pytest.approx(min(scores), rel=1e-5)
+    assert trainer.state.best_metric == min(scores)
+
+
+def test_training_stops_early_when_nothing_improves(build: Any) -> None:
+    trainer = build(learning_rate=0.0, num_train_epochs=10, early_stopping_patience=2)
+    trainer.train()
+    assert trainer.state.epoch == 3  # the first evaluation is the best, two more bring nothing
+
+
+def test_towers_learn_at_their_own_rate(build: Any) -> None:
+    trainer = build("full", fields={"freeze_vision": True}, tower_learning_rate=1e-6, weight_decay=0.1)
+    groups = trainer.create_optimizer().param_groups
+    placed = [id(parameter) for group in groups for parameter in group["params"]]
+    trainable = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert sorted(placed) == sorted(id(p) for p in trainable.values())  # each in exactly one group
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    for name, parameter in trainable.items():
+        assert rates[id(parameter)] == (1e-6 if ".text_tower." in name else 5e-3)
+        assert ".vision_tower." not in name
+        if name.endswith("bias"):
+            assert decays[id(parameter)] == 0
+    assert 1e-6 in rates.values() and 0.1 in decays.values()
+
+
+def test_tower_rate_reaches_the_schedule(build: Any) -> None:
+    trainer = build("full", tower_learning_rate=0.0, num_train_epochs=1, warmup_steps=0)
+    before = {name: p.clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved and not any("_tower." in name for name in moved)
+
+
+def test_without_a_tower_rate_all_weights_learn_alike(build: Any) -> None:
+    groups = build("full").create_optimizer().param_groups
+    assert {group["lr"] for group in groups} == {5e-3}
+
+
+def test_a_saved_checkpoint_predicts_the_same_in_a_new_process(build: Any, tmp_path: Path) -> None:
+    trainer = build("full", num_train_epochs=1)
+    trainer.train()
+    folder = tmp_path / "best"
+    trainer.save_model(str(folder))
+    assert (tmp_path / "run" / "checkpoint-3" / "processor_config.json").exists()
+    data = make_data(8, 7)
+    expected = direct_outputs(trainer, data).predictions.numpy()
+    np.save(folder / "series.npy", np.asarray(data["past_values"][:], dtype=np.float32))
+    code = (
+        "import sys, numpy as np, torch\n"
+        "torch.set_num_threads(1)\n"
+        "from timesclip_hf import TimesCLIPForRegression, TimesCLIPProcessor\n"
+        "model = TimesCLIPForRegression.from_pretrained(sys.argv[1]).eval()\n"
+        "processor = TimesCLIPProcessor.from_pretrained(sys.argv[1])\n"
+        "with torch.no_grad():\n"
+        "    predictions = model(**processor(np.load(sys.argv[1] + '/series.npy'))).predictions\n"
+        "np.save(sys.argv[1] + '/predictions.npy', predictions.numpy())\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+    np.testing.assert_array_equal(np.load(folder / "predictions.npy"), expected)
+
+
+def test_a_run_resumes_from_its_checkpoint_to_the_same_end(build: Any, tmp_path: Path) -> None:
+    whole = build(num_train_epochs=2, save_total_limit=None)
+    whole.train()
+    resumed = build(num_train_epochs=2, save_total_limit=None)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+    assert resumed.state.global_step == whole.state.global_step == 6
+    for (name, expected), (_, found) in zip(
+        whole.model.named_parameters(), resumed.model.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(found, expected, msg=name)
+
+
+def test_two_accumulated_batches_of_4_train_as_one_of_8(build: Any) -> None:
+    losses, weights = [], []
+    for size, steps in ((8, 1), (4, 2)):
+        trainer = build(
+            train=make_data(8, 0),
+            fields={"selection_dropout": 0.0},
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            num_train_epochs=3,
+            weight_decay=0.0,
+            optim="sgd",
+        )
+        trainer.train()
+        assert trainer.state.global_step == 3
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        weights.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-5, rtol=1e-4)
+
+
+def test_transformers_own_trainer_trains_and_evaluates_too(build: Any, tmp_path: Path) -> None:
+    ours = build("full")
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), remove_unused_columns=False, num_train_epochs=1, save_strategy="no", **QUIET
+    )
+    trainer = Trainer(
+        model=ours.model,
+        args=arguments,
+        data_collator=TimesCLIPDataCollator(ours.processing_class),
+        train_dataset=ours.train_dataset,
+        eval_dataset=ours.eval_dataset,
+    )
+    assert math.isfinite(trainer.train().training_loss)
+    assert math.isfinite(trainer.evaluate()["eval_loss"])
+    assert trainer.predict(ours.eval_dataset).predictions.shape == (19, 1)
+
+
+def test_a_batch_without_labels_cannot_train_but_can_be_predicted(build: Any) -> None:
+    trainer = build()
+    unlabelled = make_data(16, 0).remove_columns("labels")
+    assert trainer.predict(unlabelled).predictions.shape == (16, 1)
+    trainer.train_dataset = unlabelled
+    with pytest.raises(ValueError, match="no 'labels'.*patch_values"):
+        trainer.train()
+
+
+def test_a_collator_and_metrics_given_by_hand_win(build: Any) -> None:
+    trainer = build()
+    collator = TimesCLIPDataCollator(trainer.processing_class)
+    own = TimesCLIPTrainer(
+        model=trainer.model,
+        args=trainer.args,
+        processing_class=trainer.processing_class,
+        data_collator=collator,
+        compute_metrics=lambda prediction: {"rmse": 7.0},
+        eval_dataset=trainer.eval_dataset,
+    )
+    assert own.data_collator is collator and own.evaluate()["eval_rmse"] == 7.0
+
+
+def test_the_trainers_state_is_plain_json(build: Any, tmp_path: Path) -> None:
+    build("full", num_train_epochs=1).train()
+    state = json.loads((tmp_path / "run" / "checkpoint-3" / "trainer_state.json").read_text())
+    assert {"task_loss", "alignment_loss"} <= set(state["log_history"][0])
