@@ -4,8 +4,8 @@
 Every peer is a function `(train, validation, test, seed) -> predictions for test` in the target's own units. All of
 them get the same care:
 
-- they learn from the train part only; the validation part chooses hyperparameters and the stopping point; the test
-  part's inputs are read once, for the predictions, and its labels never;
+- they learn from the train part only; the validation part chooses hyperparameters and the stopping point; of the test
+  part only the inputs are read, for the predictions, never the labels;
 - missing steps are filled by linear interpolation in time, ends held (trees see the same filled values);
 - every statistic (mean, spread, categories) comes from the train part; a category that training
   never saw becomes zeros;
@@ -15,7 +15,7 @@ Grids are small and searched anew in each call, so that a user's own table gets 
 sizes of PatchTST are constants: they were found once on the validation part of the crop-yield data.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from aeon.transformations.collection.convolution_based import Rocket
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 from transformers import PatchTSTConfig, PatchTSTForRegression
+
+from timesclip_hf.metrics import rmse
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,6 @@ def flat_features(train: Part, *parts: Part) -> Iterator[np.ndarray]:
         yield np.concatenate([series.reshape(len(series), -1), static], axis=1)
 
 
-def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Root mean squared error; what every choice on the validation part goes by."""
-    return float(np.sqrt(np.mean((np.asarray(predictions, dtype=np.float64) - labels) ** 2)))
-
-
 # --- peers ---------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +211,8 @@ def rocket(train: Part, validation: Part, test: Part, seed: int) -> np.ndarray:
     them. The penalty, and how much static columns and means weigh against the kernels' features, are chosen on
     validation.
     """
+    from aeon.transformations.collection.convolution_based import Rocket  # slow to import: numba compiles
+
     series = [np.ascontiguousarray(part.transpose(0, 2, 1)) for part in scaled_series(train, train, validation, test)]
     transform = Rocket(ROCKET_KERNELS, normalise=False, n_jobs=torch.get_num_threads(), random_state=seed)
     transform.fit(series[0])
@@ -271,8 +269,9 @@ def patchtst(train: Part, validation: Part, test: Part, seed: int) -> np.ndarray
     statics = [torch.from_numpy(part) for part in static_features(train, train, validation, test)]
     mean, std = train.labels.mean(), train.labels.std()
     targets = torch.tensor((train.labels - mean) / std, dtype=torch.float32)
+    shorter = {name: min(PATCHTST_CONFIG[name], series[0].shape[1]) for name in ("patch_length", "patch_stride")}
     config = PatchTSTConfig(
-        num_input_channels=series[0].shape[2], context_length=series[0].shape[1], **PATCHTST_CONFIG
+        num_input_channels=series[0].shape[2], context_length=series[0].shape[1], **{**PATCHTST_CONFIG, **shorter}
     )
     model = PatchTSTWithStatic(config, statics[0].shape[1], PATCHTST_CONFIG["head_dropout"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=PATCHTST_LEARNING_RATE, weight_decay=0.01)
@@ -313,8 +312,3 @@ PEERS: dict[str, Peer] = {
     "ROCKET + ridge": rocket,
     "PatchTST": patchtst,
 }
-
-
-def peer_names() -> Sequence[str]:
-    """Names of the peers, in the order of the table."""
-    return tuple(PEERS)

@@ -24,14 +24,20 @@ def main() -> None:
     parser.add_argument("--output", help="write the table's other columns and the predictions to this CSV")
     arguments = parser.parse_args()
 
-    model = TimesCLIPForRegression.from_pretrained(arguments.model).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = TimesCLIPForRegression.from_pretrained(arguments.model).eval().to(device)
     processor = TimesCLIPProcessor.from_pretrained(arguments.model)
+    if processor.variate_names is None:
+        raise ValueError(
+            f"{arguments.model} does not say in which order it takes its variates: fit with variate_names."
+        )
     dataset = load_wide_table(
         arguments.table,
         target=None,
         variates=processor.variate_names,
         static_columns=[column["name"] for column in processor.statistics["static"] or []],
         num_steps=processor.context_length,
+        drop_unobserved=True,
     )
     dataset = dataset.select(range(min(arguments.rows or len(dataset), len(dataset))))
     collate = TimesCLIPDataCollator(processor)
@@ -39,7 +45,8 @@ def main() -> None:
     with torch.no_grad():
         for first in range(0, len(dataset), BATCH):
             rows = dataset.select(range(first, min(first + BATCH, len(dataset))))
-            predictions.append(model(**collate(list(rows))).predictions.numpy())
+            batch = {name: tensor.to(device) for name, tensor in collate(list(rows)).items()}
+            predictions.append(model(**batch).predictions.cpu().numpy())
 
     named = [column for column in dataset.column_names if column not in ("past_values", "static_values")]
     table = dataset.select_columns(named).to_pandas() if named else dataset.to_pandas()[[]]

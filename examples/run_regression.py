@@ -33,6 +33,7 @@ from timesclip_hf import (
     PRESETS,
     TimesCLIPTrainingArguments,
     load_wide_table,
+    read_wide_table,
     regression_metrics,
     split_by_column,
     split_by_group,
@@ -74,11 +75,14 @@ class RegressionArguments:
     hold_out_groups: list[list[str]] | None = field(
         default=None, metadata={"help": "YAML only: values left out together."}
     )
+    hold_out_only: bool = field(default=False, metadata={"help": "Skip the table of the test part itself."})
     presets: list[str] = field(default_factory=lambda: ["small"], metadata={"help": f"Some of {', '.join(PRESETS)}."})
     variants: dict[str, dict[str, Any]] | None = field(
         default=None, metadata={"help": "YAML only: name -> preset, processor, config and training fields."}
     )
-    towers: str = field(default="tiny", metadata={"help": "tiny (random weights) or clip-b16."})
+    towers: str = field(default="tiny", metadata={"help": "Towers that start from random weights; see TOWERS."})
+    vision_checkpoint: str | None = field(default=None, metadata={"help": "CLIP or SigLIP, Hub id or folder."})
+    text_checkpoint: str | None = field(default=None, metadata={"help": "The same for the text tower."})
     patch_length: int = field(default=6, metadata={"help": "Steps in one patch."})
     patch_stride: int = field(default=3, metadata={"help": "Steps between the starts of patches."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run each."})
@@ -105,39 +109,37 @@ def parse_arguments(argv: list[str]) -> tuple[RegressionArguments, TimesCLIPTrai
 
 
 def load(arguments: RegressionArguments) -> datasets.Dataset:
-    """The table as a dataset, without rows of which not one step was seen in time."""
-    path = Path(arguments.table)
-    frame = pd.read_csv(path) if path.suffix == ".csv" else path
-    if arguments.num_steps is None:
-        return _dataset(frame, arguments)
-    frame = pd.read_parquet(path) if isinstance(frame, Path) else frame
-    variates = find_variates(frame.columns)
-    for name in arguments.variates or variates:
-        seen = frame[[f"{name}_{step:02d}" for step in variates[name][: arguments.num_steps]]].notna().any(axis=1)
-        if not seen.all():
-            print(f"{(~seen).sum()} rows dropped: no {name} observed in the first {arguments.num_steps} steps.")
-            frame = frame[seen].reset_index(drop=True)
-    return _dataset(frame, arguments)
-
-
-def _dataset(table: pd.DataFrame | Path, arguments: RegressionArguments) -> datasets.Dataset:
+    """The table as a dataset, without rows of which not one step was seen in time; settles the variates' order."""
+    frame = read_wide_table(arguments.table)
+    if arguments.variates is None:
+        inputs = set(frame.columns) - {arguments.target, *arguments.static_columns}
+        arguments.variates = list(find_variates(name for name in frame.columns if name in inputs))
     return load_wide_table(
-        table,
+        frame,
         target=arguments.target,
         variates=arguments.variates,
         static_columns=arguments.static_columns,
         num_steps=arguments.num_steps,
+        drop_unobserved=arguments.num_steps is not None,
     )
 
 
 def split(dataset: datasets.Dataset, arguments: RegressionArguments) -> tuple[datasets.DatasetDict, str]:
     """The three parts, and a sentence that says how they were cut."""
+    parts, how = _cut(dataset, arguments)
+    if missing := [name for name in ("train", "validation", "test") if name not in parts]:
+        raise ValueError(f"The split has no rows for {missing}: training, choosing and testing each need some.")
+    return parts, how
+
+
+def _cut(dataset: datasets.Dataset, arguments: RegressionArguments) -> tuple[datasets.DatasetDict, str]:
     shares = {"validation": arguments.validation_share, "test": arguments.test_share}
     if arguments.split == "column":
         return split_by_column(dataset, arguments.split_column), f"by the table's column {arguments.split_column!r}."
     if arguments.split == "chronological":
-        groups = arguments.group_columns
-        group = groups[0] if groups else None
+        if len(arguments.group_columns or []) > 1:
+            raise ValueError(f"--split chronological takes one group column, found {arguments.group_columns}.")
+        group = arguments.group_columns[0] if arguments.group_columns else None
         parts = split_chronologically(dataset, arguments.time_column, group_column=group, **shares)
         each = f" of each {group}" if group else ""
         return (
@@ -158,7 +160,7 @@ def hold_outs(dataset: datasets.Dataset, arguments: RegressionArguments) -> Iter
         inside = np.isin(np.asarray(dataset[column]), group)
         parts, _ = split(dataset.select(np.flatnonzero(~inside)), arguments)
         parts["test"] = dataset.select(np.flatnonzero(inside))
-        yield " + ".join(group), parts
+        yield " + ".join(map(str, group)), parts
 
 
 def as_part(dataset: datasets.Dataset) -> Part:
@@ -177,7 +179,11 @@ def variants_of(arguments: RegressionArguments) -> dict[str, RegressionVariant]:
     shapes = {"patch_length": arguments.patch_length, "patch_stride": arguments.patch_stride}
     named = arguments.variants or {preset: {"preset": preset} for preset in arguments.presets}
     return {
-        name: RegressionVariant.from_fields(towers=arguments.towers, **{**shapes, **settings})
+        name: RegressionVariant.from_fields(
+            towers=arguments.towers,
+            checkpoints={"vision": arguments.vision_checkpoint, "text": arguments.text_checkpoint},
+            **{**shapes, **settings},
+        )
         for name, settings in named.items()
     }
 
@@ -221,8 +227,9 @@ def run_block(
             run = train_regression(variant, parts, training, seed, folder, arguments.variates)
             record(f"TimesCLIP {name}", seed, run.predictions[:, 0])
             trained.setdefault(name, run)
-    for name in ["mean", "climatology"] if arguments.no_peers else arguments.peers:
-        for seed in seeds if name not in ("mean", "climatology", "ridge") else seeds[:1]:
+    record("climatology", seeds[0], climatology)
+    for name in ["mean"] if arguments.no_peers else [name for name in arguments.peers if name != "climatology"]:
+        for seed in seeds if name not in ("mean", "ridge") else seeds[:1]:
             record(name, seed, PEERS[name](train, validation, test, seed))
     return results, trained
 
@@ -310,7 +317,7 @@ def write_card(
     """README.md beside the checkpoint."""
     own = next(r for r in results if r["model"] == f"TimesCLIP {name}")
     unit = f" in {arguments.target_unit}" if arguments.target_unit else ""
-    limits = ["Errors hold for the split named above; on other sites, years or sensors they will be larger."]
+    limits = ["Errors hold for the split named above; on other sites, years or sensors they may be larger."]
     if "crop_yield.parquet" in arguments.table:
         limits.insert(
             0, "Trained on simulated yields and reflectances (real weather): not for decisions about real fields."
@@ -328,6 +335,8 @@ def write_card(
             environment=environment(),
             command="python examples/run_regression.py " + shlex.join(sys.argv[1:]),
             limits=limits,
+            base_models=sorted({name for name in (arguments.vision_checkpoint, arguments.text_checkpoint) if name}),
+            license="apache-2.0" if "crop_yield.parquet" in arguments.table else None,
             table=summarise(results),
         ),
         run.trainer.model.config,
@@ -339,33 +348,30 @@ def write_card(
 def main(argv: list[str]) -> None:
     arguments, training = parse_arguments(argv)
     dataset = load(arguments)
-    arguments.variates = arguments.variates or list(
-        find_variates(
-            [c for c in pd.read_parquet(arguments.table).columns]
-            if arguments.table.endswith("parquet")
-            else pd.read_csv(arguments.table, nrows=1).columns
-        )
-    )
     out = Path(training.output_dir)
     out.mkdir(parents=True, exist_ok=True)
     parts, how = split(dataset, arguments)
     print(f"{arguments.table}: " + ", ".join(f"{len(rows)} {name}" for name, rows in parts.items()) + f"; split {how}")
 
-    results, trained = run_block("test", parts, arguments, training, arguments.seeds)
-    tables = [f"### Test part ({len(parts['test'])} series)\n\n{summarise(results)}"]
-    for name, run in trained.items():
-        draw(name.replace(" ", "_"), run, parts, arguments, out)
-        write_card(name, run, results, parts, how, arguments)
+    results: list[dict[str, Any]] = []
+    tables = []
+    if not arguments.hold_out_only:
+        results, trained = run_block("test", parts, arguments, training, arguments.seeds)
+        tables.append(f"### Test part ({len(parts['test'])} series)\n\n{summarise(results)}")
+        for name, run in trained.items():
+            draw(name.replace(" ", "_"), run, parts, arguments, out)
+            write_card(name, run, results, parts, how, arguments)
     if arguments.hold_out_column is not None:
         held, targets = [], {}
         for block, held_parts in hold_outs(dataset, arguments):
             held += run_block(block, held_parts, arguments, training, arguments.seeds[:1])[0]
             targets[block] = np.asarray(held_parts["test"]["labels"])[:, 0]
-        both = pooled(held, targets)
         results += held
-        tables.append(
-            f"### Never seen: one {arguments.hold_out_column} left out at a time, pooled\n\n{summarise(both)}"
+        count = sum(len(observed) for observed in targets.values())
+        title = (
+            f"### Never seen: {len(targets)} groups of {arguments.hold_out_column} left out in turn, {count} series"
         )
+        tables.append(f"{title}\n\n{summarise(pooled(held, targets))}")
 
     report = "\n\n".join(tables)
     (out / "table.md").write_text(report + "\n")

@@ -249,3 +249,8 @@ def test_auto_classes_know_the_model(tiny_config, tmp_path):
     config.save_pretrained(tmp_path)
     assert type(AutoConfig.from_pretrained(tmp_path)) is TimesCLIPConfig
     assert type(AutoModel.from_config(config)) is TimesCLIPModel
+
+
+def test_a_misspelt_field_is_refused_by_name():
+    with pytest.raises(ValueError, match="freeze_visoin"):
+        TimesCLIPConfig.from_preset("full", towers="tiny", freeze_visoin=True)

@@ -660,3 +660,13 @@ def test_the_collator_works_in_a_data_loader_with_workers():
     collator = TimesCLIPDataCollator(RecordingProcessor())
     sizes = [len(batch["patch_values"]) for batch in DataLoader(dataset, 2, collate_fn=collator, num_workers=1)]
     assert sizes == [2, 1]
+
+
+def test_rows_unseen_in_the_first_steps_are_left_out_on_request_with_a_warning():
+    table = small_table()
+    table.loc[1, ["ndvi_00", "ndvi_01"]] = np.nan
+    with pytest.raises(ValueError, match="row 1"):
+        load_wide_table(table, target="yield", num_steps=2)
+    with pytest.warns(UserWarning, match="1 rows left out"):
+        dataset = load_wide_table(table, target="yield", num_steps=2, drop_unobserved=True)
+    assert dataset["site"][:] == ["Tunis", "Brussels"] and dataset["labels"][:] == [[3.5], [8.0]]

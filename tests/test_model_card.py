@@ -30,6 +30,7 @@ def make_run(**fields: Any) -> RegressionRun:
         "environment": {"torch": "2.13.0", "device": "cpu"},
         "command": "python examples/run_regression.py --preset full --seed 0",
         "limits": ["Yields are simulated, not measured."],
+        "license": "apache-2.0",
     }
     return RegressionRun(**{**defaults, **fields})
 

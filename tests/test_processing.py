@@ -626,3 +626,37 @@ def test_static_values_of_another_count_raise() -> None:
 def test_bad_parameters_raise_and_are_named(parameters: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(parameters))):
         make_processor(**parameters)
+
+
+def test_under_instance_scaling_a_constant_series_has_the_training_datas_spread() -> None:
+    values = make_series(gaps=False)
+    processor = make_processor(scaling="instance")
+    series = values[:1].copy()
+    series[0, :, 1] = 7.0
+    assert processor(series)["scale"][0, 1] == 1.0  # nothing known yet
+    assert processor.fit(values)(series)["scale"][0, 1] == pytest.approx(values[..., 1].std(), rel=1e-6)
+
+
+def test_config_fields_are_what_the_model_must_share() -> None:
+    values = make_series(gaps=False)
+    processor = make_processor().fit(
+        values, labels=np.arange(len(values), dtype=float), static_values=[{"a": "x"}] * 6
+    )
+    fields = processor.config_fields()
+    assert fields["num_variates"] == values.shape[2] and fields["num_static_features"] == 1
+    assert fields["target_mean"] == [2.5] and fields["num_targets"] == 1
+    np.testing.assert_allclose(fields["variate_mean"], values.mean(axis=(0, 1)), rtol=1e-6)
+
+
+def test_config_fields_before_fit_raise() -> None:
+    with pytest.raises(ValueError, match="fit"):
+        make_processor().config_fields()
+
+
+def test_nullable_columns_of_a_dataframe_are_missing_values() -> None:
+    values = make_series(1, gaps=False)[0]
+    frame = pd.DataFrame(values, columns=["a", "b", "c"]).astype("Float64")
+    frame.loc[3, "b"] = pd.NA
+    values[3, 1] = np.nan
+    processor = make_processor(scaling="none")
+    torch.testing.assert_close(processor(frame)["variate_values"], processor(values)["variate_values"])

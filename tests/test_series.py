@@ -126,3 +126,9 @@ def test_steps_that_fill_no_patch_are_cut_at_the_front() -> None:
 def test_masks_are_cut_like_values() -> None:
     mask = torch.tensor([True, False, False, True]).view(1, 4, 1)
     assert cut_patches(mask, 2, 2, "none")[0, 0].tolist() == [[True, False], [False, True]]
+
+
+def test_a_constant_series_takes_the_scale_given_for_it():
+    values = torch.tensor([[[5.0, 1.0], [5.0, 3.0]]])
+    _, scale = instance_statistics(values, torch.ones_like(values, dtype=torch.bool), torch.tensor([0.02, 0.5]))
+    torch.testing.assert_close(scale, torch.tensor([[0.02, 1.0]]))

@@ -253,3 +253,9 @@ def test_a_checkpoint_of_real_vit_b16_size_gives_clips_own_features():
     wanted, found = text_weights_without_words(text.state_dict()), model.text_tower.state_dict()
     assert wanted.keys() == found.keys() and all(torch.equal(wanted[name], found[name]) for name in wanted)
     assert len(wanted) == 12 * 16 + 2  # six maps and two norms a layer, each with a bias, and the final norm
+
+
+@pytest.mark.parametrize(("preset", "vision", "text"), [("small", "x", "x"), ("full", None, "x"), ("full", "x", None)])
+def test_checkpoints_that_contradict_the_preset_are_refused(preset, vision, text):
+    with pytest.raises(ValueError, match=f"preset '{preset}' has"):
+        TimesCLIPForRegression.from_vision_text_pretrained(vision, text, preset=preset)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from transformers import Trainer, TrainingArguments, set_seed
 
 from timesclip_hf import (
@@ -114,13 +115,17 @@ def test_evaluation_reports_the_task_loss_and_errors_in_original_units(build: An
 
 
 def test_the_best_epoch_is_restored(build: Any) -> None:
-    # The rate is so high that the last epoch is not the best one.
-    trainer = build(learning_rate=0.3, num_train_epochs=5, lr_scheduler_type="constant", warmup_steps=0)
+    trainer = build(num_train_epochs=3, save_total_limit=None)
+    scores = iter([2.0, 1.0, 3.0])  # whatever was learnt, the second epoch counts as the best
+    trainer.compute_metrics = lambda prediction: {"rmse": next(scores)}
     trainer.train()
-    scores = [entry["eval_rmse"] for entry in trainer.state.log_history if "eval_rmse" in entry]
-    assert min(scores) < scores[-1]
-    assert trainer.evaluate()["eval_rmse"] == pytest.approx(min(scores), rel=1e-5)
-    assert trainer.state.best_metric == min(scores)
+    assert trainer.state.best_metric == 1.0
+    steps = trainer.state.max_steps // 3
+    second = load_file(Path(trainer.args.output_dir) / f"checkpoint-{2 * steps}" / "model.safetensors")
+    third = load_file(Path(trainer.args.output_dir) / f"checkpoint-{3 * steps}" / "model.safetensors")
+    restored = trainer.model.state_dict()
+    assert all(torch.equal(restored[name], weight) for name, weight in second.items())
+    assert any(not torch.equal(restored[name], weight) for name, weight in third.items())
 
 
 def test_training_stops_early_when_nothing_improves(build: Any) -> None:
@@ -257,3 +262,12 @@ def test_the_trainers_state_is_plain_json(build: Any, tmp_path: Path) -> None:
     build("full", num_train_epochs=1).train()
     state = json.loads((tmp_path / "run" / "checkpoint-3" / "trainer_state.json").read_text())
     assert {"task_loss", "alignment_loss"} <= set(state["log_history"][0])
+
+
+def test_a_model_that_ignores_what_the_processor_learnt_is_refused(tiny_config: Any, tmp_path: Path) -> None:
+    config = tiny_config("text_only")
+    values = np.random.default_rng(0).normal(size=(4, 12, 3))
+    processor = TimesCLIPProcessor.from_config(config).fit(values, labels=np.arange(4.0))
+    arguments = TimesCLIPTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=False)
+    with pytest.raises(ValueError, match="target_mean.*complete_config"):
+        TimesCLIPTrainer(TimesCLIPForRegression(config), arguments, processor)

@@ -3,7 +3,7 @@
 
 import copy
 import math
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -253,10 +253,13 @@ class TimesCLIPConfig(PreTrainedConfig):
             **overrides: any field; wins over preset and towers.
 
         Raises:
-            ValueError: unknown preset or towers.
+            ValueError: unknown preset, towers or field.
         """
         if preset not in PRESETS:
             raise ValueError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
+        known = {item.name for item in fields(cls)} | {"attn_implementation"}
+        if unknown := sorted(overrides.keys() - known):
+            raise ValueError(f"Unknown fields {unknown} of {cls.__name__}; see its docstring for those there are.")
         if towers not in TOWERS:
             raise ValueError(f"Unknown towers {towers!r}; choose one of {sorted(TOWERS)}.")
         return cls(**copy.deepcopy({**TOWERS[towers], **PRESETS[preset], **overrides}))

@@ -36,6 +36,7 @@ def load_wide_table(
     variates: Sequence[str] | None = None,
     static_columns: Sequence[str] = (),
     num_steps: int | None = None,
+    drop_unobserved: bool = False,
 ) -> Dataset:
     """Read a wide table: one row per series, columns `{variate}_{step:02d}` (`ndvi_00` ... `ndvi_35`).
 
@@ -49,6 +50,8 @@ def load_wide_table(
             that are not named are left out of the result.
         static_columns: columns of numbers or strings that describe the whole series (latitude, soil, ...).
         num_steps: keep only the first so many steps, for early prediction; None keeps all.
+        drop_unobserved: leave out, with a warning, rows in which a variate has no value at all in the kept steps (a
+            field under clouds until then), instead of raising.
 
     Returns:
         One row per row of the table, in its order, with the columns
@@ -66,7 +69,7 @@ def load_wide_table(
     """
     if isinstance(static_columns, str) or isinstance(variates, str):
         raise ValueError("static_columns and variates must be lists of names, found a single string")
-    frame = _read_frame(table)
+    frame = read_wide_table(table)
     columns = list(frame.columns)
     targets = [] if target is None else [target] if isinstance(target, str) else list(target)
     if target is not None and not targets:
@@ -81,7 +84,16 @@ def load_wide_table(
     if clashing := [name for name in kept if name in _RESULT_COLUMNS]:
         raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
 
-    content: dict[str, Any] = {"past_values": _series_values(frame[others], names, steps)}
+    series = _series_values(frame[others], names, steps)
+    unobserved: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)
+    if unobserved.any():
+        complaint = _describe_unobserved(unobserved, names, steps)
+        if not drop_unobserved:
+            raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
+        warnings.warn(f"{complaint}; {unobserved.any(axis=1).sum()} rows left out", stacklevel=2)
+        kept_rows = ~unobserved.any(axis=1)
+        series, frame = series[kept_rows], frame[kept_rows].reset_index(drop=True)
+    content: dict[str, Any] = {"past_values": series}
     features: dict[str, Any] = {"past_values": Array2D((len(steps), len(names)), "float32")}
     if targets:
         labels = np.stack([_complete(frame[name], "targets", _numbers) for name in targets], axis=1)
@@ -118,8 +130,16 @@ def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
     return {variate: sorted(steps) for variate, steps in spellings.items()}
 
 
-def _read_frame(table: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """The table with unique string columns and rows numbered from 0; named index levels become columns."""
+def read_wide_table(table: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """Read a CSV or Parquet file, or take a DataFrame, as `load_wide_table` does.
+
+    Returns:
+        The table with unique string columns and rows numbered from 0; named index levels become columns.
+
+    Raises:
+        ValueError: another type of file, duplicate columns, rows and header of different lengths, no rows.
+        FileNotFoundError: no such file.
+    """
     if isinstance(table, pd.DataFrame):
         frame = table.reset_index(drop=all(name is None for name in table.index.names))
         _check_header(list(frame.columns), "the DataFrame")
@@ -131,7 +151,7 @@ def _read_frame(table: str | Path | pd.DataFrame) -> pd.DataFrame:
             raise FileNotFoundError(f"{path}: no such file")
         if path.suffix.lower() == ".parquet":
             _check_header(pq.read_schema(path).names, str(path))
-            return _read_frame(pd.read_parquet(path))
+            return read_wide_table(pd.read_parquet(path))
         frame = _read_csv(path)
     if frame.empty:
         raise ValueError(f"the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
@@ -210,14 +230,12 @@ def _series_values(frame: pd.DataFrame, names: list[str], steps: list[int]) -> N
     for match in filter(None, map(_STEP_COLUMN.fullmatch, frame.columns)):
         if match[1] in names and int(match[2]) <= steps[-1]:
             values[:, int(match[2]) - steps[0], names.index(match[1])] = _numbers(frame[match[0]])
-    unobserved: NDArray[np.bool_] = np.all(np.isnan(values), axis=1)  # (N, V)
-    if unobserved.any():
-        where = [f"row {row}: {names[variate]}" for row, variate in np.argwhere(unobserved)]
-        raise ValueError(
-            f"no value at all in steps {_span(steps)}, in {_rows(np.any(unobserved, axis=1))}: {_some(where)}; "
-            "drop these rows or variates, or keep more steps"
-        )
     return values
+
+
+def _describe_unobserved(unobserved: NDArray[np.bool_], names: list[str], steps: list[int]) -> str:
+    where = [f"row {row}: {names[variate]}" for row, variate in np.argwhere(unobserved)]
+    return f"no value at all in steps {_span(steps)}, in {_rows(np.any(unobserved, axis=1))}: {_some(where)}"
 
 
 def _numbers(column: pd.Series) -> NDArray[np.float64]:

@@ -36,6 +36,7 @@ class RegressionRun:
         command: the line that reproduces the run.
         limits: what the reader must not conclude, one sentence each.
         base_models: Hub ids of the towers; empty where they started from random weights.
+        license: of the checkpoint, as the Hub spells it (`"apache-2.0"`).
         table: a Markdown table of this model beside its peers, from the same run.
     """
 
@@ -51,6 +52,7 @@ class RegressionRun:
     command: str
     limits: list[str] = field(default_factory=list)
     base_models: list[str] = field(default_factory=list)
+    license: str | None = None
     table: str | None = None
 
 
@@ -64,10 +66,9 @@ def regression_card(run: RegressionRun, config: TimesCLIPConfig, processor: Time
     """
     data = ModelCardData(
         library_name="transformers",
-        license="apache-2.0",
+        license=run.license,
         tags=["time-series", "time-series-regression", "timesclip"],
         base_model=run.base_models or None,
-        datasets=None,
         model_name=run.name,
         eval_results=[
             EvalResult(

@@ -77,7 +77,6 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
     input_modalities = ["image", "time"]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _supports_flash_attn = True
     _keep_in_fp32_modules_strict = ["logit_scale", "log_variances"]
     # Losses are means over the batch, so Trainer must go on dividing them by the accumulation steps.
     accepts_loss_kwargs = False

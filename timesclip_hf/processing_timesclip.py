@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .configuration_timesclip import TimesCLIPConfig
 from .rendering import apply_color, render_line, variate_colors
@@ -96,7 +97,6 @@ class TimesCLIPProcessor(ProcessorMixin):
     ):
         super().__init__()
         names = list(variate_names) if variate_names is not None else None
-        default_mean, default_std = TimesCLIPConfig().image_statistics
         self.context_length = context_length
         self.patch_length = patch_length
         self.patch_stride = patch_stride
@@ -108,8 +108,8 @@ class TimesCLIPProcessor(ProcessorMixin):
         self.image_size = [image_size, image_size] if isinstance(image_size, int) else image_size
         self.line_width = line_width
         self.background = background
-        self.image_mean = list(image_mean if image_mean is not None else default_mean)
-        self.image_std = list(image_std if image_std is not None else default_std)
+        self.image_mean = list(image_mean if image_mean is not None else OPENAI_CLIP_MEAN)
+        self.image_std = list(image_std if image_std is not None else OPENAI_CLIP_STD)
         self.statistics = statistics
         self._check_parameters()
 
@@ -192,25 +192,38 @@ class TimesCLIPProcessor(ProcessorMixin):
         }
         return self
 
-    def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:
-        """A copy of `config` with what `fit` learnt and the model must know.
+    def config_fields(self) -> dict[str, Any]:
+        """The fields of `TimesCLIPConfig` that must agree with this processor and with what it learnt.
 
-        Sets `variate_mean`, `variate_std`, `num_static_features`; with labels also `target_mean`, `target_std`.
+        Lengths of context and patches, `num_variates`, `variate_mean`, `variate_std`, `num_static_features`; after a
+        fit with labels also `num_targets`, `target_mean`, `target_std`.
 
         Raises:
-            ValueError: before `fit`, or where the configuration expects another number of variates or targets.
+            ValueError: before `fit`.
         """
-        statistics = self._fitted("complete_config")
-        if config.num_variates != self.num_variates:
-            raise ValueError(f"The config has {config.num_variates} variates, the data {self.num_variates}.")
-        targets = statistics["targets"]
-        if targets is not None and config.num_targets != len(targets["mean"]):
-            raise ValueError(f"The config has {config.num_targets} targets, the data {len(targets['mean'])}.")
+        statistics = self._fitted("config_fields")
+        names = ("context_length", "patch_length", "patch_stride", "padding", "num_variates", "num_static_features")
+        fields = {name: getattr(self, name) for name in names}
+        learnt = {"variate": statistics["variates"], "target": statistics["targets"]}
+        for prefix, values in learnt.items():
+            if values is not None:
+                fields |= {f"{prefix}_mean": values["mean"], f"{prefix}_std": values["std"]}
+        if statistics["targets"] is not None:
+            fields["num_targets"] = len(statistics["targets"]["mean"])
+        return fields
+
+    def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:
+        """A copy of `config` with what `fit` learnt and the model must know, see `config_fields`.
+
+        Raises:
+            ValueError: before `fit`, or where the configuration has other lengths, variates or targets than the data.
+        """
         config = copy.deepcopy(config)
-        config.variate_mean, config.variate_std = statistics["variates"]["mean"], statistics["variates"]["std"]
-        config.num_static_features = self.num_static_features
-        if targets is not None:
-            config.target_mean, config.target_std = targets["mean"], targets["std"]
+        learnt = ("variate_mean", "variate_std", "num_static_features", "target_mean", "target_std")
+        for name, value in self.config_fields().items():
+            if name not in learnt and getattr(config, name) != value:
+                raise ValueError(f"The config has {name}={getattr(config, name)!r}, the processor {value!r}.")
+            setattr(config, name, value)
         config.validate()
         return config
 
@@ -220,7 +233,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         lowest, highest = torch.tensor(math.inf), torch.tensor(-math.inf)
         for chunk, mask in _row_chunks(past_values, past_observed_mask):
             values, observed = self._read(chunk, mask)
-            values, observed = values.double().flatten(0, 1).cpu(), observed.flatten(0, 1).cpu()  # (rows * T, V)
+            values, observed = values.flatten(0, 1).cpu().double(), observed.flatten(0, 1).cpu()  # (rows * T, V)
             n = observed.sum(dim=0)
             chunk_mean = torch.where(observed, values, 0).sum(dim=0) / n.clamp(min=1)
             chunk_squares = torch.where(observed, values - chunk_mean, 0).square().sum(dim=0)
@@ -309,8 +322,9 @@ class TimesCLIPProcessor(ProcessorMixin):
         return images.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
 
     def _loc_and_scale(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        if self.scaling == "instance":
-            return instance_statistics(values, observed)
+        if self.scaling == "instance":  # a constant series has no spread of its own: the training data's, once known
+            fitted_std = self.statistics["variates"]["std"] if self.statistics is not None else 1.0
+            return instance_statistics(values, observed, torch.as_tensor(fitted_std).to(values))
         shape = (values.shape[0], values.shape[2])
         if self.scaling == "none":
             return values.new_zeros(shape), values.new_ones(shape)
@@ -404,7 +418,9 @@ class TimesCLIPProcessor(ProcessorMixin):
         missing = [column for column in columns if column not in frame.columns]
         if missing:
             raise ValueError(f"{name} lacks the columns {missing}; it has {list(frame.columns)}.")
-        return frame[columns].to_numpy()
+        values = frame[columns]
+        # Nullable columns would become objects, with pd.NA for missing.
+        return values.to_numpy(np.float64, na_value=np.nan) if _all_numbers(values) else values.to_numpy()
 
     def _check_observed(self, observed: Tensor) -> None:
         blank = ~observed.any(dim=1)  # (B, V)
@@ -459,6 +475,11 @@ class TimesCLIPProcessor(ProcessorMixin):
         version = (self.statistics or {}).get("version", _STATISTICS_VERSION)
         if version != _STATISTICS_VERSION:
             raise ValueError(f"These statistics have version {version}; this release reads {_STATISTICS_VERSION}.")
+
+
+def _all_numbers(frame: pd.DataFrame) -> bool:
+    kinds = pd.api.types
+    return all(kinds.is_numeric_dtype(kind) and not kinds.is_complex_dtype(kind) for kind in frame.dtypes)
 
 
 def _as_tensor(values: Any, name: str) -> Tensor:

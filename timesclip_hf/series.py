@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # A spread below this share of a series' largest magnitude is rounding noise of a constant series.
-_CONSTANT = 1e-6
+CONSTANT = 1e-6
 
 
 def fill_missing(values: Tensor, observed: Tensor) -> Tensor:
@@ -44,11 +44,19 @@ def _observed_mean(values: Tensor, observed: Tensor) -> Tensor:
     return torch.where(observed, values, 0).sum(dim=1) / observed.sum(dim=1).clamp(min=1)
 
 
-def instance_statistics(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+def instance_statistics(
+    values: Tensor, observed: Tensor, constant_scale: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (of the population) of each series over its observed values.
 
+    Args:
+        values: `(B, T, V)`.
+        observed: `(B, T, V)` bool.
+        constant_scale: a number, or one for each variate: the scale of constant series, so that nothing is divided by
+            a tiny number.
+
     Returns:
-        loc, scale: `(B, V)`; a constant series has scale 1, so that nothing is divided by a tiny number.
+        loc, scale: `(B, V)`.
     """
     magnitude = torch.where(observed, values, 0).abs().amax(dim=1)
     # In units of the magnitude, squares of huge values do not overflow and those of tiny ones do not vanish.
@@ -56,17 +64,17 @@ def instance_statistics(values: Tensor, observed: Tensor) -> tuple[Tensor, Tenso
     relative = values / unit[:, None]
     loc = _observed_mean(relative, observed)
     scale = _observed_mean((relative - loc[:, None]).square(), observed).sqrt()
-    return loc * unit, replace_constant(scale * unit, magnitude)
+    return loc * unit, replace_constant(scale * unit, magnitude, constant_scale)
 
 
 def is_constant(spread: Tensor, magnitude: Tensor) -> Tensor:
     """Whether spreads are only rounding noise beside the largest magnitude of their series."""
-    return spread <= _CONSTANT * magnitude
+    return spread <= CONSTANT * magnitude
 
 
-def replace_constant(scale: Tensor, magnitude: Tensor) -> Tensor:
-    """1 in place of spreads that are only rounding noise beside the largest magnitude of their series."""
-    return torch.where(is_constant(scale, magnitude), torch.ones_like(scale), scale)
+def replace_constant(scale: Tensor, magnitude: Tensor, constant_scale: Tensor | float = 1.0) -> Tensor:
+    """`constant_scale` in place of spreads that are only rounding noise beside their series' largest magnitude."""
+    return torch.where(is_constant(scale, magnitude), constant_scale, scale)
 
 
 def observed_range(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,6 +100,7 @@ def cut_patches(values: Tensor, patch_length: int, patch_stride: int, padding: s
 
 
 __all__ = [
+    "CONSTANT",
     "cut_patches",
     "fill_missing",
     "fit_length",

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-logger = logging.getLogger(__name__)
+from .series import CONSTANT
 
-# As in series.py.
-_CONSTANT = 1e-6
+logger = logging.getLogger(__name__)
 
 
 def fit_static(static_values: Any) -> list[dict[str, Any]]:
@@ -37,7 +36,7 @@ def fit_static(static_values: Any) -> list[dict[str, Any]]:
                 raise ValueError(f"static column {name!r} has infinite values.")
             # Beside the largest value a smaller spread is rounding noise: a constant column is not divided by it.
             spread = float(numbers.std())
-            spread = spread if spread > _CONSTANT * float(np.abs(numbers).max()) else 1.0
+            spread = spread if spread > CONSTANT * float(np.abs(numbers).max()) else 1.0
             encoding.append({"name": name, "mean": float(numbers.mean()), "std": spread})
         else:
             encoding.append({"name": name, "categories": sorted({str(value) for value in column})})

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
 from .metrics import compute_regression_metrics
 from .modeling_timesclip import TimesCLIPForRegression
@@ -26,6 +27,8 @@ class TimesCLIPTrainer(Trainer):
     - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays when needed.
     - `args.tower_learning_rate` sets the towers apart; `args.early_stopping_patience` stops early.
     - A regression model gets RMSE, MAE, R2 and MAPE in original units as its metrics.
+
+    Accumulating gradients does not enlarge the batch that the alignment loss compares within; more processes do.
 
     Args:
         model: a TimesCLIP model.
@@ -48,9 +51,11 @@ class TimesCLIPTrainer(Trainer):
         args = args if args is not None else TimesCLIPTrainingArguments()
         if kwargs.get("data_collator") is None and processing_class is not None:
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class)
-        if kwargs.get("compute_metrics") is None and isinstance(model, TimesCLIPForRegression):
-            kwargs["compute_metrics"] = compute_regression_metrics
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
+        if self.compute_metrics is None and isinstance(self.model, TimesCLIPForRegression):
+            self.compute_metrics = compute_regression_metrics
+        if isinstance(processing_class, TimesCLIPProcessor):
+            _check_agreement(self.model, processing_class)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         self._term_sums: dict[str, Tensor] = {}
@@ -70,7 +75,7 @@ class TimesCLIPTrainer(Trainer):
         for name in _LOSS_TERMS:
             value = getattr(outputs, name, None)
             if value is not None:
-                self._term_sums[name] = self._term_sums.get(name, 0) + value.detach()
+                self._term_sums[name] = self._term_sums.get(name, 0) + value.detach().mean()
         self._term_batches += 1
         loss = outputs.loss if model.training else outputs.task_loss
         return (loss, outputs) if return_outputs else loss
@@ -122,6 +127,25 @@ class TimesCLIPTrainer(Trainer):
             name: self.accelerator.reduce(total / max(batches, 1), reduction="mean").item()
             for name, total in sums.items()
         }
+
+
+def _check_agreement(model: Any, processor: TimesCLIPProcessor) -> None:
+    """A model that does not know what the processor learnt would train on, and quietly ignore it."""
+    statistics = processor.statistics or {}
+    config = getattr(model, "config", None)
+    if not isinstance(config, TimesCLIPConfig):
+        return
+    faults = []
+    if statistics.get("static") and config.num_static_features != processor.num_static_features:
+        found, wanted = config.num_static_features, processor.num_static_features
+        faults.append(f"num_static_features is {found}, the processor encodes {wanted}")
+    if statistics.get("targets") and isinstance(model, TimesCLIPForRegression) and config.target_mean is None:
+        faults.append("target_mean and target_std are not set, but the processor was fitted with labels")
+    if faults:
+        raise ValueError(
+            f"Model and processor disagree: {'; '.join(faults)}. Build the model from "
+            "processor.complete_config(config), or from_vision_text_pretrained(..., **processor.config_fields())."
+        )
 
 
 __all__ = ["TimesCLIPTrainer"]

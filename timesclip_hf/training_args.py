@@ -27,6 +27,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         load_best_model_at_end: `True`, the epoch with the lowest validation RMSE (`metric_for_best_model="rmse"`).
         save_total_limit: 1, beside the best one.
         lr_scheduler_type: `"cosine"`; warmup_steps: 0.05 (a share of all steps).
+        learning_rate: 1e-4, as in the paper; label_names: `["labels"]`.
         report_to: TensorBoard where it is installed.
         dataloader_pin_memory: where there is an accelerator.
     """

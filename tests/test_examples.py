@@ -1,0 +1,86 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The examples as a user runs them: on a table of their own, in new processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from huggingface_hub import ModelCard
+
+ROOT = Path(__file__).parents[1]
+STEPS = 8
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Six years of five fields; the yield follows the greenness, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for year in range(2015, 2021):
+        for field in range(5):
+            greenness = rng.uniform(0.2, 0.9)
+            curve = greenness * np.sin(np.linspace(0, np.pi, STEPS)) + rng.normal(0, 0.02, STEPS)
+            row = {"field": f"f{field}", "year": year, "soil": ["clay", "sand"][field % 2], "yield": 10 * greenness}
+            row |= {f"ndvi_{step:02d}": value for step, value in enumerate(curve)}
+            row |= {f"red_{step:02d}": 1 - value for step, value in enumerate(curve)}
+            rows.append(row)
+    path = tmp_path / "fields.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "examples" / script), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def flags(table: Path, out: Path) -> list[str]:
+    return (
+        f"--table {table} --target yield --target_unit t/ha --static_columns soil --split chronological "
+        f"--time_column year --patch_length 4 --patch_stride 2 --num_train_epochs 1 --disable_tqdm true --seeds 0 "
+        f"--no_peers true --output_dir {out}"
+    ).split()
+
+
+def test_own_table_gives_table_metrics_pictures_card_and_a_checkpoint_that_predicts(
+    table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    finished = run("run_regression.py", *flags(table, out), "--presets", "small", "full")
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    for name in ("table.md", "small_predictions.png", "full_view.png", "full_attention.png"):
+        assert (out / name).stat().st_size > 0
+
+    results = {r["model"]: r for r in json.loads((out / "metrics.json").read_text())["results"]}
+    assert results.keys() == {"TimesCLIP small", "TimesCLIP full", "climatology", "mean"}
+    card = ModelCard.load(out / "small" / "seed0" / "README.md")
+    reported = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert reported["rmse"] == pytest.approx(results["TimesCLIP small"]["rmse"])
+
+    predicted = run("predict.py", str(out / "small" / "seed0"), str(table), "--output", str(tmp_path / "p.csv"))
+    assert predicted.returncode == 0, predicted.stderr[-2000:]
+    predictions = pd.read_csv(tmp_path / "p.csv")
+    test_rows = predictions[predictions["year"] >= 2019]["prediction"]  # a fifth of six years, rounded up: two
+    expected = results["TimesCLIP small"]["predictions"]
+    np.testing.assert_allclose(test_rows, expected, atol=2e-4)
+
+
+def test_beginners_errors_are_one_line_that_names_the_fault(table: Path, tmp_path: Path) -> None:
+    wrong_target = flags(table, tmp_path / "out")
+    wrong_target[wrong_target.index("yield")] = "yeild"
+    finished = run("run_regression.py", *wrong_target)
+    assert finished.returncode == 1
+    assert finished.stderr.strip().splitlines()[-1].startswith("run_regression.py: ")
+    assert "yeild" in finished.stderr and "yield" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_settings_file_with_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("targett: yield\n")
+    finished = run("run_regression.py", str(settings))
+    assert finished.returncode == 1 and "targett" in finished.stderr
