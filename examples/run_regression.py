@@ -63,6 +63,7 @@ class RegressionArguments:
     num_steps: int | None = field(default=None, metadata={"help": "Keep only the first steps (early prediction)."})
     split: str = field(default="column", metadata={"help": "column, chronological or group."})
     split_column: str = field(default="split", metadata={"help": "For --split column: holds train, validation, test."})
+    split_note: str = field(default="", metadata={"help": "How the split column was made, for the card."})
     time_column: str = field(
         default="year", metadata={"help": "For --split chronological: the last values are tested."}
     )
@@ -102,6 +103,8 @@ def parse_arguments(argv: list[str]) -> tuple[RegressionArguments, TimesCLIPTrai
         parser.set_defaults(**settings)
         argv = argv[1:]
     arguments, training = parser.parse_args_into_dataclasses(args=argv)
+    if "--presets" in argv:  # flags win over the file
+        arguments.variants = None
     wrong = sorted(set(arguments.peers) - set(PEERS))
     if wrong:
         raise ValueError(f"Unknown peers {wrong}; choose from {list(PEERS)}.")
@@ -135,7 +138,8 @@ def split(dataset: datasets.Dataset, arguments: RegressionArguments) -> tuple[da
 def _cut(dataset: datasets.Dataset, arguments: RegressionArguments) -> tuple[datasets.DatasetDict, str]:
     shares = {"validation": arguments.validation_share, "test": arguments.test_share}
     if arguments.split == "column":
-        return split_by_column(dataset, arguments.split_column), f"by the table's column {arguments.split_column!r}."
+        how = f"by the table's column {arguments.split_column!r}. {arguments.split_note}".strip()
+        return split_by_column(dataset, arguments.split_column), how
     if arguments.split == "chronological":
         if len(arguments.group_columns or []) > 1:
             raise ValueError(f"--split chronological takes one group column, found {arguments.group_columns}.")

@@ -74,6 +74,10 @@ TOWERS: dict[str, dict[str, Any]] = {
         "projection_dim": 64,
         "selection_num_heads": 4,
         "freeze_vision": False,
+        # White paper becomes 0. Under CLIP's statistics every blank patch is a large constant, which drowns ink and
+        # positions until a tower that starts from random weights has unlearnt it.
+        "image_mean": [1.0, 1.0, 1.0],
+        "image_std": [0.5, 0.5, 0.5],
     },
 }
 
