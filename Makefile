@@ -1,4 +1,4 @@
-# Every target makes its own environment in .venv first; nothing but Python >= 3.10, make and the package index is needed.
+# Every target makes its own environment in .venv first; nothing but Python >= 3.11, make and the package index is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
