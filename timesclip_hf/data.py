@@ -90,9 +90,9 @@ def load_wide_table(
         complaint = _describe_unobserved(unobserved, names, steps)
         if not drop_unobserved:
             raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
-        warnings.warn(f"{complaint}; {unobserved.any(axis=1).sum()} rows left out", stacklevel=2)
-        kept_rows = ~unobserved.any(axis=1)
-        series, frame = series[kept_rows], frame.loc[kept_rows].reset_index(drop=True)
+        warnings.warn(f"{complaint}; {np.any(unobserved, axis=1).sum()} rows left out", stacklevel=2)
+        seen = np.flatnonzero(~np.any(unobserved, axis=1))
+        series, frame = series[seen], frame.iloc[seen].reset_index(drop=True)
     content: dict[str, Any] = {"past_values": series}
     features: dict[str, Any] = {"past_values": Array2D((len(steps), len(names)), "float32")}
     if targets:
