@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads (default: all cores)")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--batch", type=int, default=32, help="plots per call of ours")
+    parser.add_argument("--batch", type=int, default=16, help="plots per call of ours")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
