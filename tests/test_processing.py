@@ -136,7 +136,7 @@ def test_fitted_statistics_equal_numpys_over_all_training_steps(monkeypatch: pyt
 def test_a_dataset_fits_as_its_arrays_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processing_timesclip, "_FIT_ROWS", 4)
     train, labels = make_series(9).astype(np.float32), np.arange(9.0)
-    static = [{"soil": "loam", "elevation": float(i)} for i in range(9)]
+    static = [{"elevation": float(i), "soil": "loam"} for i in range(9)]
     mask = np.random.default_rng(1).random(train.shape) > 0.1
     columns = {"past_values": train.tolist(), "labels": labels[:, None].tolist(), "static_values": static}
     from_arrays = make_processor().fit(train, labels=labels, static_values=static)
