@@ -1,8 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The peers that stand beside TimesCLIP in the regression table.
 
-Every peer is a function `(train, validation, test, seed) -> predictions for test` in the target's own units. All of
-them get the same care:
+Every peer is a function `(train, validation, test, seed) -> predictions for test` in the target's own units. What
+holds for all of them:
 
 - they learn from the train part only; the validation part chooses hyperparameters and the stopping point; of the test
   part only the inputs are read, for the predictions, never the labels;

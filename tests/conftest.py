@@ -17,6 +17,16 @@ from timesclip_hf import TimesCLIPConfig  # noqa: E402
 
 torch.set_num_threads(1)
 
+# The series that all tiny configurations are made for.
+SERIES: dict[str, Any] = {
+    "num_variates": 3,
+    "context_length": 12,
+    "patch_length": 4,
+    "patch_stride": 2,
+    "projection_dim": 16,
+    "selection_num_heads": 4,
+}
+
 
 def tower_fields(family: str = "clip") -> dict[str, dict[str, Any]]:
     """Sub-configs of both towers of a family: 2 layers, width 32, 32 x 32 images of 4 patches."""
@@ -39,15 +49,7 @@ def tiny_config() -> Callable[..., TimesCLIPConfig]:
     """`tiny_config(preset="full", **overrides)`: 3 variates of 12 steps, 6 patches of 4 each, embeds of width 16."""
 
     def build(preset: str = "full", **overrides: Any) -> TimesCLIPConfig:
-        fields: dict[str, Any] = {
-            "num_variates": 3,
-            "context_length": 12,
-            "patch_length": 4,
-            "patch_stride": 2,
-            "projection_dim": 16,
-            "selection_num_heads": 4,
-        }
-        config_fields = {**tower_fields(), **fields}
+        config_fields: dict[str, Any] = {**tower_fields(), **SERIES}
         if preset in ("small", "text_only"):
             del config_fields["vision_config"]
         if preset == "vision_only":

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import SERIES
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -26,14 +27,6 @@ from transformers import (
 from timesclip_hf import TimesCLIPConfig, TimesCLIPForRegression, TimesCLIPModel
 from timesclip_hf.towers import build_text_tower, encode_tokens, load_text_tower, load_vision_tower
 
-SERIES = {
-    "num_variates": 3,
-    "context_length": 12,
-    "patch_length": 4,
-    "patch_stride": 2,
-    "projection_dim": 16,
-    "selection_num_heads": 4,
-}
 PAIRS: dict[str, tuple[Any, Any, Any, Any]] = {
     "clip": (CLIPConfig, CLIPModel, CLIPVisionModel, CLIPTextModel),
     "siglip": (SiglipConfig, SiglipModel, SiglipVisionModel, SiglipTextModel),
