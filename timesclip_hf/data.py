@@ -1,11 +1,12 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Tables to `datasets.Dataset`, honest splits, and the collator that turns rows into a model's batch.
 
+Everything public about data is imported from here: `long_series` and `windows` hold what forecasts need.
+
 A row of a dataset is one series: `past_values`, and where they exist `past_observed_mask`, `static_values`, `labels`.
 Other columns (site, year, split, ...) travel along for splitting and for reading results, and never reach a model.
 """
 
-import difflib
 import math
 import re
 import warnings
@@ -17,9 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Array2D, Dataset, DatasetDict, Features, List, Value
 from numpy.typing import NDArray
+
+from .long_series import SeriesCollection, load_long_table, load_series_rows
+from .tables import decoded, near_names, read_numbers, read_wide_table, repeated_names, row_numbers, some_of
+from .windows import ForecastWindow, ForecastWindows, WindowSplits, split_windows
 
 _RESULT_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
 _SPLIT_NAMES = ("train", "validation", "test")
@@ -96,7 +100,7 @@ def load_wide_table(
     content: dict[str, Any] = {"past_values": series}
     features: dict[str, Any] = {"past_values": Array2D((len(steps), len(names)), "float32")}
     if targets:
-        labels = np.stack([_complete(frame[name], "targets", _numbers) for name in targets], axis=1)
+        labels = np.stack([_complete(frame[name], "targets", read_numbers) for name in targets], axis=1)
         content["labels"], features["labels"] = labels.astype(np.float32), List(Value("float32"))
     if static_columns:
         statics = {name: _complete(frame[name], "static values", _numbers_or_text) for name in static_columns}
@@ -130,71 +134,20 @@ def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
     return {variate: sorted(steps) for variate, steps in spellings.items()}
 
 
-def read_wide_table(table: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """Read a CSV or Parquet file, or take a DataFrame, as `load_wide_table` does.
-
-    Returns:
-        The table with unique string columns and rows numbered from 0; named index levels become columns.
-
-    Raises:
-        ValueError: another type of file, duplicate columns, rows and header of different lengths, no rows.
-        FileNotFoundError: no such file.
-    """
-    if isinstance(table, pd.DataFrame):
-        frame = table.reset_index(drop=all(name is None for name in table.index.names))
-        _check_header(list(frame.columns), "the DataFrame")
-    else:
-        path = Path(table)
-        if path.suffix.lower() not in (".csv", ".parquet"):
-            raise ValueError(f"{path}: cannot read files of type {path.suffix!r}; accepted are .csv and .parquet")
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-        if path.suffix.lower() == ".parquet":
-            _check_header(pq.read_schema(path).names, str(path))
-            return read_wide_table(pd.read_parquet(path))
-        frame = _read_csv(path)
-    if frame.empty:
-        raise ValueError(f"the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
-    return frame
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut off
-        try:
-            # The header as it stands in the file: pandas renames a second `x` to `x.1`. Nameless columns (row numbers
-            # written by R or pandas) are no duplicates.
-            header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-            _check_header([name for name in header.iloc[0] if name], str(path))
-            # index_col=False: without it, rows one cell longer than the header shift every value by one column.
-            return pd.read_csv(path, index_col=False, low_memory=False)
-        except pd.errors.EmptyDataError as error:
-            raise ValueError(f"{path}: the table is empty, without a header line") from error
-        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-            raise ValueError(f"{path}: rows and header differ in their number of cells: {error}") from error
-
-
-def _check_header(header: list[Any], source: str) -> None:
-    if others := [name for name in header if not isinstance(name, str)]:
-        raise ValueError(f"{source}: column names must be strings, found {_some(map(repr, others))}")
-    if repeated := _repeated(header):
-        raise ValueError(f"{source}: duplicate columns: {_some(repeated)}; keep one of each")
-
-
 def _check_named(columns: list[str], targets: list[str], statics: list[str]) -> None:
-    if repeated := _repeated([*targets, *statics]):
+    if repeated := repeated_names([*targets, *statics]):
         raise ValueError(f"columns named more than once in target and static_columns: {repeated}")
     for role, names in (("target", targets), ("static", statics)):
         if missing := [name for name in names if name not in columns]:
-            raise ValueError(f"missing {role} columns: {_unknown(missing, columns)}; found {_inventory(columns)}")
+            raise ValueError(f"missing {role} columns: {near_names(missing, columns)}; found {_inventory(columns)}")
 
 
 def _choose_variates(columns: list[str], found: dict[str, list[int]], variates: Sequence[str] | None) -> list[str]:
     names = list(found) if variates is None else list(variates)
-    if repeated := _repeated(names):
+    if repeated := repeated_names(names):
         raise ValueError(f"variates named more than once: {repeated}")
     if missing := [name for name in names if name not in found]:
-        raise ValueError(f"missing variates: {_unknown(missing, found)}; found {_inventory(columns)}")
+        raise ValueError(f"missing variates: {near_names(missing, found)}; found {_inventory(columns)}")
     if not names:
         raise ValueError(f"no variates: expected columns like ndvi_00, ndvi_01, ...; found {_inventory(columns)}")
     return names
@@ -204,16 +157,16 @@ def _common_steps(columns: list[str], found: dict[str, list[int]], num_steps: in
     """The steps that all variates share, cut to the first `num_steps`."""
     one_digit = (re.fullmatch(r"(.+)_\d", name, re.DOTALL) for name in columns)
     if short := [match[0] for match in one_digit if match and match[1] in found]:
-        raise ValueError(f"step numbers need two digits or more (ndvi_00), found {_some(short)}: rename them")
+        raise ValueError(f"step numbers need two digits or more (ndvi_00), found {some_of(short)}: rename them")
     advice = "add the columns (empty where nothing was measured), or name the true variates in `variates`"
     holes = {name: sorted(set(range(steps[0], steps[-1])).difference(steps)) for name, steps in found.items()}
-    if broken := [f"{name} lacks {_some(f'{step:02d}' for step in hole)}" for name, hole in holes.items() if hole]:
+    if broken := [f"{name} lacks {some_of(f'{step:02d}' for step in hole)}" for name, hole in holes.items() if hole]:
         raise ValueError(f"holes in the step numbers: {'; '.join(broken)}. Please {advice}")
     ranges: dict[str, list[str]] = {}
     for name, steps in found.items():
         ranges.setdefault(_span(steps), []).append(name)
     if len(ranges) > 1:
-        described = "; ".join(f"{span}: {_some(names)}" for span, names in ranges.items())
+        described = "; ".join(f"{span}: {some_of(names)}" for span, names in ranges.items())
         raise ValueError(f"variates have different steps: {described}. Please {advice}")
     steps = next(iter(found.values()))
     if num_steps is None:
@@ -229,51 +182,25 @@ def _series_values(frame: pd.DataFrame, names: list[str], steps: list[int]) -> N
     values = np.empty((len(frame), len(steps), len(names)), np.float32)  # (N, T, V)
     for match in filter(None, map(_STEP_COLUMN.fullmatch, frame.columns)):
         if match[1] in names and int(match[2]) <= steps[-1]:
-            values[:, int(match[2]) - steps[0], names.index(match[1])] = _numbers(frame[match[0]])
+            values[:, int(match[2]) - steps[0], names.index(match[1])] = read_numbers(frame[match[0]])
     return values
 
 
 def _describe_unobserved(unobserved: NDArray[np.bool_], names: list[str], steps: list[int]) -> str:
     where = [f"row {row}: {names[variate]}" for row, variate in np.argwhere(unobserved)]
-    return f"no value at all in steps {_span(steps)}, in {_rows(np.any(unobserved, axis=1))}: {_some(where)}"
-
-
-def _numbers(column: pd.Series) -> NDArray[np.float64]:
-    """A column as float64, NaN for blank cells; raises naming the first cells that are no finite number."""
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype):
-        values, wrong = column.to_numpy(np.float64, na_value=np.nan), np.zeros(len(column), bool)
-    else:
-        cells = column.astype(object)  # so that dates are no numbers: as datetime64 they count units since 1970
-        parsed = pd.to_numeric(cells, errors="coerce")
-        if pd.api.types.is_complex_dtype(parsed.dtype):
-            parsed = pd.Series(np.nan, index=cells.index)
-        values = parsed.to_numpy(np.float64, na_value=np.nan)
-        wrong = np.isnan(values) & cells.notna().to_numpy()
-        wrong[wrong] = [not isinstance(cell, str) or bool(cell.strip()) for cell in cells[wrong]]
-    kind = "non-numeric"
-    if not wrong.any():  # series and targets become float32, where what does not fit is infinite
-        wrong, kind = np.abs(values) > np.finfo(np.float32).max, "infinite (for float32)"
-    if wrong.any():
-        where = [
-            f"row {row}: {cell!r}" for row, cell in zip(np.flatnonzero(wrong), column[wrong].tolist(), strict=True)
-        ]
-        raise ValueError(
-            f"{kind} cells in column {column.name!r}, in {_rows(wrong)}: {_some(where)}; "
-            "correct them, or leave them blank if they are missing"
-        )
-    return values
+    return f"no value at all in steps {_span(steps)}, in {row_numbers(np.any(unobserved, axis=1))}: {some_of(where)}"
 
 
 def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
     """A static column as float64, or as objects if its cells are strings."""
-    column = _decoded(column)
+    column = decoded(column)
     if pd.api.types.infer_dtype(column) != "string":
-        return _numbers(column)
+        return read_numbers(column)
     column = column.mask(column.str.strip() == "")
     numeric = pd.to_numeric(column, errors="coerce").notna()
     text = column[~numeric & column.notna()].unique()
     if numeric.any() and len(text):
-        found = _some(map(repr, text))
+        found = some_of(map(repr, text))
         warnings.warn(f"static column {column.name!r} mixes numbers and text ({found}): read as text", stacklevel=4)
     return column.to_numpy(object)
 
@@ -281,21 +208,18 @@ def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
 def _complete(column: pd.Series, role: str, read: Callable[[pd.Series], NDArray[Any]]) -> NDArray[Any]:
     values = read(column)
     if pd.isna(values).any():
-        raise ValueError(f"{role} missing: column {column.name!r}, in {_rows(pd.isna(values))}; fill or drop them")
+        raise ValueError(
+            f"{role} missing: column {column.name!r}, in {row_numbers(pd.isna(values))}; fill or drop them"
+        )
     return values
 
 
 def _arrow_column(column: pd.Series) -> pa.Array:
     try:
-        array = pa.array(_decoded(column), from_pandas=True)
+        array = pa.array(decoded(column), from_pandas=True)
     except pa.ArrowException as error:
         raise ValueError(f"column {column.name!r} holds values that cannot be stored together: {error}") from error
     return array.cast(pa.string()) if pa.types.is_large_string(array.type) else array
-
-
-def _decoded(column: pd.Series) -> pd.Series:
-    """Categories as the plain values they stand for."""
-    return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
 # --- splits -----------------------------------------------------------------------------------------------------
@@ -316,7 +240,9 @@ def split_by_column(dataset: Dataset, column: str = "split") -> DatasetDict:
     """
     values = _columns_of(dataset, [column])[column].astype(object)
     if unknown := [f"{value!r} ({n} rows)" for value, n in values.value_counts().items() if value not in _SPLIT_NAMES]:
-        raise ValueError(f"column {column!r} may hold {', '.join(_SPLIT_NAMES)}; found {_some(unknown)}: rename them")
+        raise ValueError(
+            f"column {column!r} may hold {', '.join(_SPLIT_NAMES)}; found {some_of(unknown)}: rename them"
+        )
     parts = {name: (values == name).to_numpy(bool) for name in _SPLIT_NAMES}
     return _select_parts(dataset, {name: rows for name, rows in parts.items() if rows.any() or name == "train"})
 
@@ -356,7 +282,7 @@ def split_chronologically(
     in_validation = totals.map({total: _share(validation, total, "validation") for total in totals.unique()})
     last_of_train = totals - in_test - in_validation
     if (last_of_train < 1).any():
-        which = "" if group_column is None else f" in {_some(map(repr, groups[last_of_train < 1].unique()))}"
+        which = "" if group_column is None else f" in {some_of(map(repr, groups[last_of_train < 1].unique()))}"
         raise ValueError(
             f"too few distinct values of {time_column!r}{which} ({totals[last_of_train < 1].min()} at the least) for "
             f"validation={validation} and test={test}: nothing would be left to train on"
@@ -409,7 +335,7 @@ def split_by_group(
         if not isinstance(request, float)
     }
     if both := set(chosen.get("test", [])) & set(chosen.get("validation", [])):
-        raise ValueError(f"groups named in both test and validation: {_some(repr(keys[n]) for n in sorted(both))}")
+        raise ValueError(f"groups named in both test and validation: {some_of(repr(keys[n]) for n in sorted(both))}")
     taken = {number for part in chosen.values() for number in part}
     pool = [number for number in np.random.default_rng(seed).permutation(len(keys)).tolist() if number not in taken]
     for name, request in requests.items():
@@ -429,13 +355,13 @@ def _columns_of(dataset: Dataset, names: list[str]) -> pd.DataFrame:
     """The columns to split by; they must exist and be complete."""
     if missing := [name for name in names if name not in dataset.column_names]:
         available = dataset.column_names
-        raise ValueError(f"missing columns: {_unknown(missing, available)}; the dataset has {', '.join(available)}")
+        raise ValueError(f"missing columns: {near_names(missing, available)}; the dataset has {', '.join(available)}")
     if not names or not len(dataset):
         raise ValueError(f"cannot split {len(dataset)} rows by columns {names}: at least one of each is needed")
     frame = pd.DataFrame(dataset.with_format(None).select_columns(names).to_pandas())
     for name in names:
         if (absent := frame[name].isna().to_numpy()).any():
-            raise ValueError(f"values missing in column {name!r}, in {_rows(absent)}; fill or drop them")
+            raise ValueError(f"values missing in column {name!r}, in {row_numbers(absent)}; fill or drop them")
     return frame
 
 
@@ -446,7 +372,7 @@ def _orderable(times: pd.Series) -> pd.Series:
     try:
         return pd.to_datetime(times, format="ISO8601", utc=True)
     except (ValueError, TypeError) as error:
-        found = _some(map(repr, times.unique()))
+        found = some_of(map(repr, times.unique()))
         raise ValueError(
             f"column {times.name!r} must hold numbers, dates or ISO 8601 strings, found {found}"
         ) from error
@@ -465,8 +391,8 @@ def _find_groups(request: Any, keys: list[Any], name: str, columns: list[str]) -
     if isinstance(request, str) or not isinstance(request, Sequence) or not request:
         raise ValueError(f"{name} is {request!r}, expected a fraction between 0.0 and 1.0 or a list of groups")
     if unknown := [group for group in request if group not in keys]:
-        known = _some(map(repr, keys), 20)
-        raise ValueError(f"{name} names unknown groups: {_unknown(unknown, keys)}; {' and '.join(columns)}: {known}")
+        known = some_of(map(repr, keys), 20)
+        raise ValueError(f"{name} names unknown groups: {near_names(unknown, keys)}; {' and '.join(columns)}: {known}")
     return sorted({keys.index(group) for group in request})
 
 
@@ -548,44 +474,30 @@ def _plain(values: Any) -> Any:
 # --- words for error messages -----------------------------------------------------------------------------------
 
 
-def _repeated(names: Sequence[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
-
-
-def _some(items: Iterable[Any], limit: int = 6) -> str:
-    """The first few items, and how many more there are."""
-    listed = [str(item) for item in items]
-    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
-
-
-def _rows(selected: NDArray[np.bool_]) -> str:
-    rows = np.flatnonzero(selected)
-    return f"{len(rows)} of {len(selected)} rows (numbers {_some(rows)}, counted from 0 without the header)"
-
-
 def _span(steps: Sequence[int]) -> str:
     return f"{min(steps):02d}-{max(steps):02d}"
-
-
-def _unknown(names: Iterable[Any], available: Iterable[Any]) -> str:
-    """The names that are not there, each with those it may have been meant for."""
-    choices = [str(name) for name in available]
-    close = {name: difflib.get_close_matches(str(name), choices) for name in names}
-    return _some(f"{name!r}" + (f" (near: {', '.join(near)})" if near else "") for name, near in close.items())
 
 
 def _inventory(columns: Sequence[str]) -> str:
     """What a table holds, with the many step columns folded into their variates."""
     plain = [name for name in columns if not _STEP_COLUMN.fullmatch(name)]
     variates = [f"{name} {_span(steps)}" for name, steps in find_variates(columns).items()]
-    return f"variates {_some(variates, 40) or '(none)'}; other columns {_some(plain, 40) or '(none)'}"
+    return f"variates {some_of(variates, 40) or '(none)'}; other columns {some_of(plain, 40) or '(none)'}"
 
 
 __all__ = [
+    "ForecastWindow",
+    "ForecastWindows",
+    "SeriesCollection",
     "TimesCLIPDataCollator",
+    "WindowSplits",
     "find_variates",
+    "load_long_table",
+    "load_series_rows",
     "load_wide_table",
+    "read_wide_table",
     "split_by_column",
     "split_by_group",
     "split_chronologically",
+    "split_windows",
 ]

@@ -1,0 +1,256 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Long tables and tables of whole series to `SeriesCollection`: what forecast windows are cut from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from .tables import decoded, near_names, read_long_table, read_numbers, repeated_names, row_numbers, some_of
+from .timestamps import describe_holes, find_holes, read_timestamps
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SeriesCollection:
+    """One or many multivariate series in their own units.
+
+    Args:
+        values: one `(T_i, V)` float32 array per series; NaN is missing.
+        variate_names: the V variates, the same for all series.
+        series_names: one per series.
+        timestamps: one `(T_i,)` array of datetime64 or numbers per series; None if not known.
+
+    Raises:
+        ValueError: other shapes or types, or names that are repeated or not as many as there are series or variates.
+    """
+
+    values: list[NDArray[np.float32]]
+    variate_names: list[str]
+    series_names: list[str]
+    timestamps: list[NDArray[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.values or len(self.values) != len(self.series_names):
+            raise ValueError(
+                f"{len(self.values)} series and {len(self.series_names)} series_names: expected at least one series, "
+                "and one name for each"
+            )
+        for role, names in (("series_names", self.series_names), ("variate_names", self.variate_names)):
+            if repeated := repeated_names(names):
+                raise ValueError(f"{role} holds names more than once: {some_of(repeated)}")
+        for name, series in zip(self.series_names, self.values, strict=True):
+            if series.dtype != np.float32 or series.ndim != 2 or series.shape[1] != len(self.variate_names):
+                expected = f"float32 of shape (steps, {len(self.variate_names)}), one column for each of variate_names"
+                raise ValueError(f"series {name!r} is {series.dtype} of shape {series.shape}, expected {expected}")
+        if self.timestamps is not None:
+            lengths, steps = [len(times) for times in self.timestamps], [len(series) for series in self.values]
+            if lengths != steps:
+                raise ValueError(f"timestamps of lengths {some_of(lengths)} for series of lengths {some_of(steps)}")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        lengths = [len(series) for series in self.values]
+        steps = f"{lengths[0]}" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
+        return f"SeriesCollection({len(self)} series of {steps} steps, {len(self.variate_names)} variates)"
+
+    def extended(self, other: "SeriesCollection") -> "SeriesCollection":
+        """Append the steps of another collection, series by series: M4's test file behind its training file.
+
+        Args:
+            other: the same series and variates by name, in any order of the series.
+
+        Returns:
+            A new collection in this one's order; both given ones are left unchanged.
+
+        Raises:
+            ValueError: other series or variates, timestamps in only one of both, or timestamps that do not go on
+                where these end.
+        """
+        if self.variate_names != other.variate_names:
+            raise ValueError(f"variates differ: {some_of(self.variate_names)} and {some_of(other.variate_names)}")
+        if absent := set(self.series_names).symmetric_difference(other.series_names):
+            raise ValueError(f"series that are in one of the collections only: {some_of(sorted(absent))}")
+        if (self.timestamps is None) != (other.timestamps is None):
+            raise ValueError("one collection has timestamps and the other has none: load both alike")
+        place = {name: k for k, name in enumerate(other.series_names)}
+        order = [place[name] for name in self.series_names]
+        values = [np.concatenate([series, other.values[k]]) for series, k in zip(self.values, order, strict=True)]
+        times = None
+        if self.timestamps is not None and other.timestamps is not None:
+            times = [np.concatenate([a, other.timestamps[k]]) for a, k in zip(self.timestamps, order, strict=True)]
+            for name, series_times in zip(self.series_names, times, strict=True):
+                if holes := find_holes(series_times, f"series {name!r}, extended"):
+                    raise ValueError(describe_holes(holes, f"series {name!r}, extended"))
+        return SeriesCollection(values, list(self.variate_names), list(self.series_names), times)
+
+
+def load_long_table(
+    table: str | Path | pd.DataFrame | Dataset,
+    *,
+    timestamp_column: str | None = None,
+    variates: Sequence[str] | None = None,
+    series_column: str | None = None,
+    header: bool = True,
+    fill_gaps: bool = False,
+) -> SeriesCollection:
+    """Read a table with one row per time step, sorted by time.
+
+    Times are checked for order, duplicates and holes, series by series. The regular step is found: a constant
+    difference, business days (Monday to Friday), or months, quarters and years. Without `timestamp_column` rows are
+    taken as equal steps, and nothing can be checked.
+
+    Args:
+        table: path of a `.csv` or `.txt` file (UTF-8, comma-separated; either also with `.gz` behind it) or of a
+            `.parquet` file, a DataFrame, or a `datasets.Dataset`.
+        timestamp_column: dates (ISO 8601 or one other unambiguous format), or numbers; None: rows are steps.
+        variates: columns that are variates, in this order; None takes all that are neither timestamps nor series, and
+            raises if one of them is not of numbers.
+        series_column: column that says which series a row belongs to; None: one series, named "0".
+        header: whether a text file begins with the names of its columns; without, they are "0", "1", ...
+        fill_gaps: insert steps that are missing, as missing values, instead of raising.
+
+    Returns:
+        The series in the order in which they begin in the table.
+
+    Raises:
+        FileNotFoundError: no file at this path.
+        ValueError: naming what is wrong: missing columns, cells that are not finite numbers, a variate without any
+            value, times that are blank, unsorted, repeated, irregular, or have holes.
+    """
+    if isinstance(variates, str):
+        raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
+    frame = read_long_table(table, header=header)
+    index_names = [name for name in table.index.names if name is not None] if isinstance(table, pd.DataFrame) else []
+    names = _choose_columns(frame, timestamp_column, series_column, variates, index_names)
+    values = np.empty((len(frame), len(names)), np.float32)  # (rows, V)
+    for k, name in enumerate(names):
+        values[:, k] = read_numbers(frame[name])
+    if empty := [name for k, name in enumerate(names) if np.isnan(values[:, k]).all()]:
+        raise ValueError(f"variates without a single value: {some_of(empty)}; leave them out of `variates`")
+    times = None if timestamp_column is None else read_timestamps(frame[timestamp_column])
+    rows = _rows_of_series(frame, series_column)
+    series_values = [values] if series_column is None else [values[select] for select in rows.values()]
+    if times is None:
+        return SeriesCollection(series_values, names, list(rows))
+    series_times = [times[select] for select in rows.values()]
+    for k, name in enumerate(rows):
+        where = f"series {name!r}" if series_column is not None else "the table"
+        hint = "" if series_column is not None else "; if the table holds several series, name their series_column"
+        if holes := find_holes(series_times[k], where, advice=hint):
+            if not fill_gaps:
+                raise ValueError(describe_holes(holes, where))
+            filled = np.full((len(holes.times), len(names)), np.nan, np.float32)
+            filled[holes.positions] = series_values[k]
+            series_values[k], series_times[k] = filled, holes.times
+    return SeriesCollection(series_values, names, list(rows), series_times)
+
+
+def load_series_rows(table: str | Path | pd.DataFrame | Dataset, *, id_column: str | None = None) -> SeriesCollection:
+    """Read a table with one univariate series per row, as the M4 competition writes them.
+
+    Args:
+        table: as `load_long_table` takes it; all columns but the id are time steps, in their order, and blank cells
+            after the last value are beyond the series' end. Blank cells before it are missing values.
+        id_column: the series' names; None takes the first column.
+
+    Returns:
+        One series per row with the variate "value", without timestamps.
+
+    Raises:
+        FileNotFoundError: no file at this path.
+        ValueError: no such column, ids that are blank or repeated, a row without values, cells that are no numbers.
+    """
+    frame = read_long_table(table)
+    id_column = frame.columns[0] if id_column is None else id_column
+    _check_known([id_column], frame, "id_column")
+    steps = [name for name in frame.columns if name != id_column]
+    values = np.empty((len(frame), len(steps)), np.float32)  # (N, longest)
+    for k, name in enumerate(steps):
+        values[:, k] = read_numbers(frame[name])
+    observed = ~np.isnan(values)
+    blank: NDArray[np.bool_] = ~np.any(observed, axis=1)
+    if blank.any():
+        raise ValueError(f"series without values in {row_numbers(blank)}: drop these rows")
+    names = list(_rows_of_series(frame, id_column))
+    if len(names) < len(frame):
+        repeated = frame[id_column][frame[id_column].duplicated()].astype(str).unique()
+        raise ValueError(f"column {id_column!r} names series more than once: {some_of(repeated)}")
+    lengths = len(steps) - np.argmax(observed[:, ::-1], axis=1)
+    # Copies, so that the padded table is not kept alive by its rows.
+    return SeriesCollection(
+        [row[:length, None].copy() for row, length in zip(values, lengths, strict=True)], ["value"], names
+    )
+
+
+def _choose_columns(
+    frame: pd.DataFrame,
+    timestamp_column: str | None,
+    series_column: str | None,
+    variates: Sequence[str] | None,
+    index_names: Sequence[str],
+) -> list[str]:
+    roles = {"timestamp_column": timestamp_column, "series_column": series_column}
+    for role, column in roles.items():
+        if column is not None:
+            _check_known([column], frame, role)
+    taken = [column for column in roles.values() if column is not None]
+    names = [name for name in frame.columns if name not in taken] if variates is None else list(variates)
+    _check_known(names, frame, "variates")
+    if repeated := repeated_names([*taken, *names]):
+        raise ValueError(f"columns with more than one role among timestamp, series and variates: {some_of(repeated)}")
+    if variates is None:
+        # An index that nobody asked for numbers the rows; one of dates or text is told below.
+        names = [name for name in names if name not in index_names or not _holds_numbers(frame[name])]
+        if nameless := [name for name in names if name.startswith("Unnamed: ")]:
+            raise ValueError(
+                f"columns without a name: {some_of(nameless)}, row numbers or dates? Name the columns to read in "
+                f"`variates`, or name {nameless[0]!r} as timestamp_column"
+            )
+        if others := [name for name in names if not _holds_numbers(frame[name])]:
+            raise ValueError(
+                f"columns that hold no numbers: {some_of(map(repr, others))}; name the timestamp_column and the "
+                "series_column, or name the columns to read in `variates`"
+            )
+    if not names:
+        raise ValueError(f"no variates among the columns {some_of(map(repr, frame.columns), 20)}")
+    return names
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    """False for dates, and for text of which no cell is a number; single wrong cells are named when they are read."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return True
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or isinstance(column.dtype, pd.PeriodDtype):
+        return False
+    cells = decoded(column).astype(object).dropna()
+    cells = cells[[not isinstance(cell, str) or bool(cell.strip()) for cell in cells]]
+    return not len(cells) or bool(pd.to_numeric(cells, errors="coerce").notna().any())
+
+
+def _check_known(names: Sequence[str], frame: pd.DataFrame, role: str) -> None:
+    if missing := [name for name in names if name not in frame.columns]:
+        found = some_of(map(repr, frame.columns), 20)
+        raise ValueError(f"{role}: no such columns: {near_names(missing, frame.columns)}; the table has {found}")
+
+
+def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str, Any]:
+    """Name -> rows of that series, in the order in which they begin."""
+    if series_column is None:
+        return {"0": slice(None)}
+    column = decoded(frame[series_column])
+    if (blank := (column.isna() | (column.astype(str).str.strip() == "")).to_numpy(bool)).any():
+        raise ValueError(f"series names missing: column {series_column!r}, in {row_numbers(blank)}")
+    codes, names = pd.factorize(column.astype(str))
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes))
+    return {str(name): rows for name, rows in zip(names, np.split(order, ends[:-1]), strict=True)}
+
+
+__all__ = ["SeriesCollection", "load_long_table", "load_series_rows"]

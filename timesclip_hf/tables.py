@@ -1,0 +1,177 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Tables from files, columns of numbers from tables, and the words that errors about both are told in."""
+
+import difflib
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from datasets import Dataset
+from numpy.typing import NDArray
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def read_wide_table(table: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """Read a CSV or Parquet file, or take a DataFrame, as `load_wide_table` does.
+
+    Returns:
+        The table with unique string columns and rows numbered from 0; named index levels become columns.
+
+    Raises:
+        ValueError: another type of file, duplicate columns, rows and header of different lengths, no rows.
+        FileNotFoundError: no such file.
+    """
+    if isinstance(table, pd.DataFrame):
+        frame = table.reset_index(drop=all(name is None for name in table.index.names))
+        _check_header(list(frame.columns), "the DataFrame")
+    else:
+        path = Path(table)
+        if path.suffix.lower() not in (".csv", ".parquet"):
+            raise ValueError(f"{path}: cannot read files of type {path.suffix!r}; accepted are .csv and .parquet")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        if path.suffix.lower() == ".parquet":
+            _check_header(pq.read_schema(path).names, str(path))
+            return read_wide_table(pd.read_parquet(path))
+        frame = _read_csv(path)
+    if frame.empty:
+        raise ValueError(f"the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
+    return frame
+
+
+def read_long_table(table: str | Path | pd.DataFrame | Dataset, *, header: bool = True) -> pd.DataFrame:
+    """Read a table of any kind that has one row per time step, or one per series.
+
+    Args:
+        table: path of a `.csv` or `.txt` file (comma-separated; either also with `.gz` behind it) or of a `.parquet`
+            file, a DataFrame, or a `datasets.Dataset`.
+        header: whether a text file begins with the names of its columns; without, they are "0", "1", ...
+
+    Returns:
+        The table with unique string columns and rows numbered from 0. Named index levels of a DataFrame become
+        columns, and so does an unnamed index of dates: "index".
+
+    Raises:
+        ValueError: as `read_wide_table`; or a header that is all numbers.
+        FileNotFoundError: no such file.
+    """
+    if isinstance(table, Dataset):
+        return read_wide_table(pd.DataFrame(table.with_format(None).to_pandas()))
+    if isinstance(table, pd.DataFrame):
+        if isinstance(table.index, pd.DatetimeIndex | pd.PeriodIndex) and table.index.name is None:
+            table = table.rename_axis(index="index")
+        return read_wide_table(table)
+    path = Path(table)
+    kind = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    if kind.suffix.lower() == ".parquet" and kind == path:
+        return read_wide_table(path)
+    if kind.suffix.lower() not in (".csv", ".txt"):
+        accepted = ".csv, .txt, .csv.gz, .txt.gz and .parquet"
+        raise ValueError(f"{path}: cannot read files of type {path.suffix!r}; accepted are {accepted}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    frame = _read_csv(path, header=header)
+    if len(frame.columns) == 1 and (separator := re.search(r"[;\t|]", str(frame.columns[0]))):
+        raise ValueError(
+            f"{path}: one column, {frame.columns[0]!r}: cells must be separated by commas, not by {separator[0]!r}; "
+            "read the file with pandas and pass the DataFrame"
+        )
+    if header and all(re.fullmatch(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", name, re.IGNORECASE) for name in frame.columns):
+        found = some_of(frame.columns, 3)
+        raise ValueError(
+            f"{path}: the names of its columns are numbers ({found}): if these are values, pass header=False"
+        )
+    if frame.empty:
+        raise ValueError(f"the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
+    return frame
+
+
+def _read_csv(path: Path, header: bool = True) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut off
+        try:
+            # The header as it stands in the file: pandas renames a second `x` to `x.1`. Nameless columns (row numbers
+            # written by R or pandas) are no duplicates.
+            first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
+            if not header:
+                return pd.read_csv(path, header=None, index_col=False, low_memory=False).rename(columns=str)
+            _check_header([name for name in first.iloc[0] if name], str(path))
+            # index_col=False: without it, rows one cell longer than the header shift every value by one column.
+            return pd.read_csv(path, index_col=False, low_memory=False)
+        except pd.errors.EmptyDataError as error:
+            raise ValueError(f"{path}: the table is empty, without a header line") from error
+        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+            raise ValueError(f"{path}: rows and header differ in their number of cells: {error}") from error
+
+
+def _check_header(header: list[Any], source: str) -> None:
+    if others := [name for name in header if not isinstance(name, str)]:
+        raise ValueError(f"{source}: column names must be strings, found {some_of(map(repr, others))}")
+    if repeated := repeated_names(header):
+        raise ValueError(f"{source}: duplicate columns: {some_of(repeated)}; keep one of each")
+
+
+# --- columns ----------------------------------------------------------------------------------------------------
+
+
+def read_numbers(column: pd.Series) -> NDArray[np.float64]:
+    """A column as float64, NaN for blank cells; raises naming the first cells that are no finite number."""
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype):
+        values, wrong = column.to_numpy(np.float64, na_value=np.nan), np.zeros(len(column), bool)
+    else:
+        cells = column.astype(object)  # so that dates are no numbers: as datetime64 they count units since 1970
+        parsed = pd.to_numeric(cells, errors="coerce")
+        if pd.api.types.is_complex_dtype(parsed.dtype):
+            parsed = pd.Series(np.nan, index=cells.index)
+        values = parsed.to_numpy(np.float64, na_value=np.nan)
+        wrong = np.isnan(values) & cells.notna().to_numpy()
+        wrong[wrong] = [not isinstance(cell, str) or bool(cell.strip()) for cell in cells[wrong]]
+    kind = "non-numeric"
+    if not wrong.any():  # series and targets become float32, where what does not fit is infinite
+        wrong, kind = np.abs(values) > np.finfo(np.float32).max, "infinite (for float32)"
+    if wrong.any():
+        where = [
+            f"row {row}: {cell!r}" for row, cell in zip(np.flatnonzero(wrong), column[wrong].tolist(), strict=True)
+        ]
+        raise ValueError(
+            f"{kind} cells in column {column.name!r}, in {row_numbers(wrong)}: {some_of(where)}; "
+            "correct them, or leave them blank if they are missing"
+        )
+    return values
+
+
+def decoded(column: pd.Series) -> pd.Series:
+    """Categories as the plain values they stand for."""
+    return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
+
+
+# --- words for error messages -----------------------------------------------------------------------------------
+
+
+def repeated_names(names: Sequence[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def some_of(items: Iterable[Any], limit: int = 6) -> str:
+    """The first few items, and how many more there are."""
+    listed = [str(item) for item in items]
+    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+
+
+def row_numbers(selected: NDArray[np.bool_]) -> str:
+    rows = np.flatnonzero(selected)
+    return f"{len(rows)} of {len(selected)} rows (numbers {some_of(rows)}, counted from 0 without the header)"
+
+
+def near_names(names: Iterable[Any], available: Iterable[Any]) -> str:
+    """The names that are not there, each with those it may have been meant for."""
+    choices = [str(name) for name in available]
+    close = {name: difflib.get_close_matches(str(name), choices) for name in names}
+    return some_of(f"{name!r}" + (f" (near: {', '.join(near)})" if near else "") for name, near in close.items())
