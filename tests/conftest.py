@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Shared fixtures: configurations small enough that a whole model is built in milliseconds, and their batches."""
 
+import copy
 import os
 
 # Before the imports below: nothing may reach for the network, and one thread is the fastest at this size.
@@ -28,19 +29,44 @@ SERIES: dict[str, Any] = {
 }
 
 
-def tower_fields(family: str = "clip") -> dict[str, dict[str, Any]]:
-    """Sub-configs of both towers of a family: 2 layers, width 32, 32 x 32 images of 4 patches."""
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    words = {"vocab_size": 50, "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+IMAGES = {"image_size": 32, "patch_size": 16}
+WORDS = {"vocab_size": 50, "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+STAGES = {"depths": [1, 1], "hidden_sizes": [16, 32], "embedding_size": 16, "layer_type": "basic"}
+WINDOWS = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4}
+T5_SIZE = {"vocab_size": 50, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+
+# Every supported family, by its model type: 2 layers or stages, features or tokens of width 32, 32 x 32 images.
+TINY_VISION: dict[str, dict[str, Any]] = {
+    "clip_vision_model": {**IMAGES, **SIZE},
+    "siglip_vision_model": {**IMAGES, **SIZE},
+    "vit": {**IMAGES, **SIZE},
+    "dinov2": {**IMAGES, "hidden_size": 32, "mlp_ratio": 2, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "swin": WINDOWS,
+    "resnet": STAGES,
+}
+TINY_TEXT: dict[str, dict[str, Any]] = {
+    "clip_text_model": {**WORDS, **SIZE},
+    "siglip_text_model": {**WORDS, **SIZE},
+    "bert": {**WORDS, **SIZE},
+    "t5": T5_SIZE,
+}
+
+
+def tower_fields(vision: str = "clip", text: str | None = None) -> dict[str, dict[str, Any]]:
+    """Sub-configs of two towers, named by model type; `clip` and `siglip` stand for either half of their pair."""
+    text = text or vision
+    vision = f"{vision}_vision_model" if vision in ("clip", "siglip") else vision
+    text = f"{text}_text_model" if text in ("clip", "siglip") else text
     return {
-        "vision_config": {"model_type": f"{family}_vision_model", "image_size": 32, "patch_size": 16, **size},
-        "text_config": {"model_type": f"{family}_text_model", **words, **size},
+        "vision_config": {"model_type": vision, **copy.deepcopy(TINY_VISION[vision])},
+        "text_config": {"model_type": text, **copy.deepcopy(TINY_TEXT[text])},
     }
 
 
 @pytest.fixture
 def tiny_towers() -> Callable[..., dict[str, dict[str, Any]]]:
-    """`tiny_towers(family="clip")`: the sub-configs that `tiny_config` has, of the family `clip` or `siglip`."""
+    """`tiny_towers(vision="clip", text=vision)`: sub-configs like those of `tiny_config`, of any two families."""
     return tower_fields
 
 
@@ -79,7 +105,7 @@ def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
             "labels": normal(config.num_targets),
         }
         if config.vision_config is not None:
-            size = config.vision_config.image_size
+            size = getattr(config.vision_config, "image_size", 32)  # ResNet takes any size
             batch["pixel_values"] = normal(variates, 3, size, size)
         if config.num_static_features:
             batch["static_values"] = normal(config.num_static_features)

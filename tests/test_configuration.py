@@ -28,6 +28,9 @@ EVERY_FIELD = {
     "padding": "none",
     "projection_dim": 24,
     "num_targets": 2,
+    "prediction_length": 7,
+    "loss": "huber",
+    "error_scale": "instance",
     "num_static_features": 4,
     "use_loc_scale": True,
     "variate_mean": [1.0, -2.5],
@@ -50,6 +53,8 @@ EVERY_FIELD = {
     "selection_dropout": 0.2,
     "head": "pooled",
     "head_dropout": [0.15],
+    "fusion": "concat",
+    "linear_shortcut": True,
     "image_mean": [0.1, 0.2, 0.3],
     "image_std": [0.4, 0.5, 0.6],
     "initializer_range": 0.03,
@@ -110,6 +115,7 @@ def test_presets_build_the_branches_they_name():
         "no_selection": (True, True, "hybrid"),
         "text_only": (False, True, None),
         "vision_only": (True, False, None),
+        "paper": (True, True, "global"),
     }
     assert TimesCLIPConfig.from_preset("no_selection").variate_selection is None
 
@@ -188,7 +194,7 @@ def test_values_out_of_range_are_refused_with_what_was_found(tiny_config, fields
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("alignment", "both"), ("padding", "start"), ("head", "transformer"), ("variate_selection", "cross_attention"),
+    [("alignment", "both"), ("padding", "start"), ("head", "transformer"), ("variate_selection", "attention"),
      ("alignment_weighting", "none"), ("num_variates", 2.5), ("head_dropout", 0.1)],
 )  # fmt: skip
 def test_values_of_another_kind_are_refused_by_field_name(tiny_config, name, value):
@@ -206,8 +212,8 @@ def test_only_listed_families_are_built_and_nothing_is_imported(tmp_path):
     for bad in ("bert", "clip", "clip_text_model", "evil.module", None):
         with pytest.raises(ValueError, match=r"vision_config has model_type .*supported are \['clip_vision_model'"):
             TimesCLIPConfig(vision_config={"model_type": bad})
-    with pytest.raises(ValueError, match="text_config has model_type 'bert'"):
-        TimesCLIPConfig(text_config={"model_type": "bert"})
+    with pytest.raises(ValueError, match="text_config has model_type 'gpt2'"):
+        TimesCLIPConfig(text_config={"model_type": "gpt2"})
     with pytest.raises(ValueError, match="text_config is a CLIPVisionConfig"):
         TimesCLIPConfig(text_config=CLIPVisionConfig())
     assert not {name for name in set(sys.modules) - imported if "bert" in name or "evil" in name}
@@ -233,12 +239,27 @@ def test_ready_sub_configs_of_both_families_are_taken():
     assert isinstance(TimesCLIPConfig(text_config={"model_type": "siglip_text_model"}).text_config, SiglipTextConfig)
 
 
+def test_towers_that_cannot_read_plots_or_patches_are_refused(tiny_config, tiny_towers):
+    grey, causal = tiny_towers("vit", "bert"), tiny_towers("vit", "bert")
+    grey["vision_config"]["num_channels"] = 1
+    causal["text_config"]["is_decoder"] = True
+    with pytest.raises(StrictDataclassError, match="num_channels=1, but plots have 3 colours"):
+        tiny_config(**grey)
+    with pytest.raises(StrictDataclassError, match="is_decoder=True: patches must see each other"):
+        tiny_config(**causal)
+
+
 def test_colour_statistics_are_the_configured_ones_else_the_familys(tiny_config):
     # as printed in OpenAI's CLIP repository and in the SigLIP checkpoints' preprocessor_config.json
     clip = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
     assert tuple(map(list, tiny_config().image_statistics)) == clip
     siglip = TimesCLIPConfig(vision_config={"model_type": "siglip_vision_model"})
     assert siglip.image_statistics == ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+    # as in the preprocessor_config.json of google/vit-base-patch16-224, and ImageNet's own statistics
+    assert TimesCLIPConfig(vision_config={"model_type": "vit"}).image_statistics == ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+    for family in ("dinov2", "swin", "resnet"):
+        imagenet = TimesCLIPConfig(vision_config={"model_type": family}).image_statistics
+        assert imagenet == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     own = tiny_config(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6])
     assert own.image_statistics == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     assert tuple(map(list, tiny_config("text_only").image_statistics)) == clip

@@ -11,10 +11,12 @@ from torch import nn
 from timesclip_hf import TimesCLIPForRegression
 from timesclip_hf.layers import (
     AlignmentObjective,
+    CrossAttentionSelection,
     EmbedProjection,
     GatedVariateSelection,
     PatchTokenizer,
-    RegressionHead,
+    SampleHead,
+    VariateTokenizer,
 )
 from timesclip_hf.losses import alignment_loss
 
@@ -120,6 +122,36 @@ def test_selection_dropout_is_active_in_training_only(tiny_config):
     assert not torch.equal(selection(fused)[0], selection(fused)[0])
 
 
+def test_cross_attention_selection_is_a_pre_norm_block_over_the_variates_tokens(tiny_config):
+    config = tiny_config("text_only", variate_selection="cross_attention")
+    module = shaken(CrossAttentionSelection(config))
+    embeds, tokens = torch.randn(2, 3, 16), torch.randn(2, 3, 32)
+    selected, weights = module(embeds, tokens, output_attentions=True)
+    # The same weights in torch's own attention module.
+    reference = torch.nn.MultiheadAttention(16, 4, kdim=32, vdim=32, batch_first=True)
+    key_weight, value_weight = module.key_value.weight.chunk(2)
+    key_bias, value_bias = module.key_value.bias.chunk(2)
+    with torch.no_grad():
+        reference.q_proj_weight.copy_(module.query.weight)
+        reference.k_proj_weight.copy_(key_weight)
+        reference.v_proj_weight.copy_(value_weight)
+        reference.in_proj_bias.copy_(torch.cat([module.query.bias, key_bias, value_bias]))
+        reference.out_proj.load_state_dict(module.output.state_dict())
+    keys = module.token_norm(tokens)
+    attended, expected_weights = reference(module.query_norm(embeds), keys, keys, average_attn_weights=False)
+    hidden = embeds + attended
+    torch.testing.assert_close(selected, hidden + module.feed_forward(module.output_norm(hidden)))
+    torch.testing.assert_close(weights, expected_weights)
+
+
+def test_variate_tokenizer_is_one_linear_map_of_the_whole_series_plus_its_variates_position(tiny_config):
+    module = shaken(VariateTokenizer(tiny_config("text_only")))
+    series = torch.randn(2, 3, 12)
+    weight, bias = module.projection.weight.detach().numpy(), module.projection.bias.detach().numpy()
+    expected = series.numpy() @ weight.T + bias + module.position_embedding.detach().numpy()
+    np.testing.assert_allclose(module(series).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_tokenizer_equals_numpy(tiny_config):
     config = tiny_config(text_dropout=0.5)
     tokenizer = shaken(PatchTokenizer(config))
@@ -150,7 +182,7 @@ def test_projection_equals_numpy():
 
 def test_mlp_head_equals_numpy(tiny_config):
     config = tiny_config(num_targets=2, num_static_features=5)
-    head = shaken(RegressionHead(config))
+    head = shaken(SampleHead(config, 1))
     variates, static = torch.randn(4, 3, 48), torch.randn(4, 5)
     w = weights_of(head)
     features = np.concatenate([variates.double().numpy().reshape(4, -1), static.double().numpy()], axis=1)
@@ -165,7 +197,7 @@ def test_mlp_head_equals_numpy(tiny_config):
 
 
 def test_linear_head_is_one_linear_map(tiny_config):
-    head = shaken(RegressionHead(tiny_config("small", head="linear")))
+    head = shaken(SampleHead(tiny_config("small", head="linear"), 1))
     variates = torch.randn(4, 3, 16)  # text embeds alone
     w = weights_of(head)
     expected = variates.double().numpy().reshape(4, -1) @ w["layers.1.weight"].T + w["layers.1.bias"]
@@ -176,7 +208,7 @@ def test_linear_head_is_one_linear_map(tiny_config):
 
 def test_pooled_head_equals_numpy(tiny_config):
     config = tiny_config(head="pooled", num_static_features=2)
-    head = shaken(RegressionHead(config))
+    head = shaken(SampleHead(config, 1))
     variates, static = torch.randn(4, 3, 48), torch.randn(4, 2)
     w, x = weights_of(head), variates.double().numpy()
     shares = softmax(x @ w["pool.weight"].T + w["pool.bias"], axis=1)  # (B, V, 1)
@@ -189,13 +221,13 @@ def test_pooled_head_equals_numpy(tiny_config):
 @pytest.mark.parametrize(("head", "grows"), [("pooled", False), ("mlp", True), ("linear", True)])
 def test_only_the_pooled_heads_size_is_independent_of_the_number_of_variates(tiny_config, head, grows):
     sizes = [
-        sum(p.numel() for p in RegressionHead(tiny_config(head=head, num_variates=v)).parameters()) for v in (1, 3, 50)
+        sum(p.numel() for p in SampleHead(tiny_config(head=head, num_variates=v), 1).parameters()) for v in (1, 3, 50)
     ]
     assert (len(set(sizes)) == 3) if grows else (len(set(sizes)) == 1)
 
 
 def test_pooled_head_ignores_the_order_of_variates(tiny_config):
-    head = shaken(RegressionHead(tiny_config(head="pooled")))
+    head = shaken(SampleHead(tiny_config(head="pooled"), 1))
     variates = torch.randn(4, 3, 48)
     torch.testing.assert_close(head(variates[:, [2, 0, 1]], None), head(variates, None))
 

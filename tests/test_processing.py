@@ -219,6 +219,7 @@ def test_every_parameter_survives_saving(tmp_path: Path) -> None:
         "image_mean": [0.1, 0.2, 0.3],
         "image_std": [0.4, 0.5, 0.6],
         "statistics": make_processor().fit(make_series(), labels=[1.0] * 5 + [3.0]).statistics,
+        "view": "gadf",
     }
     assert set(parameters) == set(inspect.signature(TimesCLIPProcessor).parameters)
     TimesCLIPProcessor(**parameters).save_pretrained(tmp_path)

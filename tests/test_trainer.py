@@ -12,14 +12,17 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from timesclip_hf import (
+    SeriesCollection,
     TimesCLIPDataCollator,
+    TimesCLIPForPrediction,
     TimesCLIPForRegression,
     TimesCLIPProcessor,
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
+    split_windows,
 )
 
 QUIET = {"disable_tqdm": True, "report_to": "none", "use_cpu": True}
@@ -271,3 +274,80 @@ def test_a_model_that_ignores_what_the_processor_learnt_is_refused(tiny_config: 
     arguments = TimesCLIPTrainingArguments(str(tmp_path), eval_strategy="no", load_best_model_at_end=False)
     with pytest.raises(ValueError, match="target_mean.*complete_config"):
         TimesCLIPTrainer(TimesCLIPForRegression(config), arguments, processor)
+
+
+# Forecasts
+
+
+@pytest.fixture
+def build_forecast(tiny_config: Any, tmp_path: Path) -> Any:
+    """`build_forecast(fields, **arguments)`: a trainer over the windows of a noisy wave of three variates."""
+
+    def make(fields: dict[str, Any] | None = None, **arguments: Any) -> TimesCLIPTrainer:
+        set_seed(0)
+        steps = np.arange(300)[:, None]
+        wave = np.sin(2 * np.pi * steps / 12 + np.array([0.0, 1.0, 2.0])) * np.array([1.0, 10.0, 0.1])
+        noise = np.random.default_rng(0).normal(size=wave.shape)
+        values = (wave + 0.05 * wave.std(axis=0) * noise + np.array([0.0, 50.0, -3.0])).astype(np.float32)
+        collection = SeriesCollection([values], ["a", "b", "c"], ["wave"])
+        splits = split_windows(collection, context_length=12, prediction_length=6)
+        config = tiny_config("text_only", prediction_length=6, **(fields or {}))
+        processor = TimesCLIPProcessor.from_config(config, scaling="instance").fit(splits.train.series)
+        defaults = {"output_dir": str(tmp_path / "run"), "num_train_epochs": 4, "learning_rate": 5e-3}
+        return TimesCLIPTrainer(
+            model=TimesCLIPForPrediction(processor.complete_config(config)),
+            args=TimesCLIPTrainingArguments(**{**defaults, **QUIET, **arguments}),
+            processing_class=processor,
+            train_dataset=splits.train,
+            eval_dataset=splits.validation,
+        )
+
+    return make
+
+
+def test_a_forecaster_learns_from_lazy_windows_and_reports_the_published_mse(build_forecast: Any) -> None:
+    trainer = build_forecast()
+    windows = trainer.eval_dataset
+    labels = np.stack([windows[i]["labels"] for i in range(len(windows))])
+    last = np.stack([windows[i]["past_values"][-1:] for i in range(len(windows))])
+    std = np.asarray(trainer.train_dataset.series[0], dtype=np.float64).std(axis=0)
+    trainer.train()
+    metrics = trainer.evaluate()
+    output = trainer.predict(windows)
+    assert output.predictions.shape == labels.shape
+    expected = np.mean(((output.predictions - labels) / std) ** 2)
+    assert metrics["eval_mse"] == pytest.approx(expected, rel=1e-4)
+    assert metrics["eval_loss"] == pytest.approx(expected, rel=1e-4)
+    assert expected < 0.3 * np.mean(((last - labels) / std) ** 2)  # far better than repeating the last value
+    assert trainer.args.metric_for_best_model == "loss"
+
+
+def test_epoch_decay_steps_all_learning_rates_down_after_each_epoch(build_forecast: Any) -> None:
+    trainer = build_forecast(epoch_decay=0.5, warmup_steps=0, tower_learning_rate=1e-3)
+    rates = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            rates.append(trainer.lr_scheduler.get_last_lr())
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    per_epoch = len(rates) // 4
+    assert per_epoch > 1
+    # After a step the scheduler already holds the rate of the next one.
+    for epoch in range(4):
+        inside = rates[epoch * per_epoch : (epoch + 1) * per_epoch - 1]
+        assert {round(rate[0], 12) for rate in inside} == {5e-3 * 0.5**epoch}
+        assert {round(rate[-1], 12) for rate in inside} == {1e-3 * 0.5**epoch}
+
+
+def test_a_forecaster_that_does_not_know_the_variates_spread_is_refused(tiny_config: Any, tmp_path: Path) -> None:
+    config = tiny_config("text_only", prediction_length=6)
+    processor = TimesCLIPProcessor.from_config(config, scaling="instance").fit(np.random.rand(40, 3))
+    with pytest.raises(ValueError, match="variate_std is not set.*complete_config"):
+        TimesCLIPTrainer(
+            model=TimesCLIPForPrediction(config),
+            args=TimesCLIPTrainingArguments(output_dir=str(tmp_path), **QUIET),
+            processing_class=processor,
+            eval_dataset=make_data(4, 0),
+        )

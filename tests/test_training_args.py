@@ -8,9 +8,9 @@ from transformers import HfArgumentParser, TrainingArguments
 from timesclip_hf import TimesCLIPTrainingArguments, training_args
 
 
-def test_defaults_choose_the_best_epoch_by_validation_rmse(tmp_path: Path) -> None:
+def test_defaults_choose_the_best_epoch_by_the_models_own_task(tmp_path: Path) -> None:
     args = TimesCLIPTrainingArguments(output_dir=str(tmp_path))
-    assert args.load_best_model_at_end and args.metric_for_best_model == "rmse" and args.greater_is_better is False
+    assert args.load_best_model_at_end and args.metric_for_best_model == "task" and args.greater_is_better is False
     assert args.eval_strategy == args.save_strategy == args.logging_strategy == "epoch"
     assert args.remove_unused_columns is False and args.label_names == ["labels"]
     assert args.tower_learning_rate is None and args.early_stopping_patience is None
@@ -34,7 +34,7 @@ def test_a_command_line_sets_what_it_names_and_keeps_our_defaults(tmp_path: Path
     line += ["--num_train_epochs", "2", "--report_to", "none"]
     (args,) = HfArgumentParser(TimesCLIPTrainingArguments).parse_args_into_dataclasses(line)
     assert (args.tower_learning_rate, args.early_stopping_patience, args.num_train_epochs) == (1e-6, 3, 2)
-    assert args.metric_for_best_model == "rmse" and args.load_best_model_at_end
+    assert args.metric_for_best_model == "task" and args.load_best_model_at_end
     assert args.remove_unused_columns is False and args.report_to == []
 
 

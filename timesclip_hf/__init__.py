@@ -1,22 +1,44 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """TimesCLIP for HuggingFace: multivariate time series, seen as line plots and spoken as patches."""
 
-from transformers import AutoConfig, AutoModel, AutoProcessor
-from transformers.models.auto.modeling_auto import MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForTimeSeriesPrediction,
+    AutoProcessor,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING,
+)
 
 from .configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
 from .data import (
+    ForecastWindows,
+    SeriesCollection,
     TimesCLIPDataCollator,
+    WindowSplits,
     find_variates,
+    load_long_table,
+    load_series_rows,
     load_wide_table,
     read_wide_table,
     split_by_column,
     split_by_group,
     split_chronologically,
+    split_windows,
 )
 from .losses import alignment_loss, info_nce
-from .metrics import regression_metrics
-from .modeling_timesclip import TimesCLIPForRegression, TimesCLIPModel, TimesCLIPPreTrainedModel
+from .metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
+from .modeling_timesclip import (
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForPreTraining,
+    TimesCLIPForRegression,
+    TimesCLIPModel,
+    TimesCLIPPreTrainedModel,
+)
 from .processing_timesclip import TimesCLIPProcessor
 from .rendering import render_line
 from .trainer import TimesCLIPTrainer
@@ -27,28 +49,46 @@ __version__ = "0.1.0"
 AutoConfig.register(TimesCLIPConfig.model_type, TimesCLIPConfig, exist_ok=True)
 AutoModel.register(TimesCLIPConfig, TimesCLIPModel, exist_ok=True)
 AutoProcessor.register(TimesCLIPConfig, TimesCLIPProcessor, exist_ok=True)
-# transformers has this mapping, but no Auto class over it: import TimesCLIPForRegression itself.
-MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING.register(TimesCLIPConfig, TimesCLIPForRegression, exist_ok=True)  # type: ignore[arg-type]
+AutoModelForPreTraining.register(TimesCLIPConfig, TimesCLIPForPreTraining, exist_ok=True)
+AutoModelForTimeSeriesPrediction.register(TimesCLIPConfig, TimesCLIPForPrediction, exist_ok=True)
+# transformers has these mappings, but no Auto class over them: import the models themselves.
+for _mapping, _model in (
+    (MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING, TimesCLIPForClassification),
+    (MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING, TimesCLIPForRegression),
+):
+    _mapping.register(TimesCLIPConfig, _model, exist_ok=True)  # type: ignore[arg-type]
 
 __all__ = [
+    "ForecastWindows",
     "PRESETS",
+    "SeriesCollection",
     "TOWERS",
     "TimesCLIPConfig",
     "TimesCLIPDataCollator",
+    "TimesCLIPForClassification",
+    "TimesCLIPForPreTraining",
+    "TimesCLIPForPrediction",
     "TimesCLIPForRegression",
     "TimesCLIPModel",
     "TimesCLIPPreTrainedModel",
     "TimesCLIPProcessor",
     "TimesCLIPTrainer",
     "TimesCLIPTrainingArguments",
+    "WindowSplits",
     "alignment_loss",
+    "classification_metrics",
     "find_variates",
+    "forecast_metrics",
     "info_nce",
+    "load_long_table",
+    "load_series_rows",
     "load_wide_table",
+    "m4_metrics",
     "read_wide_table",
     "regression_metrics",
     "render_line",
     "split_by_column",
     "split_by_group",
     "split_chronologically",
+    "split_windows",
 ]

@@ -9,13 +9,21 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import (
     AutoConfig,
+    BertConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
+    Dinov2Config,
     PreTrainedConfig,
+    ResNetConfig,
     SiglipTextConfig,
     SiglipVisionConfig,
+    SwinConfig,
+    T5Config,
+    ViTConfig,
 )
 from transformers.image_utils import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
     IMAGENET_STANDARD_MEAN,
     IMAGENET_STANDARD_STD,
     OPENAI_CLIP_MEAN,
@@ -26,15 +34,25 @@ from transformers.image_utils import (
 VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {
     "clip_vision_model": CLIPVisionConfig,
     "siglip_vision_model": SiglipVisionConfig,
+    "vit": ViTConfig,
+    "dinov2": Dinov2Config,
+    "swin": SwinConfig,
+    "resnet": ResNetConfig,
 }
 TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {
     "clip_text_model": CLIPTextConfig,
     "siglip_text_model": SiglipTextConfig,
+    "bert": BertConfig,
+    "t5": T5Config,
 }
 # Colours that each family's checkpoints were trained with, for checkpoints that do not say so themselves.
 IMAGE_STATISTICS: dict[str, tuple[list[float], list[float]]] = {
     "clip_vision_model": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
     "siglip_vision_model": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
+    "vit": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
+    "dinov2": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    "swin": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    "resnet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
 }
 
 
@@ -95,6 +113,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "no_selection": {"variate_selection": None},
     "text_only": {"vision_config": None, "alignment": None},
     "vision_only": {"text_config": None, "alignment": None},
+    # The forecaster as published (arXiv 2506.24124).
+    "paper": {
+        "alignment": "global",
+        "learn_logit_scale": True,
+        "variate_selection": "cross_attention",
+        "fusion": "replace_last",
+    },
 }
 
 
@@ -130,12 +155,20 @@ class TimesCLIPConfig(PreTrainedConfig):
             floor((T - L) / S) + 2 patches; `"none"` gives floor((T - L) / S) + 1.
         projection_dim (`int`, defaults to 512): width D of the projected, comparable embeds.
         num_targets (`int`, defaults to 1): numbers that a regression predicts for one series.
+        prediction_length (`int`, defaults to 96): time steps H that a forecast covers.
+        loss (`"mse"`, `"mae"`, `"huber"` or `"smape"`, defaults to `"mse"`):
+            Task loss of regression (on standardised targets) and forecasts (see `error_scale`); `"smape"`, 2 |y - f| /
+            (|y| + |f|), is taken in original units. Huber's threshold is 1.
+        error_scale (`"dataset"` or `"instance"`, defaults to `"dataset"`):
+            What a forecast's error is divided by in the loss: `variate_std` (the published protocol; not set: 1), or
+            the `scale` of its own context, for collections of series of very different levels (M4).
         num_static_features (`int`, defaults to 0):
             Width of `static_values` as the processor encodes them; the head reads them beside the embeds.
         use_loc_scale (`bool`, defaults to `False`):
             Give the head the `loc` and `scale` that the processor removed (needs `variate_mean`, `variate_std`).
         variate_mean, variate_std (`list[float]`, *optional*):
-            Training statistics of each variate in raw units; standardise `loc` and `scale` before the head sees them.
+            Training statistics of each variate in raw units; standardise `loc` and `scale` before the head sees them,
+            and a forecast's errors in the loss.
         target_mean, target_std (`list[float]`, *optional*):
             Training statistics of the targets in raw units. The head predicts standardised targets; `predictions`
             are in raw units. Not set: 0 and 1.
@@ -154,13 +187,22 @@ class TimesCLIPConfig(PreTrainedConfig):
         alignment_warmup_steps (`int`, defaults to 500): training batches until `"warmup"` reaches lambda.
         logit_scale_init_value (`float`, defaults to ln(1 / 0.07)): log of 1 / tau.
         learn_logit_scale (`bool`, defaults to `False`): learn tau (kept in fp32, 1 / tau at most 100).
-        variate_selection (`"gated"` or `None`, defaults to `"gated"`): how variates inform each other.
+        variate_selection (`"gated"`, `"cross_attention"` or `None`, defaults to `"gated"`):
+            How variates inform each other: gated self-attention over the embeds of both branches, or the paper's
+            cross-attention of each variate's text embed to all variates' whole series (needs a text branch).
         selection_num_heads (`int`, defaults to 8): attention heads of the selection, a divisor of `projection_dim`.
         selection_dropout (`float`, defaults to 0.1): dropout on the selection's attention weights.
         head (`"mlp"`, `"linear"` or `"pooled"`, defaults to `"mlp"`):
             Regression head. `"pooled"` attends over variates, so its size does not grow with V.
         head_dropout (`list[float]`, defaults to `[0.3, 0.2, 0.1]`):
-            Dropout after each hidden layer of `"mlp"`; `"linear"` and `"pooled"` apply the first to their input.
+            Dropout after each hidden layer of `"mlp"`; `"linear"`, `"pooled"` and forecasts apply the first to their
+            input.
+        fusion (`"replace_last"`, `"replace_first"` or `"concat"`, defaults to `"replace_last"`):
+            Where a forecast's head takes in the selected embed: in place of the variate's last or first (CLS) text
+            token, or beside all of them.
+        linear_shortcut (`bool`, defaults to `False`):
+            Add the forecast to that of one linear layer on the context's deviations from its last value (NLinear, Zeng
+            et al. 2023, arXiv 2205.13504). Both start at zero, so that training starts from repeating the last value.
         image_mean, image_std (`list[float]`, *optional*):
             Per-colour statistics that the vision tower was trained with. Not set: those of the tower's family.
         initializer_range (`float`, defaults to 0.02): standard deviation of our own weights at the start.
@@ -193,6 +235,7 @@ class TimesCLIPConfig(PreTrainedConfig):
         "alignment_loss",
         "image_embeds",
         "text_embeds",
+        "text_tokens",
         "selected_embeds",
         "vision_features",
         "selection_attentions",
@@ -210,6 +253,9 @@ class TimesCLIPConfig(PreTrainedConfig):
     projection_dim: int = 512
 
     num_targets: int = 1
+    prediction_length: int = 96
+    loss: Literal["mse", "mae", "huber", "smape"] = "mse"
+    error_scale: Literal["dataset", "instance"] = "dataset"
     num_static_features: int = 0
     use_loc_scale: bool = False
     variate_mean: list | None = None
@@ -230,12 +276,14 @@ class TimesCLIPConfig(PreTrainedConfig):
     logit_scale_init_value: float | int = math.log(1 / 0.07)
     learn_logit_scale: bool = False
 
-    variate_selection: Literal["gated"] | None = "gated"
+    variate_selection: Literal["gated", "cross_attention"] | None = "gated"
     selection_num_heads: int = 8
     selection_dropout: float | int = 0.1
 
     head: Literal["mlp", "linear", "pooled"] = "mlp"
     head_dropout: list = field(default_factory=lambda: [0.3, 0.2, 0.1])
+    fusion: Literal["replace_last", "replace_first", "concat"] = "replace_last"
+    linear_shortcut: bool = False
 
     image_mean: list | None = None
     image_std: list | None = None
@@ -252,7 +300,7 @@ class TimesCLIPConfig(PreTrainedConfig):
 
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
-                `"full"` (more), or an ablation of `full`.
+                `"full"` (more), an ablation of `full`, or `"paper"` (the forecaster as published).
             towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (small enough to train from random weights).
             **overrides: any field; wins over preset and towers.
 
@@ -261,7 +309,7 @@ class TimesCLIPConfig(PreTrainedConfig):
         """
         if preset not in PRESETS:
             raise ValueError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
-        known = {item.name for item in fields(cls)} | {"attn_implementation"}
+        known = {item.name for item in fields(cls)} | {"attn_implementation", "num_labels"}
         if unknown := sorted(overrides.keys() - known):
             raise ValueError(f"Unknown fields {unknown} of {cls.__name__}; see its docstring for those there are.")
         if towers not in TOWERS:
@@ -288,7 +336,7 @@ class TimesCLIPConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation: sizes that must be positive and fit each other."""
         for name in (
             "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
-            "vision_chunk_size", "alignment_warmup_steps", "selection_num_heads",
+            "prediction_length", "vision_chunk_size", "alignment_warmup_steps", "selection_num_heads",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -313,6 +361,15 @@ class TimesCLIPConfig(PreTrainedConfig):
             raise ValueError(
                 "vision_config has vision_use_head=False: without its head the tower gives no pooled feature."
             )
+        if self.variate_selection == "cross_attention" and self.text_config is None:
+            raise ValueError(
+                "variate_selection='cross_attention' asks the text tower, but text_config is None; choose 'gated' or "
+                "None."
+            )
+        if (channels := getattr(self.vision_config, "num_channels", 3)) != 3:
+            raise ValueError(f"vision_config has num_channels={channels}, but plots have 3 colours.")
+        if getattr(self.text_config, "is_decoder", False):
+            raise ValueError("text_config has is_decoder=True: patches must see each other in both directions.")
         if self.alignment is not None and (self.vision_config is None or self.text_config is None):
             raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The trained parts of TimesCLIP around its towers: tokenizer, projections, variate selection, head, objective."""
+"""The trained parts of TimesCLIP around its towers: tokenizers, projections, variate selection, heads, objective."""
 
 import torch
 import torch.nn.functional as F
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .configuration_timesclip import TimesCLIPConfig
 from .losses import MAX_LOGIT_SCALE, alignment_loss, gather_embeds, uncertainty_weighted
+from .towers import text_width
 
 
 class PatchTokenizer(nn.Module):
@@ -14,7 +15,7 @@ class PatchTokenizer(nn.Module):
 
     def __init__(self, config: TimesCLIPConfig):
         super().__init__()
-        width = config.text_config.hidden_size
+        width = text_width(config.text_config)
         self.projection = nn.Linear(config.patch_length, width)
         self.norm = nn.LayerNorm(width)
         self.cls_token = nn.Parameter(torch.empty(width))
@@ -27,6 +28,20 @@ class PatchTokenizer(nn.Module):
         cls_token = self.cls_token.to(tokens.dtype).expand(len(tokens), 1, -1)
         tokens = torch.cat([cls_token, tokens], dim=1)
         return self.dropout(tokens + self.position_embedding)
+
+
+class VariateTokenizer(nn.Module):
+    """Each variate's whole series to one token of the text tower, with its variate's learnt position."""
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        width = text_width(config.text_config)
+        self.projection = nn.Linear(config.context_length, width)
+        self.position_embedding = nn.Parameter(torch.empty(config.num_variates, width))
+
+    def forward(self, variate_values: Tensor) -> Tensor:
+        """`(B, V, T)` to `(B, V, width)`."""
+        return self.projection(variate_values.to(self.projection.weight.dtype)) + self.position_embedding
 
 
 class EmbedProjection(nn.Sequential):
@@ -54,24 +69,59 @@ class GatedVariateSelection(nn.Module):
 
     def forward(self, fused: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
         """`(B, V, D)` to `(B, V, D)`, and the attention weights `(B, heads, V, V)` on request."""
-        query, key, value = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, V, D / heads)
-            for part in self.query_key_value(fused).chunk(3, dim=-1)
-        )
+        query, key, value = self.query_key_value(fused).chunk(3, dim=-1)
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        attended = self.output(attended.transpose(1, 2).flatten(2))  # (B, V, D)
+        attended, weights = _attend(query, key, value, self.num_heads, dropout, output_attentions)
+        attended = self.output(attended)  # (B, V, D)
         gate = torch.sigmoid(self.gate(torch.cat([fused, attended], dim=-1)))
-        weights = None
-        if output_attentions:  # the fused kernel does not return them
-            weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
         return gate * attended + (1 - gate) * fused, weights
 
 
-class RegressionHead(nn.Module):
-    """Embeds of all variates, and what else is known of the sample, to standardised targets `(B, num_targets)`."""
+class CrossAttentionSelection(nn.Module):
+    """The paper's variate selection (arXiv 2506.24124, equations 12 and 13).
+
+    Each variate's text embed queries the tokens that stand for all variates' whole series, as the text tower has
+    contextualised them: x = q + attention(norm(q), norm(tokens)); output = x + FFN(norm(x)).
+    """
 
     def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        dim, width = config.projection_dim, text_width(config.text_config)
+        self.num_heads = config.selection_num_heads
+        self.dropout = config.selection_dropout
+        self.query_norm, self.token_norm, self.output_norm = nn.LayerNorm(dim), nn.LayerNorm(width), nn.LayerNorm(dim)
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(width, 2 * dim)
+        self.output = nn.Linear(dim, dim)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
+
+    def forward(
+        self, text_embeds: Tensor, variate_tokens: Tensor, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """`(B, V, D)` and `(B, V, width)` to `(B, V, D)`, and attention weights `(B, heads, V, V)` on request."""
+        query = self.query(self.query_norm(text_embeds))
+        key, value = self.key_value(self.token_norm(variate_tokens)).chunk(2, dim=-1)
+        dropout = self.dropout if self.training else 0.0
+        attended, weights = _attend(query, key, value, self.num_heads, dropout, output_attentions)
+        selected = text_embeds + self.output(attended)
+        return selected + self.feed_forward(self.output_norm(selected)), weights
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, num_heads: int, dropout: float, output_attentions: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Multi-head attention between variates, `(B, V, D)` each; weights `(B, heads, V, V)` on request."""
+    query, key, value = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in (query, key, value))
+    attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
+    if not output_attentions:  # the fused kernel does not return them
+        return attended, None
+    return attended, (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+class SampleHead(nn.Module):
+    """Embeds of all variates, and what else is known of the sample, to a few numbers about it: `(B, num_outputs)`."""
+
+    def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         super().__init__()
         self.pool = None
         dim, dropout = config.projection_dim, config.head_dropout
@@ -88,9 +138,9 @@ class RegressionHead(nn.Module):
             for size, rate in zip((4 * dim, 2 * dim, dim), dropout, strict=False):
                 layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(rate)]
                 width = size
-            self.layers = nn.Sequential(*layers, nn.Linear(width, config.num_targets))
+            self.layers = nn.Sequential(*layers, nn.Linear(width, num_outputs))
         else:
-            self.layers = nn.Sequential(nn.Dropout(dropout[0]), nn.Linear(width, config.num_targets))
+            self.layers = nn.Sequential(nn.Dropout(dropout[0]), nn.Linear(width, num_outputs))
 
     def forward(self, variates: Tensor, static_values: Tensor | None) -> Tensor:
         """Embeds of the branches side by side `(B, V, width)`, and `(B, num_static_features)`."""
@@ -101,6 +151,56 @@ class RegressionHead(nn.Module):
         if static_values is not None:
             features = torch.cat([features, static_values.to(features.dtype)], dim=-1)
         return self.layers(features)
+
+
+class ZeroLinear(nn.Linear):
+    """A linear map whose weights start at zero: at first it adds nothing to what stands beside it."""
+
+
+class PredictionHead(nn.Module):
+    """What the branches know of one variate to its next H steps, one linear layer shared by all variates.
+
+    With a text branch it reads all text tokens side by side, the selected embed in place of one of them or added
+    (`config.fusion`); without one, the image embed and the selected embed.
+    """
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        self.fusion = config.fusion
+        dim, selected = config.projection_dim, config.variate_selection is not None
+        if config.text_config is not None:
+            replaced = selected and config.fusion != "concat"
+            width = (config.num_patches + 1 - replaced) * text_width(config.text_config)
+        else:
+            width = dim
+        self.dropout = nn.Dropout(config.head_dropout[0])
+        linear = ZeroLinear if config.linear_shortcut else nn.Linear
+        self.projection = linear(width + selected * dim, config.prediction_length)
+        self.shortcut = linear(config.context_length, config.prediction_length) if config.linear_shortcut else None
+
+    def forward(
+        self,
+        text_tokens: Tensor | None,
+        image_embeds: Tensor | None,
+        selected_embeds: Tensor | None,
+        variate_values: Tensor | None,
+    ) -> Tensor:
+        """Tokens `(B, V, 1 + N, width)`, embeds `(B, V, D)` and scaled series `(B, V, T)` to `(B, V, H)`, scaled."""
+        if text_tokens is None:
+            parts = [image_embeds]
+        elif selected_embeds is None or self.fusion == "concat":
+            parts = [text_tokens.flatten(2)]
+        else:
+            parts = [(text_tokens[:, :, :-1] if self.fusion == "replace_last" else text_tokens[:, :, 1:]).flatten(2)]
+        parts.append(selected_embeds)
+        forecast = self.projection(self.dropout(torch.cat([part for part in parts if part is not None], dim=-1)))
+        if self.shortcut is None:
+            return forecast
+        if variate_values is None:
+            raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
+        values = variate_values.to(forecast.dtype)
+        last = values[..., -1:]
+        return forecast + last + self.shortcut(values - last)
 
 
 class AlignmentObjective(nn.Module):
@@ -142,4 +242,14 @@ class AlignmentObjective(nn.Module):
         return task_loss + weight * alignment
 
 
-__all__ = ["AlignmentObjective", "EmbedProjection", "GatedVariateSelection", "PatchTokenizer", "RegressionHead"]
+__all__ = [
+    "AlignmentObjective",
+    "CrossAttentionSelection",
+    "EmbedProjection",
+    "GatedVariateSelection",
+    "PatchTokenizer",
+    "PredictionHead",
+    "SampleHead",
+    "VariateTokenizer",
+    "ZeroLinear",
+]

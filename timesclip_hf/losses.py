@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The contrastive objective: pure functions of embeds, scalars out."""
+"""The objectives, as pure functions: the contrastive one of embeds, and that of a task; scalars out."""
 
 import math
 from typing import Any
@@ -112,6 +112,38 @@ def alignment_loss(
     return loss
 
 
+def task_loss(errors: Tensor, predictions: Tensor, targets: Tensor, kind: str) -> Tensor:
+    """The supervised term: mean over all entries that are observed.
+
+    Args:
+        errors: predictions - targets in the unit that the loss counts in (standardised, say); any shape.
+        predictions, targets: the same shape, in original units; NaN targets are not observed and count nowhere.
+        kind: `"mse"`, `"mae"`, `"huber"` (quadratic below 1, linear above) or `"smape"`
+            (2 |y - f| / (|y| + |f|), 0 where both are 0; in original units, whatever `errors` say).
+
+    Returns:
+        Scalar in fp32; 0, with gradients of zero, where nothing is observed.
+    """
+    observed = ~torch.isnan(targets)
+    errors = torch.where(observed, errors.float(), 0)
+    if kind == "mse":
+        losses = errors.square()
+    elif kind == "mae":
+        losses = errors.abs()
+    elif kind == "huber":
+        losses = F.huber_loss(errors, torch.zeros_like(errors), reduction="none")
+    elif kind == "smape":
+        predicted, target = predictions.float(), torch.where(observed, targets.float(), 0)
+        size = torch.where(observed, predicted.abs() + target.abs(), 0)
+        # Where both are 0 the error is 0 over the smallest normal number: 0, without a division by zero.
+        losses = (
+            2 * torch.where(observed, (predicted - target).abs(), 0) / size.clamp(min=torch.finfo(size.dtype).tiny)
+        )
+    else:
+        raise ValueError(f"loss must be 'mse', 'mae', 'huber' or 'smape', got {kind!r}.")
+    return losses.sum() / observed.sum().clamp(min=1)
+
+
 def uncertainty_weighted(task_loss: Tensor, alignment_loss: Tensor, log_variances: Tensor) -> Tensor:
     """Sum of both losses with learnt weights (Kendall et al. 2018, arXiv 1705.07115).
 
@@ -142,4 +174,4 @@ def _mean_info_nce(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tenso
         return (loss + F.cross_entropy(logits.transpose(1, 2).flatten(0, 1), own.flatten())) / 2
 
 
-__all__ = ["MAX_LOGIT_SCALE", "alignment_loss", "gather_embeds", "info_nce", "uncertainty_weighted"]
+__all__ = ["MAX_LOGIT_SCALE", "alignment_loss", "gather_embeds", "info_nce", "task_loss", "uncertainty_weighted"]

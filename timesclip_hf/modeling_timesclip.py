@@ -12,7 +12,18 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_timesclip import PRESETS, TimesCLIPConfig
-from .layers import AlignmentObjective, EmbedProjection, GatedVariateSelection, PatchTokenizer, RegressionHead
+from .layers import (
+    AlignmentObjective,
+    CrossAttentionSelection,
+    EmbedProjection,
+    GatedVariateSelection,
+    PatchTokenizer,
+    PredictionHead,
+    SampleHead,
+    VariateTokenizer,
+    ZeroLinear,
+)
+from .losses import task_loss
 from .towers import (
     build_text_tower,
     build_vision_tower,
@@ -22,6 +33,8 @@ from .towers import (
     encode_tokens,
     load_text_tower,
     load_vision_tower,
+    text_width,
+    vision_width,
 )
 
 
@@ -32,6 +45,7 @@ class TimesCLIPOutput(ModelOutput):
     Args:
         image_embeds: `(B, V, D)`, absent without a vision branch.
         text_embeds: `(B, V, D)`, absent without a text branch.
+        text_tokens: `(B, V, 1 + N, width)`, the text tower's output, CLS first; absent without a text branch.
         selected_embeds: `(B, V, D)` after variates informed each other, absent without variate selection.
         vision_features: `(B, V, width)`, the vision tower's pooled output; can be fed back in place of images.
         selection_attentions: `(B, heads, V, V)`, on request: how much variate i (row) listens to variate j (column).
@@ -39,6 +53,7 @@ class TimesCLIPOutput(ModelOutput):
 
     image_embeds: Tensor | None = None
     text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
     selected_embeds: Tensor | None = None
     vision_features: Tensor | None = None
     selection_attentions: Tensor | None = None
@@ -51,9 +66,10 @@ class TimesCLIPRegressionOutput(ModelOutput):
     Args:
         loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
         predictions: `(B, num_targets)` in original units.
-        task_loss: scalar, mean squared error on standardised targets.
+        task_loss: scalar, `config.loss` on standardised targets.
         alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
-        image_embeds, text_embeds, selected_embeds, vision_features, selection_attentions: see `TimesCLIPOutput`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
+            see `TimesCLIPOutput`.
     """
 
     loss: Tensor | None = None
@@ -62,6 +78,78 @@ class TimesCLIPRegressionOutput(ModelOutput):
     alignment_loss: Tensor | None = None
     image_embeds: Tensor | None = None
     text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+
+
+@dataclass
+class TimesCLIPPredictionOutput(ModelOutput):
+    """A forecast and its losses.
+
+    Args:
+        loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
+        predictions: `(B, H, V)` in original units.
+        task_loss: scalar, `config.loss` over all observed steps, see `config.error_scale`.
+        alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
+            see `TimesCLIPOutput`.
+    """
+
+    loss: Tensor | None = None
+    predictions: Tensor | None = None
+    task_loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+
+
+@dataclass
+class TimesCLIPClassificationOutput(ModelOutput):
+    """A classification and its losses.
+
+    Args:
+        loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
+        logits: `(B, num_labels)`.
+        task_loss: scalar, cross-entropy.
+        alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
+            see `TimesCLIPOutput`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    task_loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+
+
+@dataclass
+class TimesCLIPPreTrainingOutput(ModelOutput):
+    """The alignment of the two branches.
+
+    Args:
+        loss: scalar, the alignment loss.
+        alignment_loss: the same.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
+            see `TimesCLIPOutput`.
+    """
+
+    loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
     selected_embeds: Tensor | None = None
     vision_features: Tensor | None = None
     selection_attentions: Tensor | None = None
@@ -83,10 +171,15 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, ZeroLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+            return
         super()._init_weights(module)
+        if isinstance(module, (PatchTokenizer, VariateTokenizer)):
+            init.normal_(module.position_embedding, std=self.config.initializer_range)
         if isinstance(module, PatchTokenizer):
             init.normal_(module.cls_token, std=self.config.initializer_range)
-            init.normal_(module.position_embedding, std=self.config.initializer_range)
         elif isinstance(module, AlignmentObjective):
             config = module.config
             if config.learn_logit_scale:
@@ -117,7 +210,8 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
         """A model whose towers come from checkpoints; everything else starts from random weights.
 
         Args:
-            vision: Hub id or folder of a CLIP or SigLIP pair, or of its vision model; `None`: no vision branch.
+            vision: Hub id or folder of a CLIP or SigLIP pair, or of a model of another vision family; `None`: no
+                vision branch.
             text: the same for the text tower; the same name twice is the normal case.
             preset: one of `PRESETS`.
             hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
@@ -159,6 +253,14 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
                 "Was the processor made with TimesCLIPProcessor.from_config of this model's config?"
             )
 
+    def _add_alignment(self, own_loss: Tensor, outputs: TimesCLIPOutput) -> tuple[Tensor, Tensor | None]:
+        """What training minimises, and the contrastive term in it."""
+        objective: Any = self.alignment
+        if objective is None:
+            return own_loss, None
+        contrast = objective(outputs.image_embeds, outputs.text_embeds)
+        return objective.combine(own_loss, contrast), contrast
+
     def _wants_dict(self, return_dict: bool | None) -> bool:
         return bool(self.config.return_dict if return_dict is None else return_dict)
 
@@ -178,9 +280,11 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
 
     Args:
         config: a branch whose sub-config is `None` has no parameters and costs nothing.
+        add_text_projection: `False` for models that read the text tower's tokens and never compare embeds.
+        add_variate_selection: `False` for models that have no use for it, whatever the configuration says.
     """
 
-    def __init__(self, config: TimesCLIPConfig):
+    def __init__(self, config: TimesCLIPConfig, add_text_projection: bool = True, add_variate_selection: bool = True):
         super().__init__(config)
         dim = config.projection_dim
         self.vision_tower: Any = None
@@ -188,14 +292,21 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         self.text_tower: Any = None
         self.tokenizer: Any = None
         self.text_projection: Any = None
+        self.variate_tokenizer: Any = None
+        self.variate_selection: Any = None
         if config.vision_config is not None:
             self.vision_tower = build_vision_tower(config.vision_config)
-            self.vision_projection = EmbedProjection(config.vision_config.hidden_size, dim)
+            self.vision_projection = EmbedProjection(vision_width(config.vision_config), dim)
         if config.text_config is not None:
             self.text_tower = build_text_tower(config.text_config)
             self.tokenizer = PatchTokenizer(config)
-            self.text_projection = EmbedProjection(config.text_config.hidden_size, dim)
-        self.variate_selection = GatedVariateSelection(config) if config.variate_selection is not None else None
+        if config.text_config is not None and add_text_projection:
+            self.text_projection = EmbedProjection(text_width(config.text_config), dim)
+        if add_variate_selection and config.variate_selection == "gated":
+            self.variate_selection = GatedVariateSelection(config)
+        elif add_variate_selection and config.variate_selection == "cross_attention":
+            self.variate_tokenizer = VariateTokenizer(config)
+            self.variate_selection = CrossAttentionSelection(config)
         self.post_init()
         self.freeze_towers()
 
@@ -222,8 +333,11 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             features = encode_images(self.vision_tower, images)
         return features.unflatten(0, pixel_values.shape[:2])
 
-    def get_text_embeds(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """Embeds `(B, V, D)` of patches `(B, V, N, L)`; patches masked False are invisible to all others."""
+    def get_text_tokens(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """The text tower's output `(B, V, 1 + N, width)`, CLS first, for patches `(B, V, N, L)`.
+
+        Patches that `patch_mask` `(B, V, N)` marks False are invisible to all others.
+        """
         config = self.config
         self._check_shape("patch_values", patch_values, (config.num_variates, config.num_patches, config.patch_length))
         tokens = self.tokenizer(patch_values.flatten(0, 1))  # (B * V, 1 + N, width)
@@ -231,8 +345,20 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         if patch_mask is not None:
             self._check_shape("patch_mask", patch_mask, (config.num_variates, config.num_patches))
             mask = F.pad(patch_mask.flatten(0, 1).bool(), (1, 0), value=True)  # the CLS token always counts
-        hidden = encode_tokens(self.text_tower, tokens, mask)
-        return self.text_projection(hidden[:, 0]).unflatten(0, patch_values.shape[:2])
+        return encode_tokens(self.text_tower, tokens, mask).unflatten(0, patch_values.shape[:2])
+
+    def get_text_embeds(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """Embeds `(B, V, D)` of patches `(B, V, N, L)`; patches masked False are invisible to all others."""
+        return self.text_projection(self.get_text_tokens(patch_values, patch_mask)[:, :, 0])
+
+    def get_variate_tokens(self, variate_values: Tensor | None) -> Tensor:
+        """The text tower's output `(B, V, width)` for whole scaled series `(B, V, T)`, one token each."""
+        if variate_values is None:
+            raise ValueError(
+                "variate_selection='cross_attention': give the variate_values that the processor returns."
+            )
+        self._check_shape("variate_values", variate_values, (self.config.num_variates, self.config.context_length))
+        return encode_tokens(self.text_tower, self.variate_tokenizer(variate_values), None)
 
     def forward(
         self,
@@ -244,6 +370,7 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
+        skip_vision: bool = False,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> TimesCLIPOutput | tuple:
@@ -254,7 +381,9 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             patch_values: `(B, V, N, L)`, for a model with a text branch.
             patch_mask: `(B, V, N)` bool, False for patches with nothing observed.
             vision_features: `(B, V, width)`, features computed earlier, in place of `pixel_values`.
-            variate_values, loc, scale, static_values: not used here; taken so that every batch of the processor fits.
+            variate_values: `(B, V, T)`, for `variate_selection="cross_attention"`.
+            loc, scale, static_values: not used here; taken so that every batch of the processor fits.
+            skip_vision: leave the vision branch out, whatever inputs there are; its embeds are then absent.
             output_attentions: return the attention between variates.
             return_dict: `False` for a tuple.
 
@@ -262,123 +391,75 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             ValueError: an input that a branch needs is missing or has the wrong shape.
         """
         config = self.config
-        image_embeds = text_embeds = selected_embeds = attentions = None
-        if self.vision_tower is not None:
+        image_embeds = text_embeds = text_tokens = selected_embeds = attentions = None
+        if self.vision_tower is not None and not skip_vision:
             if vision_features is None:
                 if pixel_values is None:
                     raise ValueError("This model has a vision branch: give pixel_values or vision_features.")
                 vision_features = self.get_vision_features(pixel_values)
-            width = config.vision_config.hidden_size
-            self._check_shape("vision_features", vision_features, (config.num_variates, width))
+            self._check_shape(
+                "vision_features", vision_features, (config.num_variates, vision_width(config.vision_config))
+            )
             image_embeds = self.vision_projection(vision_features.to(self.vision_projection[0].weight.dtype))
+        else:
+            vision_features = None
         if self.text_tower is not None:
             if patch_values is None:
                 raise ValueError("This model has a text branch: give patch_values.")
-            text_embeds = self.get_text_embeds(patch_values, patch_mask)
-        if image_embeds is not None and text_embeds is not None and len(image_embeds) != len(text_embeds):
+            text_tokens = self.get_text_tokens(patch_values, patch_mask)
+            if self.text_projection is not None:
+                text_embeds = self.text_projection(text_tokens[:, :, 0])
+        if image_embeds is not None and text_tokens is not None and len(image_embeds) != len(text_tokens):
             raise ValueError(
-                f"The vision branch was given {len(image_embeds)} samples, the text branch {len(text_embeds)}; "
+                f"The vision branch was given {len(image_embeds)} samples, the text branch {len(text_tokens)}; "
                 "they must be the same samples."
             )
-        if self.variate_selection is not None:
+        if self.variate_tokenizer is not None:
+            variate_tokens = self.get_variate_tokens(variate_values)
+            selected_embeds, attentions = self.variate_selection(text_embeds, variate_tokens, bool(output_attentions))
+        elif self.variate_selection is not None:
             fused = sum(embeds for embeds in (image_embeds, text_embeds) if embeds is not None)
             selected_embeds, attentions = self.variate_selection(fused, bool(output_attentions))
         outputs = TimesCLIPOutput(
             image_embeds=image_embeds,
             text_embeds=text_embeds,
+            text_tokens=text_tokens,
             selected_embeds=selected_embeds,
-            vision_features=vision_features if self.vision_tower is not None else None,
+            vision_features=vision_features,
             selection_attentions=attentions,
         )
         return outputs if self._wants_dict(return_dict) else outputs.to_tuple()
 
 
-class TimesCLIPForRegression(TimesCLIPPreTrainedModel):
-    """TimesCLIP with a head that gives numbers, such as the yield of a field.
+class _SampleModel(TimesCLIPPreTrainedModel):
+    """What models share that say something about a series as a whole: body, head and alignment.
 
     Args:
-        config: `target_mean` and `target_std` bring predictions to original units; `processor.complete_config` sets
-            them from the training data.
+        config: as for the models.
+        num_outputs: numbers that the head gives for a sample.
     """
 
-    def __init__(self, config: TimesCLIPConfig):
+    def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         super().__init__(config)
         if config.use_loc_scale and config.variate_mean is None:
             raise ValueError(
                 "use_loc_scale=True needs variate_mean and variate_std; processor.complete_config sets them."
             )
         self.timesclip = TimesCLIPModel(config)
-        self.head = RegressionHead(config)
+        self.head = SampleHead(config, num_outputs)
         self.alignment = AlignmentObjective(config) if config.alignment is not None else None
         self.post_init()
         self.freeze_towers()
 
-    def forward(
-        self,
-        pixel_values: Tensor | None = None,
-        patch_values: Tensor | None = None,
-        patch_mask: Tensor | None = None,
-        vision_features: Tensor | None = None,
-        variate_values: Tensor | None = None,
-        loc: Tensor | None = None,
-        scale: Tensor | None = None,
-        static_values: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> TimesCLIPRegressionOutput | tuple:
-        """Predicts, and measures the prediction when labels are given.
-
-        Args:
-            pixel_values, patch_values, patch_mask, vision_features, output_attentions, return_dict:
-                see `TimesCLIPModel.forward`.
-            variate_values: not used here.
-            loc, scale: `(B, V)` in raw units, what the processor subtracted and divided by; read with `use_loc_scale`.
-            static_values: `(B, num_static_features)` as the processor encodes them.
-            labels: `(B, num_targets)` in original units.
-
-        Raises:
-            ValueError: an input is missing or has the wrong shape; labels never broadcast.
-        """
-        outputs = self.timesclip(
-            pixel_values=pixel_values,
-            patch_values=patch_values,
-            patch_mask=patch_mask,
-            vision_features=vision_features,
-            output_attentions=output_attentions,
-            return_dict=True,
-        )
+    def _apply_head(
+        self, outputs: TimesCLIPOutput, loc: Tensor | None, scale: Tensor | None, static_values: Tensor | None
+    ) -> Tensor:
+        """The head's answer `(B, num_outputs)` in fp32."""
         parts = [outputs.image_embeds, outputs.text_embeds, outputs.selected_embeds]
         if self.config.use_loc_scale:
             parts.append(self._standardised_loc_scale(loc, scale))
         variates = torch.cat([part for part in parts if part is not None], dim=-1)
-        standardised = self.head(variates, self._checked_static(static_values)).float()
-        mean, std = self._target_statistics(standardised)
-
-        loss = task_loss = contrast = None
-        if labels is not None:
-            if labels.shape != standardised.shape:
-                raise ValueError(
-                    f"labels have shape {tuple(labels.shape)}, expected (batch, num_targets) = "
-                    f"{tuple(standardised.shape)}; reshape them, they are never broadcast."
-                )
-            loss = task_loss = F.mse_loss(standardised, (labels.float() - mean) / std)
-            if self.alignment is not None:
-                contrast = self.alignment(outputs.image_embeds, outputs.text_embeds)
-                loss = self.alignment.combine(task_loss, contrast)
-        result = TimesCLIPRegressionOutput(
-            loss=loss,
-            predictions=standardised * std + mean,
-            task_loss=task_loss,
-            alignment_loss=contrast,
-            **outputs,
-        )
-        return result if self._wants_dict(return_dict) else result.to_tuple()
-
-    def _target_statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        mean = self.config.target_mean or [0.0] * self.config.num_targets
-        std = self.config.target_std or [1.0] * self.config.num_targets
-        return like.new_tensor(mean), like.new_tensor(std)
+        return self.head(variates, self._checked_static(static_values)).float()
 
     def _standardised_loc_scale(self, loc: Tensor | None, scale: Tensor | None) -> Tensor:
         """Level and spread of each variate in units of the training data, `(B, V, 2)`."""
@@ -400,10 +481,305 @@ class TimesCLIPForRegression(TimesCLIPPreTrainedModel):
         return static_values
 
 
+class TimesCLIPForRegression(_SampleModel):
+    """TimesCLIP with a head that gives numbers, such as the yield of a field.
+
+    Args:
+        config: `target_mean` and `target_std` bring predictions to original units; `processor.complete_config` sets
+            them from the training data.
+    """
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__(config, config.num_targets)
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_values: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        variate_values: Tensor | None = None,
+        loc: Tensor | None = None,
+        scale: Tensor | None = None,
+        static_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TimesCLIPRegressionOutput | tuple:
+        """Predicts, and measures the prediction when labels are given.
+
+        Args:
+            pixel_values, patch_values, patch_mask, vision_features, variate_values, output_attentions, return_dict:
+                see `TimesCLIPModel.forward`.
+            loc, scale: `(B, V)` in raw units, what the processor subtracted and divided by; read with `use_loc_scale`.
+            static_values: `(B, num_static_features)` as the processor encodes them.
+            labels: `(B, num_targets)` in original units.
+
+        Raises:
+            ValueError: an input is missing or has the wrong shape; labels never broadcast.
+        """
+        outputs = self.timesclip(
+            pixel_values=pixel_values,
+            patch_values=patch_values,
+            patch_mask=patch_mask,
+            vision_features=vision_features,
+            variate_values=variate_values,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        standardised = self._apply_head(outputs, loc, scale, static_values)
+        mean = standardised.new_tensor(self.config.target_mean or [0.0] * self.config.num_targets)
+        std = standardised.new_tensor(self.config.target_std or [1.0] * self.config.num_targets)
+        predictions = standardised * std + mean
+
+        loss = own_loss = contrast = None
+        if labels is not None:
+            if labels.shape != standardised.shape:
+                raise ValueError(
+                    f"labels have shape {tuple(labels.shape)}, expected (batch, num_targets) = "
+                    f"{tuple(standardised.shape)}; reshape them, they are never broadcast."
+                )
+            errors = standardised - (labels.float() - mean) / std
+            own_loss = task_loss(errors, predictions, labels, self.config.loss)
+            loss, contrast = self._add_alignment(own_loss, outputs)
+        result = TimesCLIPRegressionOutput(
+            loss=loss, predictions=predictions, task_loss=own_loss, alignment_loss=contrast, **outputs
+        )
+        return result if self._wants_dict(return_dict) else result.to_tuple()
+
+
+class TimesCLIPForClassification(_SampleModel):
+    """TimesCLIP with a head that tells classes apart.
+
+    Args:
+        config: `num_labels`, or `id2label` and `label2id` with the classes' names.
+    """
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__(config, int(config.num_labels or 0))
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_values: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        variate_values: Tensor | None = None,
+        loc: Tensor | None = None,
+        scale: Tensor | None = None,
+        static_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TimesCLIPClassificationOutput | tuple:
+        """Scores each class, and measures the scores when labels are given.
+
+        Args:
+            pixel_values, patch_values, patch_mask, vision_features, variate_values, output_attentions, return_dict:
+                see `TimesCLIPModel.forward`.
+            loc, scale, static_values: see `TimesCLIPForRegression.forward`.
+            labels: `(B,)` integers from 0 to `num_labels - 1`.
+
+        Raises:
+            ValueError: an input is missing, has the wrong shape, or is no class.
+        """
+        outputs = self.timesclip(
+            pixel_values=pixel_values,
+            patch_values=patch_values,
+            patch_mask=patch_mask,
+            vision_features=vision_features,
+            variate_values=variate_values,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        logits = self._apply_head(outputs, loc, scale, static_values)
+
+        loss = own_loss = contrast = None
+        if labels is not None:
+            self._check_classes(labels, logits)
+            own_loss = F.cross_entropy(logits, labels.long())
+            loss, contrast = self._add_alignment(own_loss, outputs)
+        result = TimesCLIPClassificationOutput(
+            loss=loss, logits=logits, task_loss=own_loss, alignment_loss=contrast, **outputs
+        )
+        return result if self._wants_dict(return_dict) else result.to_tuple()
+
+    def _check_classes(self, labels: Tensor, logits: Tensor) -> None:
+        if labels.shape != logits.shape[:1] or labels.is_floating_point():
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}, expected (batch,) = "
+                f"({len(logits)},) integers, one class a sample."
+            )
+        # Reading values would make an accelerator wait; there, out-of-range classes raise in the loss itself.
+        classes = logits.shape[1]
+        if labels.device.type == "cpu" and not bool(((labels >= 0) & (labels < classes)).all()):
+            raise ValueError(
+                f"labels run from {int(labels.min())} to {int(labels.max())}, expected 0 to "
+                f"{classes - 1}; set num_labels in the configuration to the number of classes."
+            )
+
+
+class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
+    """TimesCLIP as a forecaster: the next H steps of every variate.
+
+    In the paper's form (`preset="paper"`) the plots only teach: through the alignment loss they shape the text
+    branch, which alone leads to the forecast. Without labels such a model leaves the vision branch out.
+
+    Args:
+        config: `prediction_length`, `fusion`, `loss`, `error_scale`; `processor.complete_config` sets `variate_std`.
+
+    Raises:
+        ValueError: a vision branch that has no way to the forecast and nothing to align with.
+    """
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__(config)
+        two_branches = config.vision_config is not None and config.text_config is not None
+        self._vision_is_read = not two_branches or config.variate_selection == "gated"
+        if two_branches and config.alignment is None and not self._vision_is_read:
+            raise ValueError(
+                "The vision branch would have no effect: without alignment, its embeds reach a forecast only through "
+                "variate_selection='gated'. Choose an alignment or that selection, or set vision_config=None."
+            )
+        compared = config.alignment is not None or config.variate_selection is not None
+        self.timesclip = TimesCLIPModel(config, add_text_projection=compared)
+        self.head = PredictionHead(config)
+        self.alignment = AlignmentObjective(config) if config.alignment is not None else None
+        self.post_init()
+        self.freeze_towers()
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_values: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        variate_values: Tensor | None = None,
+        loc: Tensor | None = None,
+        scale: Tensor | None = None,
+        static_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TimesCLIPPredictionOutput | tuple:
+        """Forecasts, and measures the forecast when labels are given.
+
+        Args:
+            pixel_values, patch_values, patch_mask, vision_features, output_attentions, return_dict:
+                see `TimesCLIPModel.forward`. Not read without labels where plots only teach.
+            variate_values: `(B, V, T)`, for `variate_selection="cross_attention"` and `linear_shortcut`.
+            loc, scale: `(B, V)` in raw units, what the processor subtracted and divided by; given back to forecasts.
+            static_values: not used here; taken so that every batch of the processor fits.
+            labels: `(B, H, V)` in original units; NaN = not observed.
+
+        Raises:
+            ValueError: an input is missing or has the wrong shape; labels never broadcast.
+        """
+        config = self.config
+        if loc is None or scale is None:
+            raise ValueError("Give the loc and scale that the processor returns: they bring forecasts to raw units.")
+        for name, statistic in (("loc", loc), ("scale", scale)):
+            self._check_shape(name, statistic, (config.num_variates,))
+        outputs = self.timesclip(
+            pixel_values=pixel_values,
+            patch_values=patch_values,
+            patch_mask=patch_mask,
+            vision_features=vision_features,
+            variate_values=variate_values,
+            skip_vision=labels is None and not self._vision_is_read,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        scaled = self.head(outputs.text_tokens, outputs.image_embeds, outputs.selected_embeds, variate_values)
+        scaled = scaled.float().transpose(1, 2)  # (B, H, V)
+        loc, scale = loc[:, None], scale[:, None]
+        predictions = scaled * scale + loc
+
+        loss = own_loss = contrast = None
+        if labels is not None:
+            self._check_shape("labels", labels, (config.prediction_length, config.num_variates))
+            if len(labels) != len(scaled):
+                raise ValueError(f"labels have {len(labels)} samples, the series {len(scaled)}.")
+            # Subtracted while scaled: a level far above its changes would eat the digits that count.
+            errors = scaled - (labels.float() - loc) / scale
+            if config.error_scale == "dataset":
+                errors = errors * scale / scaled.new_tensor(config.variate_std or [1.0] * config.num_variates)
+            own_loss = task_loss(errors, predictions, labels, config.loss)
+            loss, contrast = self._add_alignment(own_loss, outputs)
+        result = TimesCLIPPredictionOutput(
+            loss=loss, predictions=predictions, task_loss=own_loss, alignment_loss=contrast, **outputs
+        )
+        return result if self._wants_dict(return_dict) else result.to_tuple()
+
+
+class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
+    """Alignment alone: both branches learn to recognise each other's reading of a series, without any target.
+
+    What it learns is loaded by the other models' `from_pretrained`, which add the parts that it has no use for.
+
+    Args:
+        config: with both branches and an `alignment`; variate selection is left out.
+
+    Raises:
+        ValueError: nothing to align.
+    """
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__(config)
+        if config.alignment is None:
+            raise ValueError(
+                "Pre-training is alignment alone: the configuration needs both branches and an alignment."
+            )
+        self.timesclip = TimesCLIPModel(config, add_variate_selection=False)
+        self.alignment = AlignmentObjective(config)
+        self.post_init()
+        self.freeze_towers()
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_values: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        variate_values: Tensor | None = None,
+        loc: Tensor | None = None,
+        scale: Tensor | None = None,
+        static_values: Tensor | None = None,
+        return_loss: bool = True,
+        return_dict: bool | None = None,
+    ) -> TimesCLIPPreTrainingOutput | tuple:
+        """Embeds of both branches and how well they agree.
+
+        Args:
+            pixel_values, patch_values, patch_mask, vision_features, return_dict: see `TimesCLIPModel.forward`.
+            variate_values, loc, scale, static_values: not used here; taken so that every batch of the processor fits.
+            return_loss: `False` for embeds alone.
+
+        Raises:
+            ValueError: an input is missing or has the wrong shape.
+        """
+        outputs = self.timesclip(
+            pixel_values=pixel_values,
+            patch_values=patch_values,
+            patch_mask=patch_mask,
+            vision_features=vision_features,
+            return_dict=True,
+        )
+        contrast = self.alignment(outputs.image_embeds, outputs.text_embeds) if return_loss else None
+        result = TimesCLIPPreTrainingOutput(loss=contrast, alignment_loss=contrast, **outputs)
+        return result if self._wants_dict(return_dict) else result.to_tuple()
+
+
 __all__ = [
+    "TimesCLIPClassificationOutput",
+    "TimesCLIPForClassification",
+    "TimesCLIPForPreTraining",
+    "TimesCLIPForPrediction",
     "TimesCLIPForRegression",
     "TimesCLIPModel",
     "TimesCLIPOutput",
     "TimesCLIPPreTrainedModel",
+    "TimesCLIPPreTrainingOutput",
+    "TimesCLIPPredictionOutput",
     "TimesCLIPRegressionOutput",
 ]

@@ -16,7 +16,7 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .configuration_timesclip import TimesCLIPConfig
-from .rendering import apply_color, render_line, variate_colors
+from .rendering import apply_color, variate_colors
 from .series import (
     cut_patches,
     fill_missing,
@@ -27,6 +27,7 @@ from .series import (
     replace_constant,
 )
 from .static_values import encode_static, fit_static, static_width
+from .views import VIEWS
 
 # Rows that `fit` reads at once.
 _FIT_ROWS = 1024
@@ -35,7 +36,7 @@ _STATISTICS_VERSION = 1
 
 class TimesCLIPProcessor(ProcessorMixin):
     r"""
-    Turns multivariate series into what TimesCLIP reads: scaled patches, and one line plot for each variate.
+    Turns multivariate series into what TimesCLIP reads: scaled patches, and one image for each variate.
 
     Args:
         context_length (`int`, defaults to 96): time steps T kept; the newest ones of longer series, shorter ones are
@@ -47,15 +48,18 @@ class TimesCLIPProcessor(ProcessorMixin):
             By the training data's statistics (keeps the level, needs `fit`), by each series' own (usual for
             forecasts), or not at all.
         value_range (`"dataset"` or `"window"`, *optional*):
-            The plots' value axis: one fitted axis for each variate, so that height means level, or each plot fills its
-            own range (the paper). Not set: `"dataset"` with `scaling="dataset"`, else `"window"`.
+            The images' value axis: one fitted axis for each variate, so that height means level, or each image fills
+            its own range (the paper). Not set: `"dataset"` with `scaling="dataset"`, else `"window"`.
         num_variates (`int`, *optional*): variates V to expect. Not set: learnt by `fit`, else not checked.
         variate_names (`list[str]`, *optional*): for errors, figures and cards, and to order a DataFrame's columns.
         image_size (`int` or `[height, width]`, *optional*, defaults to 224): pixels; `None` draws no images.
-        line_width (`float`, defaults to 1.5): pixels.
-        background (`float`, defaults to 1.0): grey level of the plots, 1 is white.
+        line_width (`float`, defaults to 1.5): pixels; only `view="line"` has a use for it.
+        background (`float`, defaults to 1.0): grey level of the paper, 1 is white.
         image_mean, image_std (`list[float]`, *optional*): colour statistics of the vision tower; not set: CLIP's.
         statistics (`dict`, *optional*): what `fit` learnt; saved with the processor.
+        view (`str`, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the paper), `"gasf"` or
+            `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition field),
+            `"recurrence"` (recurrence plot) or `"spectrogram"`.
 
     Raises:
         ValueError: values outside the above.
@@ -94,6 +98,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         image_mean: Sequence[float] | None = None,
         image_std: Sequence[float] | None = None,
         statistics: dict[str, Any] | None = None,
+        view: str = "line",
     ):
         super().__init__()
         names = list(variate_names) if variate_names is not None else None
@@ -111,6 +116,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         self.image_mean = list(image_mean if image_mean is not None else OPENAI_CLIP_MEAN)
         self.image_std = list(image_std if image_std is not None else OPENAI_CLIP_STD)
         self.statistics = statistics
+        self.view = view
         self._check_parameters()
 
     @classmethod
@@ -129,10 +135,12 @@ class TimesCLIPProcessor(ProcessorMixin):
             "patch_stride": config.patch_stride,
             "padding": config.padding,
             "num_variates": config.num_variates,
-            "image_size": vision.image_size if vision is not None else None,
+            "image_size": getattr(vision, "image_size", 224) if vision is not None else None,
             "image_mean": mean,
             "image_std": std,
         }
+        if vision is not None and vision.model_type in ("dinov2", "resnet"):  # these read images of any size
+            fixed["image_size"] = kwargs.get("image_size", fixed["image_size"])
         processor, expected = cls(**{**fixed, **kwargs}), cls(**fixed)
         for name in sorted(fixed.keys() & kwargs.keys()):
             if getattr(processor, name) != getattr(expected, name):
@@ -332,7 +340,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         return values.new_tensor(fitted["mean"]).expand(shape), values.new_tensor(fitted["std"]).expand(shape)
 
     def _draw(self, values: Tensor, observed: Tensor) -> Tensor:
-        """Line plots as the vision tower wants them, `(B, V, 3, height, width)`."""
+        """Images as the vision tower wants them, `(B, V, 3, height, width)`."""
         if self.value_range == "window":
             lowest, highest = observed_range(values, observed)  # (B, V)
         else:
@@ -346,7 +354,8 @@ class TimesCLIPProcessor(ProcessorMixin):
         heights = torch.where(observed, heights, torch.nan).transpose(1, 2).float()  # (B, V, T)
         num_samples, num_variates = heights.shape[:2]
         height, width = self.image_size or []
-        coverage = render_line(heights.flatten(0, 1), height, width, line_width=self.line_width)
+        settings = {"line_width": self.line_width} if self.view == "line" else {}
+        coverage = VIEWS[self.view](heights.flatten(0, 1), height, width, **settings)
         # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
         mean, std = (coverage.new_tensor(v) for v in (self.image_mean, self.image_std))
         colors = (variate_colors(num_variates).to(coverage) - mean) / std
@@ -453,6 +462,7 @@ class TimesCLIPProcessor(ProcessorMixin):
             "padding": ("end", "none"),
             "scaling": ("dataset", "instance", "none"),
             "value_range": ("dataset", "window"),
+            "view": tuple(VIEWS),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

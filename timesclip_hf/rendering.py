@@ -78,7 +78,7 @@ def render_line(
 
     coverage = values.new_empty(num_plots, height, width, dtype=torch.float32)
     plot_bytes = 40 * (strokes[0].numel() + joints[0].numel()) + 8 * (height + 2) * width
-    chunk = max(1, (_CHUNK_BYTES_CPU if values.device.type == "cpu" else _CHUNK_BYTES) // plot_bytes)
+    chunk = plots_per_chunk(values.device, plot_bytes)
     for first in range(0, num_plots, chunk):
         part = values[first : first + chunk].float()
         y = height - margin - part.nan_to_num().clamp(-_FAR, _FAR) * (height - 2 * margin)  # pixels from the top
@@ -144,7 +144,8 @@ def variate_colors(num_variates: int) -> Tensor:
     return torch.tensor(colors, dtype=torch.float32)
 
 
-def _check_line_arguments(values: Tensor, height: int, width: int, line_width: float, margin: float) -> None:
+def check_plot_arguments(values: Tensor, height: int, width: int) -> None:
+    """What every view asks of its input: raises `ValueError` for other values or sizes."""
     if values.ndim != 2 or not values.is_floating_point() or values.shape[1] == 0:
         raise ValueError(
             "values must be a floating point tensor of shape (N, T) with at least one step, got "
@@ -153,6 +154,15 @@ def _check_line_arguments(values: Tensor, height: int, width: int, line_width: f
     for name, size in (("height", height), ("width", width)):
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"{name} must be a whole number of pixels, at least 1, got {size!r}.")
+
+
+def plots_per_chunk(device: torch.device, plot_bytes: int) -> int:
+    """How many plots to draw at once where each takes `plot_bytes` of scratch memory."""
+    return max(1, (_CHUNK_BYTES_CPU if device.type == "cpu" else _CHUNK_BYTES) // plot_bytes)
+
+
+def _check_line_arguments(values: Tensor, height: int, width: int, line_width: float, margin: float) -> None:
+    check_plot_arguments(values, height, width)
     if not (math.isfinite(line_width) and line_width > 0):
         raise ValueError(f"line_width must be a positive number of pixels, got {line_width!r}.")
     if not 0 <= margin < min(height, width) / 2:

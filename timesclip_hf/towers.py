@@ -2,55 +2,153 @@
 """The two pretrained encoders: what to build for a family of transformers models, and how to ask it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import (
+    BertModel,
     CLIPTextModel,
     CLIPVisionModel,
+    Dinov2Model,
     PreTrainedConfig,
     PreTrainedModel,
+    ResNetModel,
     SiglipTextModel,
     SiglipVisionModel,
+    SwinModel,
+    T5EncoderModel,
+    ViTModel,
 )
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 
+class ResNetTower(ResNetModel):
+    """ResNet, which has no attention: whatever implementation of it is asked of the whole model suits."""
+
+    _supports_sdpa = True
+
+
+def _pooler_output(outputs: Any) -> Tensor:
+    return outputs.pooler_output.flatten(1)  # ResNet's is (n, width, 1, 1)
+
+
+def _cls_token(outputs: Any) -> Tensor:
+    return outputs.last_hidden_state[:, 0]
+
+
 @dataclass(frozen=True)
-class TextFamily:
-    """One family of text towers: its class, and how token vectors pass through its layers."""
+class VisionFamily:
+    """One family of vision towers: its class, and where its pooled feature is.
+
+    `arguments` go to the class, `settings` to its configuration; both leave out weights that no image passes through
+    (DDP refuses them, and a frozen tower would carry random ones).
+    """
 
     model_class: type[PreTrainedModel]
+    pool: Callable[[Any], Tensor] = _pooler_output
+    arguments: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TextFamily:
+    """One family of text towers: its class, what of it is kept, and how token vectors pass through the layers."""
+
+    model_class: type[PreTrainedModel]
+    strip: Callable[[Any], PreTrainedModel]
     encode: Callable[[Any, Tensor, Tensor | None], Tensor]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def _strip_clip(model: Any) -> PreTrainedModel:
+    """Without embeddings, and without the projection that SigLIP keeps in its text model."""
+    model.embeddings = nn.Identity()
+    if hasattr(model, "head"):
+        model.head = nn.Identity()
+    return model
+
+
+def _strip_bert(model: Any) -> PreTrainedModel:
+    """Without the three tables; the norm behind them stays, for BERT's layers expect tokens that it has scaled."""
+    for table in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        setattr(model.embeddings, table, None)
+    return model
+
+
+def _strip_t5(model: Any) -> PreTrainedModel:
+    """The encoder's stack without words; its relative position bias is part of its first layer and stays."""
+    stack = model.encoder
+    stack.embed_tokens = None
+    return stack
+
+
+def _padding_mask(tower: Any, hidden: Tensor, mask: Tensor | None) -> Any:
+    """`(n, length)` bool to what the tower's attention takes; `None` is attention in both directions to everything."""
+    if mask is None:
+        return None
+    return create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=mask)
 
 
 def _encode_clip(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
     """CLIP's and SigLIP's layers and final norm; both attend in both directions when no causal mask is given."""
-    if mask is not None:
-        attention_mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=mask)
-    else:
-        attention_mask = None
+    attention_mask = _padding_mask(tower, hidden, mask)
     hidden = tower.encoder(inputs_embeds=hidden, attention_mask=attention_mask).last_hidden_state
     return tower.final_layer_norm(hidden)
 
 
-VISION_FAMILIES: dict[str, type[PreTrainedModel]] = {
-    "clip_vision_model": CLIPVisionModel,
-    "siglip_vision_model": SiglipVisionModel,
+def _encode_bert(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """The norm of BERT's embeddings and its layers, each of which ends in a norm."""
+    hidden = tower.embeddings.LayerNorm(hidden)
+    return tower.encoder(hidden, attention_mask=_padding_mask(tower, hidden, mask)).last_hidden_state
+
+
+def _encode_t5(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """T5's encoder stack, which makes its own mask and position bias, and ends in a norm."""
+    return tower(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
+
+
+VISION_FAMILIES: dict[str, VisionFamily] = {
+    "clip_vision_model": VisionFamily(CLIPVisionModel),
+    "siglip_vision_model": VisionFamily(SiglipVisionModel),
+    # Published classifiers come without ViT's pooling layer and read the CLS token itself, so we do too.
+    "vit": VisionFamily(ViTModel, pool=_cls_token, arguments={"add_pooling_layer": False}),
+    "dinov2": VisionFamily(Dinov2Model, settings={"use_mask_token": False}),
+    "swin": VisionFamily(SwinModel),
+    "resnet": VisionFamily(ResNetTower),
 }
 TEXT_FAMILIES: dict[str, TextFamily] = {
-    "clip_text_model": TextFamily(CLIPTextModel, _encode_clip),
-    "siglip_text_model": TextFamily(SiglipTextModel, _encode_clip),
+    "clip_text_model": TextFamily(CLIPTextModel, _strip_clip, _encode_clip),
+    "siglip_text_model": TextFamily(SiglipTextModel, _strip_clip, _encode_clip),
+    "bert": TextFamily(BertModel, _strip_bert, _encode_bert, arguments={"add_pooling_layer": False}),
+    "t5": TextFamily(T5EncoderModel, _strip_t5, _encode_t5),
 }
+
+
+def vision_width(config: PreTrainedConfig) -> int:
+    """Width of the pooled feature that a vision tower of this configuration gives."""
+    settings: Any = config
+    return settings.hidden_sizes[-1] if config.model_type == "resnet" else settings.hidden_size
+
+
+def text_width(config: PreTrainedConfig) -> int:
+    """Width of the token vectors that a text tower of this configuration reads and gives."""
+    settings: Any = config
+    return settings.d_model if config.model_type == "t5" else settings.hidden_size
 
 
 def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
     """A vision tower with random weights; its images go in, its pooled features come out."""
-    return VISION_FAMILIES[config.model_type]._from_config(config)
+    family = VISION_FAMILIES[config.model_type]
+    for name, value in family.settings.items():
+        setattr(config, name, value)
+    tower = _build(family.model_class, config, family.arguments)
+    tower.register_load_state_dict_pre_hook(_accept_published_names)
+    return tower
 
 
 def build_text_tower(config: PreTrainedConfig) -> PreTrainedModel:
@@ -58,20 +156,33 @@ def build_text_tower(config: PreTrainedConfig) -> PreTrainedModel:
 
     Numeric patches take the place of words, so the embedding table (25 M parameters in CLIP) would be dead weight.
     """
-    tower = TEXT_FAMILIES[config.model_type].model_class._from_config(config)
-    return strip_embeddings(tower)
+    family = TEXT_FAMILIES[config.model_type]
+    return family.strip(_build(family.model_class, config, family.arguments))
 
 
-def strip_embeddings(tower: PreTrainedModel) -> PreTrainedModel:
-    """Removes what only words need: embeddings, and the projection that SigLIP keeps in its text model."""
-    tower.embeddings = nn.Identity()
-    if hasattr(tower, "head"):
-        tower.head = nn.Identity()
-    return tower
+def _build(model_class: type[PreTrainedModel], config: PreTrainedConfig, arguments: dict[str, Any]) -> PreTrainedModel:
+    # Asked of the whole model, whose other parts can do it; alone, a T5 before transformers 5.17 would refuse.
+    if config._attn_implementation == "sdpa" and not model_class._supports_sdpa:
+        config._attn_implementation = "eager"
+    return model_class._from_config(config, **arguments)
+
+
+def _accept_published_names(tower: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Renames what `save_pretrained` renamed: ViT, DINOv2 and Swin are saved under the names of older transformers.
+
+    `from_pretrained` knows them. `Trainer`, when it resumes or goes back to the best checkpoint, does not: it would go
+    on with the weights at hand for want of the right ones.
+    """
+    own_names = list(tower.state_dict())
+    saved = revert_weight_conversion(tower, {name: torch.tensor(i) for i, name in enumerate(own_names)})
+    for saved_name, position in saved.items():
+        own_name = own_names[int(position)]
+        if saved_name != own_name and prefix + saved_name in state_dict:
+            state_dict[prefix + own_name] = state_dict.pop(prefix + saved_name)
 
 
 def load_vision_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
-    """The vision tower of a checkpoint: of a CLIP or SigLIP pair, or a vision model alone.
+    """The vision tower of a checkpoint: of a CLIP or SigLIP pair, a vision model alone, or one with a task head.
 
     Args:
         name_or_path: Hub id or folder.
@@ -80,18 +191,18 @@ def load_vision_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
     Raises:
         ValueError: a family that is not supported, or weights of the tower that the checkpoint lacks.
     """
-    return _load_tower(name_or_path, "vision_config", VISION_FAMILIES, kwargs)
+    family = VISION_FAMILIES[_tower_type(name_or_path, "vision_config", VISION_FAMILIES, kwargs)]
+    return _load_tower(family.model_class, name_or_path, {**family.arguments, **family.settings, **kwargs})
 
 
 def load_text_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
     """The text tower of a checkpoint, without its embeddings. Arguments and errors as for `load_vision_tower`."""
-    families = {k: f.model_class for k, f in TEXT_FAMILIES.items()}
-    return strip_embeddings(_load_tower(name_or_path, "text_config", families, kwargs))
+    family = TEXT_FAMILIES[_tower_type(name_or_path, "text_config", TEXT_FAMILIES, kwargs)]
+    return family.strip(_load_tower(family.model_class, name_or_path, {**family.arguments, **kwargs}))
 
 
-def _load_tower(
-    name_or_path: str, config_name: str, families: dict[str, type[PreTrainedModel]], kwargs: dict[str, Any]
-) -> PreTrainedModel:
+def _tower_type(name_or_path: str, config_name: str, families: dict[str, Any], kwargs: dict[str, Any]) -> str:
+    """The checkpoint's family, a key of `families`."""
     hub_kwargs = {
         k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "subfolder", "local_files_only")
     }
@@ -104,13 +215,18 @@ def _load_tower(
             f"{name_or_path} is of model type {settings.get('model_type')!r}, which has no supported "
             f"{config_name.removesuffix('_config')} tower; supported are {sorted(families)}, alone or in a pair."
         )
-    loading: Any = families[model_type].from_pretrained  # with output_loading_info it returns a pair
+    return model_type
+
+
+def _load_tower(model_class: Any, name_or_path: str, kwargs: dict[str, Any]) -> PreTrainedModel:
     # In fp32 like all our own weights, whatever the checkpoint was stored in: layers of two dtypes do not mix.
-    # Half of a pair is unexpected here by design, so transformers' own report of it would only alarm.
+    # A pair's other half or a task head are unexpected here by design, so transformers' own report would only alarm.
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        tower, report = loading(name_or_path, output_loading_info=True, dtype=torch.float32, **kwargs)
+        tower, report = model_class.from_pretrained(
+            name_or_path, output_loading_info=True, dtype=torch.float32, **kwargs
+        )
     finally:
         logging.set_verbosity(verbosity)
     if report["missing_keys"] or report["mismatched_keys"]:
@@ -132,7 +248,8 @@ def checkpoint_image_statistics(name_or_path: str, **kwargs: Any) -> dict[str, l
 
 def encode_images(tower: PreTrainedModel, pixel_values: Tensor) -> Tensor:
     """Pooled features `(n, width)` of images `(n, 3, height, width)`."""
-    return tower(pixel_values=pixel_values).pooler_output.flatten(1)
+    pool = VISION_FAMILIES[tower.config.model_type].pool
+    return pool(tower(pixel_values=pixel_values.to(tower.dtype)))  # not every family casts its own input
 
 
 def encode_images_in_chunks(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int) -> Tensor:
@@ -153,8 +270,11 @@ def encode_tokens(tower: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -
 
 
 __all__ = [
+    "ResNetTower",
     "TEXT_FAMILIES",
+    "TextFamily",
     "VISION_FAMILIES",
+    "VisionFamily",
     "build_text_tower",
     "build_vision_tower",
     "checkpoint_image_statistics",
@@ -163,4 +283,6 @@ __all__ = [
     "encode_tokens",
     "load_text_tower",
     "load_vision_tower",
+    "text_width",
+    "vision_width",
 ]

@@ -1,21 +1,37 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Trainer for TimesCLIP: its loss with every term named, and two learning rates."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
-from .metrics import compute_regression_metrics
-from .modeling_timesclip import TimesCLIPForRegression
+from .metrics import (
+    compute_classification_metrics,
+    compute_forecast_metrics,
+    compute_regression_metrics,
+    retrieval_accuracy,
+)
+from .modeling_timesclip import (
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForPreTraining,
+    TimesCLIPForRegression,
+)
 from .processing_timesclip import TimesCLIPProcessor
 from .training_args import TimesCLIPTrainingArguments
 
 _LOSS_TERMS = ("task_loss", "alignment_loss")
+# What decides between epochs, where it is not the loss.
+_BEST_BY = {TimesCLIPForRegression: "rmse", TimesCLIPForClassification: "log_loss"}
+# What pre-training need not gather to compare embeds.
+_BESIDE_EMBEDS = ["alignment_loss", "text_tokens", "selected_embeds", "vision_features", "selection_attentions"]
 
 
 class TimesCLIPTrainer(Trainer):
@@ -25,8 +41,11 @@ class TimesCLIPTrainer(Trainer):
     - `compute_loss` minimises task loss + weighted alignment loss in training, reports the task loss alone as
       `eval_loss` (an InfoNCE value depends on the batch size), and logs every term by name.
     - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays when needed.
-    - `args.tower_learning_rate` sets the towers apart; `args.early_stopping_patience` stops early.
-    - A regression model gets RMSE, MAE, R2 and MAPE in original units as its metrics.
+    - `args.tower_learning_rate` sets the towers apart; `args.epoch_decay` lowers all rates by a factor each epoch;
+      `args.early_stopping_patience` stops early.
+    - Each model comes with the metrics of its task: RMSE, MAE, R2 and MAPE in original units; MSE and MAE of forecasts
+      in units of `config.variate_std`, sMAPE in original ones; accuracy, balanced accuracy, macro F1 and log loss;
+      how often each branch finds its own sample in the other, for pre-training.
 
     Accumulating gradients does not enlarge the batch that the alignment loss compares within; more processes do.
 
@@ -51,9 +70,14 @@ class TimesCLIPTrainer(Trainer):
         args = args if args is not None else TimesCLIPTrainingArguments()
         if kwargs.get("data_collator") is None and processing_class is not None:
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class)
+        if args.metric_for_best_model == "task":
+            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(model, model_class)]
+            args.metric_for_best_model = chosen[0] if chosen else "loss"
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
-        if self.compute_metrics is None and isinstance(self.model, TimesCLIPForRegression):
-            self.compute_metrics = compute_regression_metrics
+        if self.compute_metrics is None:
+            self.compute_metrics = _metrics_of(self.model)
+        if isinstance(self.model, TimesCLIPForPreTraining):
+            self.label_names = []
         if isinstance(processing_class, TimesCLIPProcessor):
             _check_agreement(self.model, processing_class)
         if args.early_stopping_patience is not None:
@@ -77,7 +101,8 @@ class TimesCLIPTrainer(Trainer):
             if value is not None:
                 self._term_sums[name] = self._term_sums.get(name, 0) + value.detach().mean()
         self._term_batches += 1
-        loss = outputs.loss if model.training else outputs.task_loss
+        task_loss = getattr(outputs, "task_loss", None)
+        loss = outputs.loss if model.training or task_loss is None else task_loss
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -100,10 +125,15 @@ class TimesCLIPTrainer(Trainer):
     def evaluation_loop(  # type: ignore[override]
         self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> EvalLoopOutput:
-        """Trainer's loop; the alignment loss is reported beside the metrics."""
+        """Trainer's loop; the alignment loss is reported beside the metrics, and retrieval in pre-training."""
         training_terms = self._pop_terms()
         kwargs["metric_key_prefix"] = metric_key_prefix
+        if self._retrieves(kwargs.get("ignore_keys")):
+            kwargs |= {"prediction_loss_only": False, "ignore_keys": _BESIDE_EMBEDS}
         output = super().evaluation_loop(*args, **kwargs)
+        if self._retrieves(kwargs.get("ignore_keys")) and output.metrics is not None:
+            found = retrieval_accuracy(*output.predictions)
+            output.metrics.update({f"{metric_key_prefix}_{name}": share for name, share in found.items()})
         terms = self._mean_terms(self._pop_terms())
         if output.metrics is not None and "alignment_loss" in terms:
             output.metrics[f"{metric_key_prefix}_alignment_loss"] = terms["alignment_loss"]
@@ -115,6 +145,28 @@ class TimesCLIPTrainer(Trainer):
         if "loss" in logs:
             logs = {**logs, **self._mean_terms(self._pop_terms())}
         super().log(logs, start_time)
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Trainer's schedule, or a step down after each epoch with `args.epoch_decay`."""
+        decay = self.args.epoch_decay
+        optimizer = self.optimizer if optimizer is None else optimizer
+        if decay is None or self.lr_scheduler is not None or optimizer is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        epoch_steps = max(1, round(num_training_steps / self.args.num_train_epochs))
+
+        def factor(step: int) -> float:
+            return min(1.0, (step + 1) / (warmup + 1)) * decay ** (step // epoch_steps)
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _retrieves(self, ignore_keys: list[str] | None) -> bool:
+        """Whether this evaluation compares embeds: in pre-training, unless the caller asked for other outputs."""
+        return isinstance(self.model, TimesCLIPForPreTraining) and ignore_keys in (None, _BESIDE_EMBEDS)
 
     def _pop_terms(self) -> tuple[dict[str, Tensor], int]:
         terms = (self._term_sums, self._term_batches)
@@ -129,6 +181,16 @@ class TimesCLIPTrainer(Trainer):
         }
 
 
+def _metrics_of(model: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:
+    if isinstance(model, TimesCLIPForRegression):
+        return compute_regression_metrics
+    if isinstance(model, TimesCLIPForClassification):
+        return compute_classification_metrics
+    if isinstance(model, TimesCLIPForPrediction):
+        return functools.partial(compute_forecast_metrics, scale=model.config.variate_std)
+    return None
+
+
 def _check_agreement(model: Any, processor: TimesCLIPProcessor) -> None:
     """A model that does not know what the processor learnt would train on, and quietly ignore it."""
     statistics = processor.statistics or {}
@@ -141,6 +203,9 @@ def _check_agreement(model: Any, processor: TimesCLIPProcessor) -> None:
         faults.append(f"num_static_features is {found}, the processor encodes {wanted}")
     if statistics.get("targets") and isinstance(model, TimesCLIPForRegression) and config.target_mean is None:
         faults.append("target_mean and target_std are not set, but the processor was fitted with labels")
+    forecast = isinstance(model, TimesCLIPForPrediction) and config.error_scale == "dataset"
+    if statistics and forecast and config.variate_std is None:
+        faults.append("variate_std is not set, so that errors of variates of different units would be added up")
     if faults:
         raise ValueError(
             f"Model and processor disagree: {'; '.join(faults)}. Build the model from "

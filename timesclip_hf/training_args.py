@@ -20,11 +20,16 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     Args:
         tower_learning_rate (`float`, *optional*): learning rate of the towers' own weights, usually far smaller than
             `learning_rate` where they are pretrained (the paper: 1e-6 to 5e-5 beside 1e-4). Not set: `learning_rate`.
+        epoch_decay (`float`, *optional*): factor in (0, 1] on all learning rates after each epoch, after the warmup
+            (exponential decay, as usual in the forecasting literature), in place of `lr_scheduler_type`.
         early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
             Not set: never.
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
         eval_strategy, save_strategy, logging_strategy: `"epoch"`.
-        load_best_model_at_end: `True`, the epoch with the lowest validation RMSE (`metric_for_best_model="rmse"`).
+        load_best_model_at_end: `True`, the epoch that is best on the validation part by the model's own task
+            (`metric_for_best_model="task"`): RMSE of a regression, log loss of a classification, task loss of a forecast
+            (MSE, unless the configuration says otherwise), alignment loss of pre-training. Name another metric, and
+            `greater_is_better` with it, to choose by that.
         save_total_limit: 1, beside the best one.
         lr_scheduler_type: `"cosine"`; warmup_steps: 0.05 (a share of all steps).
         learning_rate: 1e-4, as in the paper; label_names: `["labels"]`.
@@ -35,6 +40,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     tower_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the towers' own weights; default: learning_rate."}
     )
+    epoch_decay: float | None = field(
+        default=None, metadata={"help": "Factor on the learning rates after each epoch; default: lr_scheduler_type."}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without improvement; default: never."}
     )
@@ -43,7 +51,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
     logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best epoch's weights."})
-    metric_for_best_model: str | None = field(default="rmse", metadata={"help": "Validation metric that decides."})
+    metric_for_best_model: str | None = field(
+        default="task", metadata={"help": "Validation metric that decides; task: that of the model's task."}
+    )
     greater_is_better: bool | None = field(default=False, metadata={"help": "Whether that metric should be large."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best one."})
     learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of all but the towers."})
@@ -60,6 +70,11 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "Columns that hold labels."}
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epoch_decay is not None and not 0 < self.epoch_decay <= 1:
+            raise ValueError(f"epoch_decay must be in (0, 1], got {self.epoch_decay}.")
 
 
 __all__ = ["TimesCLIPTrainingArguments"]

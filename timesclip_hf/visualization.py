@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Figures that people look at; each function returns a matplotlib Figure, ready for `savefig`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -106,4 +106,95 @@ def plot_selection_attention(weights: ArrayLike, variate_names: Sequence[str] | 
     return figure
 
 
-__all__ = ["plot_model_view", "plot_predictions", "plot_selection_attention"]
+def plot_forecasts(
+    past_values: ArrayLike,
+    labels: ArrayLike,
+    predictions: Mapping[str, ArrayLike],
+    variate_names: Sequence[str] | None = None,
+    timestamps: ArrayLike | None = None,
+    title: str | None = None,
+) -> Figure:
+    """One window, a panel for each variate: its context, what came, and what each model said would come.
+
+    Args:
+        past_values: `(T, V)` in original units.
+        labels: `(H, V)`, the truth.
+        predictions: model -> `(H, V)`.
+        variate_names: V names.
+        timestamps: `(T + H,)` dates or numbers; not given: steps, 0 being the last one of the context.
+        title: above all.
+    """
+    past, truth = np.asarray(past_values, dtype=float), np.asarray(labels, dtype=float)
+    forecasts = {name: np.asarray(forecast, dtype=float) for name, forecast in predictions.items()}
+    if past.ndim != 2 or any(array.shape != (len(truth), past.shape[1]) for array in (truth, *forecasts.values())):
+        shapes = [past.shape, truth.shape, *(forecast.shape for forecast in forecasts.values())]
+        raise ValueError(f"expected past_values (T, V), labels and predictions (H, V), got shapes {shapes}.")
+    length, count = past.shape
+    names = list(variate_names) if variate_names is not None else [f"variate {i}" for i in range(count)]
+    times = np.arange(1 - length, len(truth) + 1) if timestamps is None else np.asarray(timestamps)
+    if len(names) != count or len(times) != length + len(truth):
+        raise ValueError(
+            f"{len(names)} variate_names and {len(times)} timestamps were given for {count} variates and "
+            f"{length} + {len(truth)} steps."
+        )
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(6.5 * columns, 2.1 * rows + 0.8), layout="constrained")
+    panels = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
+    for index, axes in enumerate(panels):
+        if index >= count:
+            axes.set_axis_off()
+            continue
+        axes.plot(times[:length], past[:, index], color="black", linewidth=1)
+        # From the last step of the context on, so that the eye need not bridge a gap.
+        joined = np.concatenate([past[-1:, index], truth[:, index]])
+        axes.plot(times[length - 1 :], joined, color="black", linewidth=1, linestyle=":", label="truth")
+        for name, forecast in forecasts.items():
+            axes.plot(times[length:], forecast[:, index], linewidth=1.3, label=name)
+        axes.axvline(times[length - 1], color="grey", linewidth=0.6)
+        axes.set_title(names[index], fontsize="medium")
+        lowest = index + columns >= count  # an unfinished last row leaves the panel above it the lowest of its column
+        axes.tick_params(axis="x", labelrotation=0 if timestamps is None else 20, labelbottom=lowest)
+    handles, labels_ = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels_, loc="outside lower center", ncols=len(handles))
+    if timestamps is None:
+        figure.supxlabel("steps after the context", fontsize="medium")
+    if title is not None:
+        figure.suptitle(title)
+    return figure
+
+
+def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str | None = None) -> Figure:
+    """A row for each cell of an ablation, from top to bottom: a dot for each seed, a bar at their mean.
+
+    Args:
+        values: cell -> the metric of each seed; a cell without any keeps its row. NaN and infinite values, those of
+            diverged runs, are left out and counted beside the name.
+        metric: name and unit, for the axis.
+        title: above all.
+    """
+    if not values:
+        raise ValueError("values is empty: there is no cell to draw.")
+    width = max(4.0, min(8.0, 0.075 * max(len(name) for name in values)))  # room for the names beside the panel
+    figure = Figure(figsize=(5.0 + width, 0.34 * len(values) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    names = []
+    for row, (name, seeds) in enumerate(values.items()):
+        found = np.asarray(seeds, dtype=float)
+        finite = found[np.isfinite(found)]
+        axes.scatter(finite, np.full(len(finite), row), s=22, alpha=0.6, linewidths=0, color="tab:blue")
+        if len(finite):
+            axes.scatter([finite.mean()], [row], s=180, marker="|", color="black")
+        lost = len(found) - len(finite)
+        names.append(name + ("" if len(found) else " (no result)") + (f" ({lost} diverged)" if lost else ""))
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    axes.set_xlabel(metric)
+    if title is not None:
+        axes.set_title(title)
+    return figure
+
+
+__all__ = ["plot_ablation", "plot_forecasts", "plot_model_view", "plot_predictions", "plot_selection_attention"]

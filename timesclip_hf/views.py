@@ -1,0 +1,290 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The views other than the line plot, and all six by name; pure functions of tensors on any device.
+
+Every view takes (N, T) values on an axis of [0, 1] (NaN = gap) and gives (N, height, width) intensities in [0, 1].
+Intensity 0 is blank paper (white, once the processor has put colour on) and 1 is the variate's full colour. Row 0 is
+the top; time runs from left to right. Where rows are time, too (`gasf`, `gadf`, `mtf`, `recurrence`), it runs upwards,
+as in Eckmann's recurrence plots: the pair (i, j) stands i steps above the lower left corner and j steps to its right.
+A spectrogram's frequency runs upwards.
+
+Matrices are fitted to the image along each axis by itself: more steps than pixels are averaged by the area that each
+takes of a pixel, fewer are interpolated linearly. Where rows are time, too, a pixel that a missing step has any share
+in carries no ink.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .rendering import check_plot_arguments, plots_per_chunk, render_line
+from .series import CONSTANT, fill_missing
+
+# Values beyond the axis by more than this would only overflow.
+_FAR = 1000.0
+
+
+@torch.no_grad()
+def render_gasf(values: Tensor, height: int, width: int) -> Tensor:
+    """Gramian angular summation field: cos(phi_i + phi_j) with phi = arccos(2 * value - 1).
+
+    Intensity is (1 + cos) / 2, so that a pair of steps both at the middle of the axis (cos = -1) is blank, and a pair
+    both at its top or both at its bottom has full ink.
+
+    Args:
+        values: (N, T) floating point in [0, 1]; NaN is a gap. Values beyond [0, 1] count as 0 or 1.
+        height: rows of the image, in pixels; time i runs upwards.
+        width: columns of the image, in pixels; time j runs to the right.
+
+    Returns:
+        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part.
+
+    Raises:
+        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size is out of range.
+
+    Source: Wang and Oates 2015, arXiv 1506.00327.
+    """
+    return _render(values, height, width, lambda part: _gramian(part, height, width, difference=False))
+
+
+@torch.no_grad()
+def render_gadf(values: Tensor, height: int, width: int) -> Tensor:
+    """Gramian angular difference field: sin(phi_i - phi_j) with phi = arccos(2 * value - 1).
+
+    Intensity is (1 + sin) / 2: equal steps, so also the diagonal and a constant series, are half ink.
+
+    Args:
+        values: (N, T) floating point in [0, 1]; NaN is a gap. Values beyond [0, 1] count as 0 or 1.
+        height: rows of the image, in pixels; time i runs upwards.
+        width: columns of the image, in pixels; time j runs to the right.
+
+    Returns:
+        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part.
+
+    Raises:
+        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size is out of range.
+
+    Source: Wang and Oates 2015, arXiv 1506.00327.
+    """
+    return _render(values, height, width, lambda part: _gramian(part, height, width, difference=True))
+
+
+@torch.no_grad()
+def render_mtf(values: Tensor, height: int, width: int, num_bins: int = 8) -> Tensor:
+    """Markov transition field: how often the series goes from the bin that step i is in to that of step j.
+
+    The bins hold equal shares of the series' own observed values (borders are quantiles; a value on a border belongs
+    to the lower bin), so the level on the axis does not matter. Transitions are counted between neighbouring steps
+    that are both observed, and each bin's shares sum to 1; a bin that is never left has zeros. A constant series is
+    all ink.
+
+    Args:
+        values: (N, T) floating point; NaN is a gap.
+        height: rows of the image, in pixels; time i runs upwards.
+        width: columns of the image, in pixels; time j runs to the right.
+        num_bins: quantile bins, at least 2. Default 8.
+
+    Returns:
+        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part; T = 1 is blank.
+
+    Raises:
+        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size or number is out of range.
+
+    Source: Wang and Oates 2015, arXiv 1506.00327.
+    """
+    if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 2:
+        raise ValueError(f"num_bins must be a whole number, at least 2, got {num_bins!r}.")
+    return _render(values, height, width, lambda part: _transitions(part, height, width, num_bins), num_bins)
+
+
+@torch.no_grad()
+def render_recurrence(values: Tensor, height: int, width: int) -> Tensor:
+    """Recurrence plot without a threshold: 1 - |value_i - value_j|.
+
+    Eckmann et al. dot the pairs of steps closer than a radius; here the ink fades with their distance instead, so that
+    no radius need be chosen: equal values are full ink, values as far apart as the whole axis, or farther, are blank.
+    Single values are compared, without time delay embedding.
+
+    Args:
+        values: (N, T) floating point; NaN is a gap.
+        height: rows of the image, in pixels; time i runs upwards.
+        width: columns of the image, in pixels; time j runs to the right.
+
+    Returns:
+        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part.
+
+    Raises:
+        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size is out of range.
+
+    Source: Eckmann, Kamphorst and Ruelle 1987, Europhysics Letters 4 (9).
+    """
+    num_steps = values.shape[-1]
+    return _render(values, height, width, lambda part: _closeness(part, height, width), 2 * num_steps)
+
+
+@torch.no_grad()
+def render_spectrogram(
+    values: Tensor, height: int, width: int, window_length: int | None = None, dynamic_range: float = 40.0
+) -> Tensor:
+    """Short-time Fourier magnitude in decibels below the plot's own peak, one Hann window around every step.
+
+    The mean is removed first, and the series mirrored at its ends for the windows that reach beyond them. Ink is 1 at
+    the plot's peak and falls to 0 at `dynamic_range` decibels below it. Gaps are filled by straight lines before.
+
+    Args:
+        values: (N, T) floating point; NaN is a gap.
+        height: rows of the image, in pixels. The `window_length // 2 + 1` frequencies, from 0 at the bottom to half a
+            cycle per step at the top, take bands of equal height.
+        width: columns of the image, in pixels.
+        window_length: steps in a window, from 2 to T. Default: the largest even number not above half of T, but at
+            least 2.
+        dynamic_range: decibels from full ink to none, above 0. Default 40, a hundredth of the peak's magnitude.
+
+    Returns:
+        (N, height, width) in [0, 1], dtype of `values`; a constant series, or one with nothing observed, is blank.
+
+    Raises:
+        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size or setting is out of range.
+
+    Source: Gabor 1946, "Theory of communication"; the transform is `torch.stft`.
+    """
+    check_plot_arguments(values, height, width)
+    num_steps = values.shape[1]
+    if window_length is None:
+        window_length = min(num_steps, max(2, num_steps // 4 * 2))
+    elif isinstance(window_length, bool) or not isinstance(window_length, int) or not 2 <= window_length <= num_steps:
+        raise ValueError(f"window_length must be from 2 to the series' {num_steps} steps, got {window_length!r}.")
+    if not 0 < dynamic_range < torch.inf:
+        raise ValueError(f"dynamic_range must be a positive number of decibels, got {dynamic_range!r}.")
+
+    def draw(part: Tensor) -> Tensor:
+        decibels = _decibels(part, window_length)  # (n, F, T)
+        rows = _shares(decibels.shape[1], height, part.device)
+        return _fit((1 + decibels / dynamic_range).clamp(min=0), rows, _shares(num_steps, width, part.device))
+
+    return _render(values, height, width, draw, 4 * window_length)
+
+
+VIEWS: dict[str, Callable[..., Tensor]] = {
+    "line": render_line,
+    "gasf": render_gasf,
+    "gadf": render_gadf,
+    "mtf": render_mtf,
+    "recurrence": render_recurrence,
+    "spectrogram": render_spectrogram,
+}
+
+
+def _render(
+    values: Tensor, height: int, width: int, draw: Callable[[Tensor], Tensor], numbers_per_step: int = 2
+) -> Tensor:
+    """`draw` for some plots at a time, in float32 whatever the surrounding autocast says, with row 0 at the top.
+
+    `draw` takes (n, T) values and returns (n, height, width) with row 0 at the bottom; `numbers_per_step` is the
+    scratch memory it needs beside images.
+    """
+    check_plot_arguments(values, height, width)
+    num_plots, num_steps = values.shape
+    images = values.new_empty(num_plots, height, width, dtype=torch.float32)
+    plot_bytes = 4 * (3 * height * width + num_steps * (numbers_per_step + height))
+    chunk = plots_per_chunk(values.device, plot_bytes)
+    with torch.autocast(values.device.type, enabled=False):
+        for first in range(0, num_plots, chunk):
+            part = values[first : first + chunk].float().clamp(-_FAR, _FAR)
+            torch.clamp(draw(part).flip(1), 0, 1, out=images[first : first + chunk])
+    return images.to(values.dtype)
+
+
+def _shares(count: int, size: int, device: torch.device) -> Tensor:
+    """(size, count): the share that each of `count` steps has in each of `size` pixels; every row sums to 1.
+
+    In whole numbers, so that a step which only touches a pixel's border has a share of exactly 0.
+    """
+    pixel, step = torch.arange(size, device=device)[:, None], torch.arange(count, device=device)
+    if count > size:  # in units of 1 / size of a step: pixels are `count` long, steps `size`
+        end = torch.minimum((pixel + 1) * count, (step + 1) * size)
+        overlap = end - torch.maximum(pixel * count, step * size)
+        return overlap.clamp(min=0).float() / count
+    # In units of 1 / (2 * size) of a step: from a step's centre its share falls to 0 at that of the next.
+    centre = ((2 * pixel + 1) * count - size).clamp(0, 2 * size * (count - 1))
+    return (2 * size - (centre - 2 * size * step).abs()).clamp(min=0).float() / (2 * size)
+
+
+def _fit(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(n, I, J) to (n, height, width), given the shares (height, I) and (width, J)."""
+    return rows @ (matrix @ columns.T)
+
+
+def _fit_pairs(part: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Shares of the steps in rows (height, T) and columns (width, T), and (n, height, width) which pixels are blank
+    because a missing step has a share in them."""
+    rows, columns = (_shares(part.shape[1], size, part.device) for size in (height, width))
+    missing = part.isnan().float()
+    row, column = (missing @ (shares > 0).float().T > 0 for shares in (rows, columns))
+    return rows, columns, row[:, :, None] | column[:, None, :]
+
+
+def _gramian(part: Tensor, height: int, width: int, difference: bool) -> Tensor:
+    rows, columns, blank = _fit_pairs(part, height, width)
+    level = part.nan_to_num().clamp(0, 1)
+    cosine, sine = 2 * level - 1, 2 * (level * (1 - level)).sqrt()
+    # Sums of angles, taken apart, are products of a row's and a column's part: each is fitted before they multiply,
+    # and no T x T matrix is ever held.
+    (cos_i, sin_i), (cos_j, sin_j) = (((cosine @ s.T), (sine @ s.T)) for s in (rows, columns))
+    if difference:
+        field = sin_i[:, :, None] * cos_j[:, None] - cos_i[:, :, None] * sin_j[:, None]
+    else:
+        field = cos_i[:, :, None] * cos_j[:, None] - sin_i[:, :, None] * sin_j[:, None]
+    return ((1 + field) / 2).masked_fill_(blank, 0)
+
+
+def _transitions(part: Tensor, height: int, width: int, num_bins: int) -> Tensor:
+    rows, columns, blank = _fit_pairs(part, height, width)
+    observed = ~part.isnan()
+    member = torch.nn.functional.one_hot(_quantile_bins(part, num_bins), num_bins).float()  # (n, T, bins)
+    both = (observed[:, 1:] & observed[:, :-1])[..., None]
+    counts = (member[:, :-1] * both).transpose(1, 2) @ member[:, 1:]  # (n, bins, bins)
+    shares = counts / counts.sum(dim=2, keepdim=True).clamp(min=1)
+    # Entry (i, j) is member_i @ shares @ member_j: as for the Gramian, both sides are fitted before they multiply.
+    return ((rows @ member) @ shares @ (columns @ member).transpose(1, 2)).masked_fill_(blank, 0)
+
+
+def _quantile_bins(part: Tensor, num_bins: int) -> Tensor:
+    """The bin of each value, (n, T) from 0 to `num_bins` - 1; that of a gap has no meaning."""
+    ordered = part.sort(dim=1).values  # NaN last
+    last = ((~part.isnan()).sum(dim=1, keepdim=True) - 1).clamp(min=0)
+    # Whole numbers: where a quantile is one of the values, it is exactly that value.
+    position = torch.arange(1, num_bins, device=part.device) * last  # (n, bins - 1), in units of 1 / bins
+    index = position // num_bins
+    low, high = ordered.gather(1, index), ordered.gather(1, torch.minimum(index + 1, last))
+    return torch.searchsorted(low + (high - low) * (position % num_bins / num_bins), part.contiguous())
+
+
+def _closeness(part: Tensor, height: int, width: int) -> Tensor:
+    rows, columns, blank = _fit_pairs(part, height, width)
+    level = part.nan_to_num()
+    distance = (level[:, :, None] - level[:, None, :]).abs_().clamp_(max=1)  # (n, T, T)
+    return (1 - _fit(distance, rows, columns)).masked_fill_(blank, 0)
+
+
+def _decibels(part: Tensor, window_length: int) -> Tensor:
+    """Magnitude relative to each series' peak, (n, F, T), at most 0; minus infinity for constant series."""
+    level = fill_missing(part[..., None], ~part.isnan()[..., None])[..., 0]
+    centred = level - level.mean(dim=1, keepdim=True)
+    spread, magnitude = level.amax(dim=1) - level.amin(dim=1), level.abs().amax(dim=1).clamp(min=1)
+    centred[spread <= CONSTANT * magnitude] = 0  # what is left is rounding noise of a constant series
+    window = torch.hann_window(window_length, device=part.device)
+    frames = torch.stft(centred, window_length, hop_length=1, window=window, center=True, return_complex=True)
+    size = frames[..., : part.shape[1]].abs()  # the last frame lies around the step after the last
+    peak = size.amax(dim=(1, 2), keepdim=True)
+    return 20 * (size / torch.where(peak > 0, peak, 1)).log10()
+
+
+__all__ = [
+    "VIEWS",
+    "render_gadf",
+    "render_gasf",
+    "render_mtf",
+    "render_recurrence",
+    "render_spectrogram",
+]
