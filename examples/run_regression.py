@@ -11,11 +11,10 @@ is written to `table.md`, every single result to `metrics.json`; models lie in `
 """
 
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ import datasets
 import numpy as np
 import pandas as pd
 import torch
-import transformers
-import yaml
 from peers import PEERS, Part
-from training import RegressionVariant, TrainedRegression, train_regression
-from transformers import HfArgumentParser
+from settings import check_names, named_variants, parse
+from training import Trained, environment, train_regression
 
 from timesclip_hf import (
     PRESETS,
@@ -93,21 +90,10 @@ class RegressionArguments:
 
 def parse_arguments(argv: list[str]) -> tuple[RegressionArguments, TimesCLIPTrainingArguments]:
     """Flags, or a YAML or JSON file followed by flags that win over it."""
-    parser = HfArgumentParser((RegressionArguments, TimesCLIPTrainingArguments), description=__doc__.splitlines()[0])
-    if argv and argv[0].endswith((".yaml", ".yml", ".json")):
-        settings = yaml.safe_load(Path(argv[0]).read_text())
-        known = {f.name for cls in (RegressionArguments, TimesCLIPTrainingArguments) for f in fields(cls)}
-        unknown = sorted(settings.keys() - known)
-        if unknown:
-            raise ValueError(f"{argv[0]} names {unknown}, which are no flags of this script; see --help.")
-        parser.set_defaults(**settings)
-        argv = argv[1:]
-    arguments, training = parser.parse_args_into_dataclasses(args=argv)
+    arguments, training = parse(argv, (RegressionArguments, TimesCLIPTrainingArguments), __doc__.splitlines()[0])
     if "--presets" in argv:  # flags win over the file
         arguments.variants = None
-    wrong = sorted(set(arguments.peers) - set(PEERS))
-    if wrong:
-        raise ValueError(f"Unknown peers {wrong}; choose from {list(PEERS)}.")
+    check_names(arguments.peers, list(PEERS), "peers")
     return arguments, training
 
 
@@ -178,27 +164,13 @@ def as_part(dataset: datasets.Dataset) -> Part:
     return Part(arrays["past_values"][:], static, arrays["labels"][:][:, 0], groups)
 
 
-def variants_of(arguments: RegressionArguments) -> dict[str, RegressionVariant]:
-    """What to train, by name."""
-    shapes = {"patch_length": arguments.patch_length, "patch_stride": arguments.patch_stride}
-    named = arguments.variants or {preset: {"preset": preset} for preset in arguments.presets}
-    return {
-        name: RegressionVariant.from_fields(
-            towers=arguments.towers,
-            checkpoints={"vision": arguments.vision_checkpoint, "text": arguments.text_checkpoint},
-            **{**shapes, **settings},
-        )
-        for name, settings in named.items()
-    }
-
-
 def run_block(
     block: str,
     parts: datasets.DatasetDict,
     arguments: RegressionArguments,
     training: TimesCLIPTrainingArguments,
     seeds: list[int],
-) -> tuple[list[dict[str, Any]], dict[str, TrainedRegression]]:
+) -> tuple[list[dict[str, Any]], dict[str, Trained]]:
     """All variants and peers on one split: one result a model and seed, and the first seed's models."""
     numeric = {name: as_part(part) for name, part in parts.items()}
     train, validation, test = numeric["train"], numeric["validation"], numeric["test"]
@@ -221,7 +193,7 @@ def run_block(
         print(f"[{block}] {model}, seed {seed}: R2 {metrics['r2']:.3f}, RMSE {metrics['rmse']:.3f}", flush=True)
 
     trained = {}
-    for name, variant in variants_of(arguments).items():
+    for name, variant in named_variants(arguments).items():
         for seed in seeds:
             folder = (
                 Path(training.output_dir)
@@ -274,21 +246,7 @@ def pooled(results: list[dict[str, Any]], targets: dict[str, np.ndarray]) -> lis
     return rows
 
 
-def environment() -> dict[str, str]:
-    """Versions and device, for the card."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "datasets": datasets.__version__,
-        "device": device,
-    }
-
-
-def draw(
-    name: str, run: TrainedRegression, parts: datasets.DatasetDict, arguments: RegressionArguments, out: Path
-) -> None:
+def draw(name: str, run: Trained, parts: datasets.DatasetDict, arguments: RegressionArguments, out: Path) -> None:
     """Predicted against observed, the plots of one field as the model sees them, attention between variates."""
     test = parts["test"]
     title = f"{arguments.target} ({arguments.target_unit})" if arguments.target_unit else arguments.target
@@ -312,7 +270,7 @@ def draw(
 
 def write_card(
     name: str,
-    run: TrainedRegression,
+    run: Trained,
     results: list[dict[str, Any]],
     parts: datasets.DatasetDict,
     how: str,

@@ -1,30 +1,37 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""One TimesCLIP regression from a named variant: config, processor, model, trainer, test predictions."""
+"""One TimesCLIP model from a named variant: config, processor, model, trainer; what the example scripts share."""
 
 import copy
+import platform
 import shutil
+import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import torch
 import transformers
 
 from timesclip_hf import (
     PRESETS,
     TimesCLIPConfig,
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
     TimesCLIPForRegression,
+    TimesCLIPPreTrainedModel,
     TimesCLIPProcessor,
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
+    WindowSplits,
 )
 
-PROCESSOR_FIELDS = ("scaling", "value_range", "line_width", "background")
+PROCESSOR_FIELDS = ("scaling", "value_range", "view", "line_width", "background")
 
 
 @dataclass(frozen=True)
-class RegressionVariant:
+class Variant:
     """A preset and what differs from it, sorted by who takes it."""
 
     preset: str
@@ -35,9 +42,7 @@ class RegressionVariant:
     training: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_fields(
-        cls, preset: str, towers: str, checkpoints: dict[str, str | None], **settings: Any
-    ) -> "RegressionVariant":
+    def from_fields(cls, preset: str, towers: str, checkpoints: dict[str, str | None], **settings: Any) -> "Variant":
         """Each setting goes to the processor, the training arguments or the configuration, by its name."""
         names = {f.name for f in fields(TimesCLIPTrainingArguments)}
         sorted_out: dict[str, dict[str, Any]] = {"processor": {}, "training": {}, "config": {}}
@@ -48,35 +53,149 @@ class RegressionVariant:
 
 
 @dataclass
-class TrainedRegression:
-    """A trained model, and what it said about the test part: `predictions` is `(n, num_targets)`, original units."""
+class Trained:
+    """A trained and saved model.
+
+    `predictions` is what it said about the test part, in original units: `(n, num_targets)` or `(n, H, V)`; of a
+    classification, logits `(n, num_labels)`. `validation_predictions` is the same for the validation part.
+    """
 
     trainer: TimesCLIPTrainer
     processor: TimesCLIPProcessor
     predictions: np.ndarray
+    validation_predictions: np.ndarray
     hyperparameters: dict[str, Any]
     folder: Path
+    seconds: float
 
 
 def train_regression(
-    variant: RegressionVariant,
+    variant: Variant,
     parts: datasets.DatasetDict,
     training: TimesCLIPTrainingArguments,
     seed: int,
     folder: Path,
     variate_names: list[str] | None,
-) -> TrainedRegression:
+) -> Trained:
     """Trains on train, keeps the epoch with the best validation RMSE, saves model and processor to `folder`."""
-    transformers.set_seed(seed)
     num_steps, num_variates = np.shape(parts["train"][0]["past_values"])
     settings = {"num_variates": num_variates, "context_length": num_steps, **variant.config}
-    config = _config(variant, settings)
-    processor = TimesCLIPProcessor.from_config(config, variate_names=variate_names, **variant.processor)
-    processor.fit(parts["train"])
+    fitting = {"variate_names": variate_names, **variant.processor}
+    return _train(
+        TimesCLIPForRegression,
+        variant,
+        settings,
+        fitting,
+        parts["train"],
+        parts,
+        training,
+        seed,
+        folder,
+    )
+
+
+def train_classification(
+    variant: Variant,
+    parts: datasets.DatasetDict,
+    training: TimesCLIPTrainingArguments,
+    seed: int,
+    folder: Path,
+    variate_names: list[str] | None,
+    class_names: list[str],
+) -> Trained:
+    """Trains on train, keeps the epoch with the best validation log loss, saves model and processor to `folder`.
+
+    Each row's `labels` is an integer, its class's position in `class_names`.
+    """
+    num_steps, num_variates = np.shape(parts["train"][0]["past_values"])
+    settings = {
+        "num_variates": num_variates,
+        "context_length": num_steps,
+        "id2label": dict(enumerate(class_names)),
+        "label2id": {name: number for number, name in enumerate(class_names)},
+        **variant.config,
+    }
+    fitting = {"variate_names": variate_names, **variant.processor}
+    inputs = parts["train"].remove_columns("labels")  # class numbers have no mean to standardise by
+    return _train(
+        TimesCLIPForClassification, variant, settings, fitting, lambda p: p.fit(inputs), parts, training, seed, folder
+    )
+
+
+def train_forecast(
+    variant: Variant,
+    splits: WindowSplits,
+    training: TimesCLIPTrainingArguments,
+    seed: int,
+    folder: Path,
+    standardise: bool = False,
+) -> Trained:
+    """Trains on the training windows, keeps the epoch with the best validation loss, saves to `folder`.
+
+    Windows are in original units. Scaling is by instance unless the variant says otherwise. `standardise` divides the
+    errors of each series by its own spread in the training part, as the published tables do, by training on series
+    that were standardised one by one: forecasts under instance scaling follow, so that those for the test windows,
+    and all later ones, are in original units all the same.
+    """
+    if standardise and variant.processor.get("scaling", "instance") != "instance":
+        raise ValueError(
+            "Series standardised one by one need scaling='instance': only its forecasts follow the units."
+        )
+    learning = splits.standardised() if standardise else splits
+    windows = learning.train
+    settings = {
+        "num_variates": len(windows.variate_names),
+        "context_length": windows.context_length,
+        "prediction_length": windows.prediction_length,
+        **variant.config,
+    }
+    fitting = {"variate_names": windows.variate_names, "scaling": "instance", **variant.processor}
+    parts = {"train": learning.train, "validation": learning.validation, "test": splits.test}
+    return _train(
+        TimesCLIPForPrediction,
+        variant,
+        settings,
+        fitting,
+        windows.series,
+        parts,
+        training,
+        seed,
+        folder,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Versions and device, for cards and results."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "datasets": datasets.__version__,
+        "device": device,
+    }
+
+
+def _train(
+    model_class: type[TimesCLIPPreTrainedModel],
+    variant: Variant,
+    settings: dict[str, Any],
+    fitting: dict[str, Any],
+    fit_on: Any,
+    parts: Any,
+    training: TimesCLIPTrainingArguments,
+    seed: int,
+    folder: Path,
+) -> Trained:
+    started = time.perf_counter()
+    transformers.set_seed(seed)
+    config = _config(model_class, variant, settings)
+    processor = TimesCLIPProcessor.from_config(config, **fitting)
+    processor.fit(fit_on)
     if any(variant.checkpoints.values()):
-        model = _from_checkpoints(variant, {**settings, **processor.config_fields()})
+        model = _from_checkpoints(model_class, variant, {**settings, **processor.config_fields()})
     else:
-        model = TimesCLIPForRegression(processor.complete_config(config))
+        model = model_class(processor.complete_config(config))
 
     arguments = copy.deepcopy(training)
     for name, value in {**variant.training, "seed": seed, "output_dir": str(folder / "training")}.items():
@@ -89,7 +208,8 @@ def train_regression(
         eval_dataset=parts["validation"],
     )
     trainer.train()
-    predictions = trainer.predict(parts["test"]).predictions
+    validation_predictions = np.asarray(trainer.predict(parts["validation"]).predictions)
+    predictions = np.asarray(trainer.predict(parts["test"]).predictions)
     trainer.save_model(str(folder))
     for checkpoint in (folder / "training").glob("checkpoint-*"):  # the best epoch is saved above
         shutil.rmtree(checkpoint)
@@ -107,14 +227,18 @@ def train_regression(
         "batch size": arguments.per_device_train_batch_size,
         "seed": seed,
     }
-    return TrainedRegression(trainer, processor, np.asarray(predictions), hyperparameters, folder)
+    seconds = time.perf_counter() - started
+    return Trained(trainer, processor, predictions, validation_predictions, hyperparameters, folder, seconds)
 
 
-def _config(variant: RegressionVariant, settings: dict[str, Any]) -> TimesCLIPConfig:
+def _config(
+    model_class: type[TimesCLIPPreTrainedModel], variant: Variant, settings: dict[str, Any]
+) -> TimesCLIPConfig:
     if any(variant.checkpoints.values()):
-        return _from_checkpoints(variant, settings).config
+        return _from_checkpoints(model_class, variant, settings).config
     config = TimesCLIPConfig.from_preset(variant.preset, towers=variant.towers, **settings)
-    if config.vision_config is not None and config.freeze_vision:
+    asked_for = variant.config.get("freeze_vision", False)  # an ablation may want just that
+    if config.vision_config is not None and config.freeze_vision and not asked_for:
         raise ValueError(
             f"towers={variant.towers!r} would freeze a vision tower of random weights, which sees nothing: give "
             "--vision_checkpoint, choose --towers tiny, or set freeze_vision: false in the settings file."
@@ -122,7 +246,7 @@ def _config(variant: RegressionVariant, settings: dict[str, Any]) -> TimesCLIPCo
     return config
 
 
-def _from_checkpoints(variant: RegressionVariant, settings: dict[str, Any]) -> TimesCLIPForRegression:
+def _from_checkpoints(model_class: type[TimesCLIPPreTrainedModel], variant: Variant, settings: dict[str, Any]) -> Any:
     """The branches that the preset has, from the checkpoints named for them."""
     names = {}
     for branch in ("vision", "text"):
@@ -130,12 +254,14 @@ def _from_checkpoints(variant: RegressionVariant, settings: dict[str, Any]) -> T
         names[branch] = variant.checkpoints.get(branch) if present else None
         if present and names[branch] is None:
             raise ValueError(f"preset {variant.preset!r} has a {branch} branch: give --{branch}_checkpoint, too.")
-    return TimesCLIPForRegression.from_vision_text_pretrained(**names, preset=variant.preset, **settings)
+    return model_class.from_vision_text_pretrained(**names, preset=variant.preset, **settings)
 
 
 def _best_epoch(trainer: TimesCLIPTrainer) -> dict[str, Any]:
     """Which epoch was kept, where the trainer kept the best one."""
-    scores = {log["eval_rmse"]: log["epoch"] for log in trainer.state.log_history if "eval_rmse" in log}
+    metric = f"eval_{trainer.args.metric_for_best_model}"
+    scores = [(log[metric], log["epoch"]) for log in trainer.state.log_history if metric in log]
     if not trainer.args.load_best_model_at_end or not scores:
         return {}
-    return {"best epoch by validation RMSE": f"{scores[min(scores)]:g}"}
+    best = max(scores) if trainer.args.greater_is_better else min(scores)
+    return {f"best epoch by validation {metric.removeprefix('eval_')}": f"{best[1]:g}"}

@@ -53,7 +53,9 @@ def test_forecasts_are_the_heads_output_times_scale_plus_loc(make_forecaster, ma
     assert predictions.shape == (4, HORIZON, 3)
     for sample in range(4):
         for variate in range(3):
-            expected = seen["scaled"][sample, variate] * batch["scale"][sample, variate] + batch["loc"][sample, variate]
+            expected = (
+                seen["scaled"][sample, variate] * batch["scale"][sample, variate] + batch["loc"][sample, variate]
+            )
             torch.testing.assert_close(predictions[sample, :, variate], expected)
 
 

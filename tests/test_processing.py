@@ -17,6 +17,7 @@ from transformers import AutoProcessor
 
 from timesclip_hf import TimesCLIPProcessor, processing_timesclip
 from timesclip_hf.rendering import render_line, variate_colors
+from timesclip_hf.views import VIEWS
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 NAMES = ["ndvi", "nir", "red"]
@@ -415,6 +416,28 @@ def test_gaps_stay_blank_in_the_plot() -> None:
     values[0, 4:8] = np.nan  # 12 steps on 24 columns, 2 per step: nothing between steps 3 and 8
     ink = ink_of(make_processor(scaling="instance"), values)
     assert not ink[:, :, 10:16].any() and ink[:, :, :8].any() and ink[:, :, 19:].any()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_each_view_is_drawn_on_the_axis_and_survives_saving(view: str, tmp_path: Path) -> None:
+    values = make_series(2)
+    processor = make_processor(view=view, scaling="instance", image_size=[24, 32])
+    pixels = processor(values)["pixel_values"]
+    low, high = np.nanmin(values, axis=1, keepdims=True), np.nanmax(values, axis=1, keepdims=True)
+    heights = torch.from_numpy(((values - low) / (high - low)).transpose(0, 2, 1).reshape(6, 12)).float()
+    ink = VIEWS[view](heights, 24, 32).view(2, 3, 1, 24, 32).numpy()
+    colors = variate_colors(3).numpy()[None, :, :, None, None]
+    image = (1 + ink * (colors - 1)).transpose(0, 1, 3, 4, 2)
+    assert pixels.shape == (2, 3, 3, 24, 32)
+    np.testing.assert_allclose(processor.to_images(pixels), 255 * image, atol=0.6)  # uint8 rounds by half
+    processor.save_pretrained(tmp_path)
+    reloaded = TimesCLIPProcessor.from_pretrained(tmp_path)
+    assert reloaded.view == view and torch.equal(reloaded(values)["pixel_values"], pixels)
+
+
+def test_an_unknown_view_raises() -> None:
+    with pytest.raises(ValueError, match="view must be one of .*'spectrogram'.*'scalogram'"):
+        make_processor(view="scalogram")
 
 
 def test_value_range_goes_with_scaling_by_default() -> None:

@@ -20,6 +20,7 @@ from timesclip_hf.data import (
     ForecastWindows,
     SeriesCollection,
     TimesCLIPDataCollator,
+    continue_timestamps,
     load_long_table,
     load_series_rows,
     split_windows,
@@ -678,3 +679,23 @@ def test_m4_weekly_series_are_extended_by_their_test_file_and_split_from_the_end
     for k in (0, 200, 358):
         np.testing.assert_array_equal(splits.test[k]["labels"], test.values[k])
         np.testing.assert_array_equal(splits.test[k]["past_values"], train.values[k][-26:])
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["2024-01-29", "2024-01-30", "2024-01-31"], ["2024-02-01", "2024-02-02"]),
+        (["2024-01-31", "2024-02-29", "2024-03-31"], ["2024-04-30", "2024-05-31"]),  # ends of months
+        (["2024-11-06", "2024-11-07", "2024-11-08", "2024-11-11"], ["2024-11-12", "2024-11-13"]),  # business days
+        (["2024-01-01T22", "2024-01-01T23"], ["2024-01-02T00", "2024-01-02T01"]),
+    ],
+)
+def test_times_are_continued_in_their_own_rhythm(times: list[str], expected: list[str]) -> None:
+    following = continue_timestamps(np.array(times, dtype="datetime64[s]"), 2)
+    np.testing.assert_array_equal(following, np.array(expected, dtype="datetime64[s]"))
+
+
+def test_numbers_are_continued_by_their_last_step() -> None:
+    np.testing.assert_array_equal(continue_timestamps(np.array([1.0, 1.5, 2.0]), 3), [2.5, 3.0, 3.5])
+    with pytest.raises(ValueError, match="at least two"):
+        continue_timestamps(np.array([1.0]), 1)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from .long_series import SeriesCollection, load_long_table, load_series_rows
 from .tables import decoded, near_names, read_numbers, read_wide_table, repeated_names, row_numbers, some_of
+from .timestamps import continue_timestamps
 from .windows import ForecastWindow, ForecastWindows, WindowSplits, split_windows
 
 _RESULT_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
@@ -491,6 +492,7 @@ __all__ = [
     "SeriesCollection",
     "TimesCLIPDataCollator",
     "WindowSplits",
+    "continue_timestamps",
     "find_variates",
     "load_long_table",
     "load_series_rows",

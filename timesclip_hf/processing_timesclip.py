@@ -57,8 +57,8 @@ class TimesCLIPProcessor(ProcessorMixin):
         background (`float`, defaults to 1.0): grey level of the paper, 1 is white.
         image_mean, image_std (`list[float]`, *optional*): colour statistics of the vision tower; not set: CLIP's.
         statistics (`dict`, *optional*): what `fit` learnt; saved with the processor.
-        view (`str`, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the paper), `"gasf"` or
-            `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition field),
+        view (`str`, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the paper), `"gasf"`
+            or `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition field),
             `"recurrence"` (recurrence plot) or `"spectrogram"`.
 
     Raises:

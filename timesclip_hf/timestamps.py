@@ -245,6 +245,31 @@ def _is_calendar(times: NDArray[Any]) -> bool:
         return len(times) > 2 and pd.infer_freq(pd.DatetimeIndex(times)) is not None
 
 
+def continue_timestamps(times: NDArray[Any], count: int) -> NDArray[Any]:
+    """The times that follow a regular series: by its calendar (months, business days, ...), or by its last step.
+
+    Args:
+        times: `(T,)` datetime64 or numbers, two or more.
+        count: how many.
+
+    Returns:
+        `(count,)`, of the same type.
+
+    Raises:
+        ValueError: fewer than two times.
+    """
+    if len(times) < 2:
+        raise ValueError(f"{len(times)} times have no rhythm that could be continued: at least two are needed")
+    if np.issubdtype(times.dtype, np.datetime64) and len(times) > 2:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas 4 will return another type
+            frequency: Any = pd.infer_freq(pd.DatetimeIndex(times))
+        if frequency is not None:
+            following = pd.date_range(times[-1], periods=count + 1, freq=frequency)[1:]
+            return following.to_numpy().astype(times.dtype)
+    return times[-1] + (times[-1] - times[-2]) * np.arange(1, count + 1)
+
+
 def _show(time: Any) -> str:
     if isinstance(time, np.timedelta64):
         return str(pd.Timedelta(time))

@@ -27,9 +27,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
         eval_strategy, save_strategy, logging_strategy: `"epoch"`.
         load_best_model_at_end: `True`, the epoch that is best on the validation part by the model's own task
-            (`metric_for_best_model="task"`): RMSE of a regression, log loss of a classification, task loss of a forecast
-            (MSE, unless the configuration says otherwise), alignment loss of pre-training. Name another metric, and
-            `greater_is_better` with it, to choose by that.
+            (`metric_for_best_model="task"`): RMSE of a regression, log loss of a classification, task loss of a
+            forecast (MSE, unless the configuration says otherwise), alignment loss of pre-training. To choose by
+            another metric, name it, and `greater_is_better` with it.
         save_total_limit: 1, beside the best one.
         lr_scheduler_type: `"cosine"`; warmup_steps: 0.05 (a share of all steps).
         learning_rate: 1e-4, as in the paper; label_names: `["labels"]`.

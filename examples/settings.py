@@ -1,0 +1,54 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""How the example scripts are told what to do: a settings file, flags that win over it, variants of a model."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from training import Variant
+from transformers import HfArgumentParser
+
+
+def parse(argv: list[str], classes: tuple[type, ...], description: str) -> tuple[Any, ...]:
+    """One instance of each dataclass, from flags, or from a YAML or JSON file followed by flags that win over it."""
+    parser = HfArgumentParser(classes, description=description)
+    if argv and argv[0].endswith((".yaml", ".yml", ".json")):
+        parser.set_defaults(**read_settings(argv[0], {f.name for cls in classes for f in fields(cls)}))
+        argv = argv[1:]
+    return parser.parse_args_into_dataclasses(args=argv)
+
+
+def read_settings(path: str, known: set[str]) -> dict[str, Any]:
+    """A settings file whose names are all known."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    settings = yaml.safe_load(Path(path).read_text())
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} must hold names and values, one a line.")
+    if unknown := sorted(map(str, settings.keys() - known)):
+        raise ValueError(f"{path} names {unknown}, which are no flags of this script; see --help.")
+    return settings
+
+
+def named_variants(arguments: Any) -> dict[str, Variant]:
+    """What to train, by name: `arguments.variants`, or each of `arguments.presets`."""
+    shapes = {"patch_length": arguments.patch_length, "patch_stride": arguments.patch_stride}
+    named = arguments.variants or {preset: {"preset": preset} for preset in arguments.presets}
+    return {
+        name: Variant.from_fields(
+            **{
+                "towers": arguments.towers,
+                "checkpoints": {"vision": arguments.vision_checkpoint, "text": arguments.text_checkpoint},
+                **shapes,
+                **settings,
+            }
+        )
+        for name, settings in named.items()
+    }
+
+
+def check_names(chosen: list[str], known: list[str], what: str) -> None:
+    """Raises for names that a flag does not know."""
+    if wrong := sorted(set(chosen) - set(known)):
+        raise ValueError(f"Unknown {what} {wrong}; choose from {known}.")
