@@ -27,7 +27,7 @@ from timesclip_hf import (
     WindowSplits,
 )
 
-PROCESSOR_FIELDS = ("scaling", "value_range", "view", "line_width", "background")
+PROCESSOR_FIELDS = ("scaling", "value_range", "view", "image_size", "line_width", "background")
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,7 @@ def train_classification(
     }
     fitting = {"variate_names": variate_names, **variant.processor}
     inputs = parts["train"].remove_columns("labels")  # class numbers have no mean to standardise by
-    return _train(
-        TimesCLIPForClassification, variant, settings, fitting, lambda p: p.fit(inputs), parts, training, seed, folder
-    )
+    return _train(TimesCLIPForClassification, variant, settings, fitting, inputs, parts, training, seed, folder)
 
 
 def train_forecast(
@@ -150,7 +148,12 @@ def train_forecast(
         **variant.config,
     }
     fitting = {"variate_names": windows.variate_names, "scaling": "instance", **variant.processor}
-    parts = {"train": learning.train, "validation": learning.validation, "test": splits.test}
+    parts = {
+        "train": learning.train,
+        "choice": learning.validation,  # chooses the epoch, by errors in the units of training
+        "validation": splits.validation,
+        "test": splits.test,
+    }
     return _train(
         TimesCLIPForPrediction,
         variant,
@@ -205,7 +208,7 @@ def _train(
         arguments,
         processing_class=processor,
         train_dataset=parts["train"],
-        eval_dataset=parts["validation"],
+        eval_dataset=parts.get("choice", parts["validation"]),
     )
     trainer.train()
     validation_predictions = np.asarray(trainer.predict(parts["validation"]).predictions)

@@ -76,7 +76,7 @@ def tiny_config() -> Callable[..., TimesCLIPConfig]:
 
     def build(preset: str = "full", **overrides: Any) -> TimesCLIPConfig:
         config_fields: dict[str, Any] = {**tower_fields(), **SERIES}
-        if preset in ("small", "text_only"):
+        if preset in ("small", "text_only", "forecast"):
             del config_fields["vision_config"]
         if preset == "vision_only":
             del config_fields["text_config"]

@@ -116,6 +116,7 @@ def test_presets_build_the_branches_they_name():
         "text_only": (False, True, None),
         "vision_only": (True, False, None),
         "paper": (True, True, "global"),
+        "forecast": (False, True, None),
     }
     assert TimesCLIPConfig.from_preset("no_selection").variate_selection is None
 

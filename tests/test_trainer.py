@@ -351,3 +351,53 @@ def test_a_forecaster_that_does_not_know_the_variates_spread_is_refused(tiny_con
             processing_class=processor,
             eval_dataset=make_data(4, 0),
         )
+
+
+# Averaged weights
+
+
+def test_averaged_weights_follow_the_recursion_and_are_what_is_evaluated_and_kept(build_forecast: Any) -> None:
+    trainer = build_forecast(average_epochs=1.0, num_train_epochs=2, load_best_model_at_end=False)
+    name = "head.projection.bias"
+    parameter = dict(trainer.model.named_parameters())[name]
+    expected, seen = [parameter.detach().double().clone()], []
+    steps_per_epoch = len(trainer.get_train_dataloader())
+
+    class Watch(TrainerCallback):
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            step = state.global_step + 1
+            decay = min(math.exp(-1 / steps_per_epoch), (1 + step) / (10 + step))
+            expected.append(decay * expected[-1] + (1 - decay) * parameter.detach().double())
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+            seen.append((metrics["eval_loss"], parameter.detach().clone()))
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    torch.testing.assert_close(parameter.detach().double(), expected[-1], rtol=1e-4, atol=1e-6)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(seen[1][0], rel=1e-6)  # what was evaluated last was kept
+    assert not torch.equal(seen[1][1], parameter)  # between evaluations the trained weights were back
+
+
+def test_a_resumed_run_with_averaged_weights_ends_where_an_undisturbed_one_does(
+    build_forecast: Any, tmp_path: Path
+) -> None:
+    def weights(trainer: TimesCLIPTrainer) -> dict[str, torch.Tensor]:
+        return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+    settings = {"average_epochs": 1.0, "num_train_epochs": 3, "save_total_limit": 5, "load_best_model_at_end": False}
+    undisturbed = build_forecast(output_dir=str(tmp_path / "a"), **settings)
+    undisturbed.train()
+    checkpoint = sorted((tmp_path / "a").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[0]
+    assert load_file(checkpoint / "training_weights.safetensors").keys() == weights(undisturbed).keys()
+    resumed = build_forecast(output_dir=str(tmp_path / "a"), **settings)
+    resumed.train(resume_from_checkpoint=str(checkpoint))
+    for name, weight in weights(resumed).items():
+        torch.testing.assert_close(weight, weights(undisturbed)[name], rtol=0, atol=0)
+
+
+def test_the_best_average_is_what_is_left_at_the_end(build_forecast: Any) -> None:
+    trainer = build_forecast(average_epochs=0.5, num_train_epochs=3)
+    trainer.train()
+    best = min(log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(best, rel=1e-6)

@@ -120,6 +120,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "variate_selection": "cross_attention",
         "fusion": "replace_last",
     },
+    # Its text branch alone, and a linear path beside it: what small towers from random weights forecast best with.
+    "forecast": {
+        "vision_config": None,
+        "alignment": None,
+        "variate_selection": "cross_attention",
+        "linear_shortcut": True,
+    },
 }
 
 
@@ -300,7 +307,8 @@ class TimesCLIPConfig(PreTrainedConfig):
 
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
-                `"full"` (more), an ablation of `full`, or `"paper"` (the forecaster as published).
+                `"full"` (more), an ablation of `full`, `"paper"` (the forecaster as published) or `"forecast"`
+                (a small one: text branch, cross-attention selection, linear shortcut).
             towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (small enough to train from random weights).
             **overrides: any field; wins over preset and towers.
 

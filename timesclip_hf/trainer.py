@@ -1,13 +1,16 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Trainer for TimesCLIP: its loss with every term named, and two learning rates."""
 
+import contextlib
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, Trainer
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 
 from .configuration_timesclip import TimesCLIPConfig
@@ -26,7 +29,10 @@ from .modeling_timesclip import (
 )
 from .processing_timesclip import TimesCLIPProcessor
 from .training_args import TimesCLIPTrainingArguments
+from .weight_averaging import WeightAverage
 
+# Beside a checkpoint whose model is an average: the weights to resume from.
+_TRAINED_WEIGHTS = "training_weights.safetensors"
 _LOSS_TERMS = ("task_loss", "alignment_loss")
 # What decides between epochs, where it is not the loss.
 _BEST_BY = {TimesCLIPForRegression: "rmse", TimesCLIPForClassification: "log_loss"}
@@ -42,7 +48,7 @@ class TimesCLIPTrainer(Trainer):
       `eval_loss` (an InfoNCE value depends on the batch size), and logs every term by name.
     - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays when needed.
     - `args.tower_learning_rate` sets the towers apart; `args.epoch_decay` lowers all rates by a factor each epoch;
-      `args.early_stopping_patience` stops early.
+      `args.early_stopping_patience` stops early; `args.average_epochs` evaluates and saves averaged weights.
     - Each model comes with the metrics of its task: RMSE, MAE, R2 and MAPE in original units; MSE and MAE of forecasts
       in units of `config.variate_std`, sMAPE in original ones; accuracy, balanced accuracy, macro F1 and log loss;
       how often each branch finds its own sample in the other, for pre-training.
@@ -82,6 +88,10 @@ class TimesCLIPTrainer(Trainer):
             _check_agreement(self.model, processing_class)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+        self._average: WeightAverage | None = None
+        self._resumed_weights: Path | None = None
+        if args.average_epochs is not None:
+            self.add_callback(_Averaging(self))
         self._term_sums: dict[str, Tensor] = {}
         self._term_batches = 0
 
@@ -130,7 +140,8 @@ class TimesCLIPTrainer(Trainer):
         kwargs["metric_key_prefix"] = metric_key_prefix
         if self._retrieves(kwargs.get("ignore_keys")):
             kwargs |= {"prediction_loss_only": False, "ignore_keys": _BESIDE_EMBEDS}
-        output = super().evaluation_loop(*args, **kwargs)
+        with self._averaged():
+            output = super().evaluation_loop(*args, **kwargs)
         if self._retrieves(kwargs.get("ignore_keys")) and output.metrics is not None:
             found = retrieval_accuracy(*output.predictions)
             output.metrics.update({f"{metric_key_prefix}_{name}": share for name, share in found.items()})
@@ -164,6 +175,23 @@ class TimesCLIPTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """The averaged weights in place of the trained ones, while there is an average: during training."""
+        return contextlib.nullcontext() if self._average is None else self._average.applied()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As Trainer's; with averaged weights the checkpoint's model is the average, the trained ones lie beside it."""
+        with self._averaged():
+            super()._save_checkpoint(model, trial)
+        if self._average is not None and self.args.should_save and not self.args.save_only_model:
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            save_file(self._average.trained_weights(), folder / _TRAINED_WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """As Trainer's; the average goes on from the checkpoint's model, training from the weights beside it."""
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._resumed_weights = Path(resume_from_checkpoint) / _TRAINED_WEIGHTS
+
     def _retrieves(self, ignore_keys: list[str] | None) -> bool:
         """Whether this evaluation compares embeds: in pre-training, unless the caller asked for other outputs."""
         return isinstance(self.model, TimesCLIPForPreTraining) and ignore_keys in (None, _BESIDE_EMBEDS)
@@ -179,6 +207,31 @@ class TimesCLIPTrainer(Trainer):
             name: self.accelerator.reduce(total / max(batches, 1), reduction="mean").item()
             for name, total in sums.items()
         }
+
+
+class _Averaging(TrainerCallback):
+    """Starts, feeds and ends the trainer's average of the weights."""
+
+    def __init__(self, trainer: TimesCLIPTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        steps = args.average_epochs * state.max_steps / max(state.num_train_epochs, 1)
+        average = WeightAverage(self.trainer.model, steps, state.global_step)
+        resumed = self.trainer._resumed_weights
+        if state.global_step and resumed is not None and resumed.is_file():
+            average.load(load_file(resumed, device=str(self.trainer.model.device)))
+        self.trainer._average = average
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer._average.update()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        average, self.trainer._average = self.trainer._average, None
+        if not (
+            args.load_best_model_at_end and state.best_model_checkpoint
+        ):  # else the best average is loaded already
+            average.load(average.averages)
 
 
 def _metrics_of(model: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:

@@ -22,6 +22,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             `learning_rate` where they are pretrained (the paper: 1e-6 to 5e-5 beside 1e-4). Not set: `learning_rate`.
         epoch_decay (`float`, *optional*): factor in (0, 1] on all learning rates after each epoch, after the warmup
             (exponential decay, as usual in the forecasting literature), in place of `lr_scheduler_type`.
+        average_epochs (`float`, *optional*): keep an exponential moving average of the weights with this time constant,
+            in epochs; it is evaluated and saved in place of the last weights (Polyak averaging). Not set: none.
         early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
             Not set: never.
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
@@ -42,6 +44,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     )
     epoch_decay: float | None = field(
         default=None, metadata={"help": "Factor on the learning rates after each epoch; default: lr_scheduler_type."}
+    )
+    average_epochs: float | None = field(
+        default=None, metadata={"help": "Average the weights over about so many epochs; default: do not."}
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without improvement; default: never."}
@@ -75,6 +80,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.epoch_decay is not None and not 0 < self.epoch_decay <= 1:
             raise ValueError(f"epoch_decay must be in (0, 1], got {self.epoch_decay}.")
+        if self.average_epochs is not None and not self.average_epochs > 0:
+            raise ValueError(f"average_epochs must be above 0, got {self.average_epochs}.")
 
 
 __all__ = ["TimesCLIPTrainingArguments"]
