@@ -180,7 +180,7 @@ class TimesCLIPTrainer(Trainer):
         return contextlib.nullcontext() if self._average is None else self._average.applied()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """As Trainer's; with averaged weights the checkpoint's model is the average, the trained ones lie beside it."""
+        """As Trainer's; the model in it is the average, where there is one, and the trained weights lie beside it."""
         with self._averaged():
             super()._save_checkpoint(model, trial)
         if self._average is not None and self.args.should_save and not self.args.save_only_model:
@@ -228,9 +228,7 @@ class _Averaging(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         average, self.trainer._average = self.trainer._average, None
-        if not (
-            args.load_best_model_at_end and state.best_model_checkpoint
-        ):  # else the best average is loaded already
+        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # else the best one is loaded already
             average.load(average.averages)
 
 

@@ -22,8 +22,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             `learning_rate` where they are pretrained (the paper: 1e-6 to 5e-5 beside 1e-4). Not set: `learning_rate`.
         epoch_decay (`float`, *optional*): factor in (0, 1] on all learning rates after each epoch, after the warmup
             (exponential decay, as usual in the forecasting literature), in place of `lr_scheduler_type`.
-        average_epochs (`float`, *optional*): keep an exponential moving average of the weights with this time constant,
-            in epochs; it is evaluated and saved in place of the last weights (Polyak averaging). Not set: none.
+        average_epochs (`float`, *optional*): keep an exponential moving average of the weights with this time
+            constant, in epochs; it is evaluated and saved in place of the last weights (Polyak averaging). Not set:
+            none.
         early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
             Not set: never.
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
