@@ -44,6 +44,7 @@ class ForecastTraining(TimesCLIPTrainingArguments):
     learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of all but the towers."})
     num_train_epochs: float = field(default=10.0, metadata={"help": "At most so many epochs."})
     early_stopping_patience: int | None = field(default=4, metadata={"help": "Stop after so many without progress."})
+    eval_on_start: bool = field(default=True, metadata={"help": "The start takes part in the choice of the epoch."})
     average_epochs: float | None = field(default=2.0, metadata={"help": "Average the weights over about so many."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Windows in a training step."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Windows in an evaluation step."})

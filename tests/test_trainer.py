@@ -401,3 +401,27 @@ def test_the_best_average_is_what_is_left_at_the_end(build_forecast: Any) -> Non
     trainer.train()
     best = min(log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(best, rel=1e-6)
+
+
+# The start as a candidate
+
+
+def test_where_no_epoch_is_better_the_model_ends_as_it_began(build_forecast: Any) -> None:
+    shortcut = {"linear_shortcut": True}
+    for averaging in (None, 1.0):
+        trainer = build_forecast(shortcut, eval_on_start=True, learning_rate=100.0, average_epochs=averaging)
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+        trainer.train()
+        for name, parameter in trainer.model.named_parameters():
+            torch.testing.assert_close(parameter.detach(), before[name], rtol=0, atol=0)
+        windows = trainer.eval_dataset
+        last = np.stack([windows[i]["past_values"][-1:] for i in range(len(windows))]).repeat(6, axis=1)
+        np.testing.assert_allclose(trainer.predict(windows).predictions, last, rtol=1e-4, atol=1e-4)
+
+
+def test_a_start_that_is_beaten_is_forgotten(build_forecast: Any) -> None:
+    trainer = build_forecast(eval_on_start=True)
+    trainer.train()
+    scores = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
+    assert min(scores) < scores[0]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(scores), rel=1e-6)

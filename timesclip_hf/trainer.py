@@ -88,6 +88,8 @@ class TimesCLIPTrainer(Trainer):
             _check_agreement(self.model, processing_class)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+        if args.eval_on_start and args.load_best_model_at_end:
+            self.add_callback(_StartCounts(self))
         self._average: WeightAverage | None = None
         self._resumed_weights: Path | None = None
         if args.average_epochs is not None:
@@ -185,7 +187,8 @@ class TimesCLIPTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         if self._average is not None and self.args.should_save and not self.args.save_only_model:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            save_file(self._average.trained_weights(), folder / _TRAINED_WEIGHTS)
+            if folder.is_dir():  # `save_total_limit` may have removed it at once, for a later one of an older run
+                save_file(self._average.trained_weights(), folder / _TRAINED_WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """As Trainer's; the average goes on from the checkpoint's model, training from the weights beside it."""
@@ -209,6 +212,29 @@ class TimesCLIPTrainer(Trainer):
         }
 
 
+class _StartCounts(TrainerCallback):
+    """The model as it was before training takes part in the choice of the best epoch."""
+
+    def __init__(self, trainer: TimesCLIPTrainer):
+        self.trainer = trainer
+        self.start: dict[str, Tensor] | None = None
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        if state.global_step == 0 and self.trainer.is_in_train:
+            name = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+            state.best_metric, state.best_global_step = metrics[name], 0
+            model = self.trainer.model
+            self.start = {key: p.detach().clone() for key, p in model.named_parameters() if p.requires_grad}
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        start, self.start = self.start, None
+        if start is not None and not state.best_model_checkpoint:
+            with torch.no_grad():
+                for name, parameter in self.trainer.model.named_parameters():
+                    if name in start:
+                        parameter.copy_(start[name])
+
+
 class _Averaging(TrainerCallback):
     """Starts, feeds and ends the trainer's average of the weights."""
 
@@ -228,7 +254,7 @@ class _Averaging(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         average, self.trainer._average = self.trainer._average, None
-        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # else the best one is loaded already
+        if not args.load_best_model_at_end:  # else the best one is there already
             average.load(average.averages)
 
 

@@ -33,6 +33,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             (`metric_for_best_model="task"`): RMSE of a regression, log loss of a classification, task loss of a
             forecast (MSE, unless the configuration says otherwise), alignment loss of pre-training. To choose by
             another metric, name it, and `greater_is_better` with it.
+        eval_on_start: with `load_best_model_at_end`, the start counts as an epoch, too: where no epoch is better on
+            validation, the model ends as it began (with `linear_shortcut`: repeating the last value).
         save_total_limit: 1, beside the best one.
         lr_scheduler_type: `"cosine"`; warmup_steps: 0.05 (a share of all steps).
         learning_rate: 1e-4, as in the paper; label_names: `["labels"]`.
