@@ -37,18 +37,22 @@ class PeerSettings:
         seasonality: steps in a season (24 for hourly data with a daily cycle); 1 means none, and no seasonal naive.
         epochs: at most so many passes over the train windows; large sets end earlier (`Recipe.max_updates`).
         patience: stop after so many epochs without a better validation MSE; the learning rate halves after a third.
+        loss: what the learnt peers minimise, and what chooses their epoch: `"mse"` or `"mae"`.
         device: where the learnt peers are trained.
     """
 
     seasonality: int = 1
     epochs: int = 60
     patience: int = 12
+    loss: str = "mse"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("seasonality", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}")
+        if self.loss not in ("mse", "mae"):
+            raise ValueError(f"loss must be mse or mae, but is {self.loss!r}")
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,13 @@ class PeerForecast:
         predictions: `(n, H, V)` float32 for all test windows in their order, in the units of the splits.
         epochs: passes over the train windows, all learning rates together; 0 for peers that learn nothing.
         seconds: wall-clock time of training and forecasting together.
-        validation_mse: MSE over all validation windows of the epoch kept; None for peers that learn nothing.
+        validation_error: MSE over all validation windows of the epoch kept; None for peers that learn nothing.
     """
 
     predictions: NDArray[np.float32]
     epochs: int
     seconds: float
-    validation_mse: float | None = None
+    validation_error: float | None = None
 
 
 Peer = Callable[[WindowSplits, int, PeerSettings], PeerForecast]
@@ -267,21 +271,22 @@ def patch_sizes(context_length: int) -> tuple[int, int]:
     return length, min(length, 2)
 
 
-def squared_errors(predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the squared errors where the target is observed, and the number of those places."""
+def total_error(predictions: Tensor, targets: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    """Sum of the squared or absolute errors where the target is observed, and the number of those places."""
     observed = ~torch.isnan(targets)
-    return (torch.where(observed, targets, predictions) - predictions).square().sum(), observed.sum()
+    errors = torch.where(observed, targets, predictions) - predictions
+    return (errors.abs() if loss == "mae" else errors.square()).sum(), observed.sum()
 
 
-def validation_mse(model: nn.Module, windows: ForecastWindows, device: torch.device) -> float:
-    """MSE over every observed label of all windows."""
+def validation_error(model: nn.Module, windows: ForecastWindows, settings: PeerSettings) -> float:
+    """Mean of `settings.loss` over every observed label of all windows."""
+    device = torch.device(settings.device)
     model.eval()
     total, count = 0.0, 0
     with torch.no_grad():
         for rows in batches(windows):
-            error, observed = squared_errors(
-                model(past_values(windows, rows).to(device)), labels(windows, rows).to(device)
-            )
+            predictions = model(past_values(windows, rows).to(device))
+            error, observed = total_error(predictions, labels(windows, rows).to(device), settings.loss)
             total, count = total + error.item(), count + int(observed)
     return total / max(count, 1)
 
@@ -291,7 +296,7 @@ class Fit:
     """A trained model with the weights of its best epoch, that epoch's validation MSE, and how many epochs it took."""
 
     model: nn.Module
-    validation_mse: float
+    validation_error: float
     epochs: int
 
 
@@ -308,12 +313,12 @@ def fit(model: nn.Module, learning_rate: float, recipe: Recipe, splits: WindowSp
         for order in torch.randperm(len(splits.train)).split(recipe.batch_size):
             rows = order.tolist()
             predictions = model(past_values(splits.train, rows).to(device))
-            error, observed = squared_errors(predictions, labels(splits.train, rows).to(device))
+            error, observed = total_error(predictions, labels(splits.train, rows).to(device), settings.loss)
             optimizer.zero_grad()
             (error / observed.clamp(min=1)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
             optimizer.step()
-        score = validation_mse(model, splits.validation, device)
+        score = validation_error(model, splits.validation, settings)
         schedule.step(score)
         if score < best_score:
             best_score, best_epoch, best_weights = score, epoch, copy.deepcopy(model.state_dict())
@@ -346,11 +351,11 @@ def learnt(
     for learning_rate in recipe.learning_rates:
         torch.manual_seed(seed)
         fits.append(fit(build().to(settings.device), learning_rate, recipe, splits, settings))
-    best = min(fits, key=lambda candidate: candidate.validation_mse)
+    best = min(fits, key=lambda candidate: candidate.validation_error)
     best.model.eval()
     predictions = forecast_all(lambda past: best.model(past.to(settings.device)), splits.test)
     epochs = sum(candidate.epochs for candidate in fits)
-    return PeerForecast(predictions, epochs, time.perf_counter() - start, best.validation_mse)
+    return PeerForecast(predictions, epochs, time.perf_counter() - start, best.validation_error)
 
 
 def dlinear(splits: WindowSplits, seed: int, settings: PeerSettings) -> PeerForecast:

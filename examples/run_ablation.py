@@ -33,7 +33,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from settings import named_variants, parse
+from settings import USER_ERRORS, named_variants, parse
 from tasks import PARTS, TASKS
 from training import PROCESSOR_FIELDS, Variant, environment
 from transformers import TrainingArguments
@@ -404,5 +404,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ValueError, FileNotFoundError) as error:
+    except USER_ERRORS as error:
         raise SystemExit(f"run_ablation.py: {error}") from None

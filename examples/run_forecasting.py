@@ -1,14 +1,14 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Train a TimesCLIP forecaster on any table of series, and print it beside its peers, all on one split.
 
-    python examples/run_forecasting.py examples/configs/illness_24.yaml --table national_illness.csv
+    python examples/run_forecasting.py examples/configs/forecasting/illness_24.yaml --table national_illness.csv
     python examples/run_forecasting.py --table my_sensors.csv --timestamp_column time --context_length 96 \\
         --prediction_length 24 --seasonality 24 --output_dir runs/mine
 
 The first argument may be a YAML or JSON file with any of the flags; flags after it win. MSE and MAE are taken on
-values standardised by the training part, over every window, step and variate of the test part, the last short batch
-too. Written to the output folder: `table.md`, every result in `metrics.json`, pictures of forecasts, and one folder
-for each model with what `from_pretrained` needs; `examples/forecast.py` forecasts with it.
+values standardised by the training part, over every window of the test part that has data, every step and every
+variate, the last short batch too. Written to the output folder: `table.md`, every result in `metrics.json`, pictures
+of forecasts, and a folder for each model with what `from_pretrained` needs; `examples/forecast.py` forecasts with it.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from forecast_peers import PEERS, PeerSettings, peers_for
-from settings import check_names, named_variants, parse
+from settings import USER_ERRORS, check_names, named_variants, parse
 from training import environment, train_forecast
 
 from timesclip_hf import (
@@ -61,6 +61,7 @@ class ForecastArguments:
     timestamp_column: str | None = field(default=None, metadata={"help": "Checked for holes and duplicates."})
     series_column: str | None = field(default=None, metadata={"help": "Column that names a row's series."})
     variates: list[str] | None = field(default=None, metadata={"help": "Columns to forecast; default: all numbers."})
+    drop_short: bool = field(default=False, metadata={"help": "Leave out series too short for a window."})
     fill_gaps: bool = field(default=False, metadata={"help": "Insert missing time steps as missing values."})
     train: float | None = field(default=0.7, metadata={"help": "Share of the steps, or a count; -1: all the rest."})
     validation: float = field(default=0.1, metadata={"help": "Share of the steps, or a count."})
@@ -91,15 +92,22 @@ class ForecastArguments:
     towers: str = field(default="tiny", metadata={"help": "Towers that start from random weights; see TOWERS."})
     vision_checkpoint: str | None = field(default=None, metadata={"help": "Hub id or folder."})
     text_checkpoint: str | None = field(default=None, metadata={"help": "The same for the text tower."})
-    patch_length: int = field(default=16, metadata={"help": "Steps in one patch."})
-    patch_stride: int = field(default=8, metadata={"help": "Steps between the starts of patches."})
+    patch_length: int | None = field(default=None, metadata={"help": "Default: 16, or a sixth of a short context."})
+    patch_stride: int | None = field(default=None, metadata={"help": "Default: half of the patch length."})
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run each."})
     peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": f"Some of {', '.join(PEERS)}."})
     peer_epochs: int = field(default=60, metadata={"help": "At most so many epochs for a peer."})
+    peer_loss: str = field(default="mse", metadata={"help": "mse or mae: what the learnt peers minimise."})
     peer_patience: int = field(default=12, metadata={"help": "Epochs without improvement after which a peer stops."})
     plot_windows: list[int] = field(
         default_factory=lambda: [0, -1], metadata={"help": "Test windows to draw; negative: from the end."}
     )
+
+    def __post_init__(self) -> None:
+        if self.patch_length is None:
+            self.patch_length = 16 if self.context_length >= 64 else max(1, self.context_length // 6)
+        if self.patch_stride is None:
+            self.patch_stride = max(1, self.patch_length // 2)
 
 
 def load(arguments: ForecastArguments) -> SeriesCollection:
@@ -126,13 +134,12 @@ def split(series: SeriesCollection, arguments: ForecastArguments) -> WindowSplit
     """
     if arguments.score not in ("test", "validation"):
         raise ValueError(f"--score must be test or validation, found {arguments.score!r}.")
+    shares = {"train": arguments.train, "validation": arguments.validation, "test": arguments.test}
+    if odd := {name: share for name, share in shares.items() if share is not None and share > 1 and share % 1}:
+        raise ValueError(f"{odd}: shares are below 1, counts of steps are whole numbers.")
     borders = {
         name: None if share is None or share < 0 else int(share) if share >= 1 else float(share)
-        for name, share in (
-            ("train", arguments.train),
-            ("validation", arguments.validation),
-            ("test", arguments.test),
-        )
+        for name, share in shares.items()
     }
     splits = split_windows(
         series,
@@ -140,6 +147,7 @@ def split(series: SeriesCollection, arguments: ForecastArguments) -> WindowSplit
         prediction_length=arguments.prediction_length,
         stride=arguments.stride,
         evaluation_stride=1,
+        drop_short=arguments.drop_short,
         **borders,
     )
     return splits if arguments.score == "test" else dataclasses.replace(splits, test=splits.validation)
@@ -172,7 +180,7 @@ class Scorer:
         """
         figures: dict[str, Any] = forecast_metrics(predictions, self.labels, scale=self.std[:, 0])
         if (batch := self.arguments.published_batch) is not None:
-            kept = len(self.labels) - len(self.labels) % batch
+            kept = len(self.labels) - len(self.labels) % batch or len(self.labels)
             figures["mse_full_batches"] = forecast_metrics(
                 predictions[:kept], self.labels[:kept], scale=self.std[:kept, 0]
             )["mse"]
@@ -206,6 +214,17 @@ def run_block(
     """All variants and peers on one split: one result a model and seed, and the first seed's forecasts by model."""
     results: list[dict[str, Any]] = []
     forecasts: dict[str, np.ndarray] = {}
+    settings = PeerSettings(
+        seasonality=arguments.seasonality,
+        epochs=arguments.peer_epochs,
+        patience=arguments.peer_patience,
+        loss=arguments.peer_loss,
+        device=str(training.device),
+    )
+    fitting = peers_for(arguments.context_length, settings)
+    peers = {name: peer for name, peer in fitting.items() if name in arguments.peers}
+    if "seasonal naive" in arguments.peers and "seasonal naive" not in peers:
+        print(f"No seasonal naive: a season of {arguments.seasonality} is none, or longer than the context.")
 
     def record(model: str, seed: int, predictions: np.ndarray, seconds: float, **more: Any) -> None:
         figures = scorer(predictions)
@@ -219,13 +238,8 @@ def run_block(
             place = folder / name.replace(" ", "_") / f"seed{seed}"
             run = train_forecast(variant, splits, training, seed, place, arguments.standardise)
             record(f"TimesCLIP {name}", seed, run.predictions, run.seconds, settings=run.hyperparameters)
-    settings = PeerSettings(
-        seasonality=arguments.seasonality, epochs=arguments.peer_epochs, patience=arguments.peer_patience
-    )
     standardised = splits.standardised()
-    for name, forecast in peers_for(arguments.context_length, settings).items():
-        if name not in arguments.peers:
-            continue
+    for name, forecast in peers.items():
         for seed in arguments.seeds:
             peer = forecast(standardised, seed, settings)
             record(name, seed, scorer.original(peer.predictions), peer.seconds, epochs=peer.epochs)
@@ -269,7 +283,9 @@ def draw(
     models = [name for name in forecasts if name.startswith("TimesCLIP")]
     models += [name for name in ("PatchTST", "repeat last") if name in forecasts][:1]
     for window in arguments.plot_windows:
-        number = window % len(windows)
+        number = window if window >= 0 else len(windows) + window
+        if not 0 <= number < len(windows):
+            raise ValueError(f"--plot_windows {window}: there are {len(windows)} windows.")
         plot_forecasts(
             windows[number]["past_values"],
             scorer.labels[number],
@@ -298,29 +314,28 @@ def main(argv: list[str]) -> None:
         title = f"{arguments.context_length} -> {arguments.prediction_length}, {len(few.train)} training windows"
         title += f" (the first {fraction:.0%} of the training steps)" if fraction < 1 else ""
         tables.append(f"### {title}, {len(splits.test)} {arguments.score} windows\n\n{summarise(block, arguments)}")
+        report = "\n\n".join(tables)
+        (out / "table.md").write_text(report + "\n")
+        record = {"command": sys.argv, "arguments": dataclasses.asdict(arguments), "environment": environment()}
+        (out / "metrics.json").write_text(json.dumps({**record, "results": results}, default=str))
         folder.mkdir(parents=True, exist_ok=True)
         draw(splits, scorer, forecasts, arguments, folder)
-    report = "\n\n".join(tables)
-    (out / "table.md").write_text(report + "\n")
-    (out / "metrics.json").write_text(
-        json.dumps({"command": sys.argv, "environment": environment(), "results": results}, default=str)
-    )
     print(f"\n{report}\n\nWritten to {out}: table.md, metrics.json, pictures and one folder for each model.")
 
 
 def parse_arguments(argv: list[str]) -> tuple[ForecastArguments, TimesCLIPTrainingArguments]:
     """Flags, or a YAML or JSON file followed by flags that win over it."""
     arguments, training = parse(argv, (ForecastArguments, ForecastTraining), __doc__.splitlines()[0])
-    if "--presets" in argv:
-        arguments.variants = None
     if not arguments.table:
         raise ValueError("Which table? Give --table, or a settings file that names one.")
     check_names(arguments.peers, list(PEERS), "peers")
+    if wrong := [fraction for fraction in arguments.train_fractions if not 0 < fraction <= 1]:
+        raise ValueError(f"--train_fractions {wrong}: fractions are above 0 and at most 1; 5 % is 0.05.")
     return arguments, training
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, FileNotFoundError) as error:
+    except USER_ERRORS as error:
         raise SystemExit(f"run_forecasting.py: {error}") from None

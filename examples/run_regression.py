@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from peers import PEERS, Part
-from settings import check_names, named_variants, parse
+from settings import USER_ERRORS, check_names, named_variants, parse
 from training import Trained, environment, train_regression
 
 from timesclip_hf import (
@@ -91,8 +91,6 @@ class RegressionArguments:
 def parse_arguments(argv: list[str]) -> tuple[RegressionArguments, TimesCLIPTrainingArguments]:
     """Flags, or a YAML or JSON file followed by flags that win over it."""
     arguments, training = parse(argv, (RegressionArguments, TimesCLIPTrainingArguments), __doc__.splitlines()[0])
-    if "--presets" in argv:  # flags win over the file
-        arguments.variants = None
     check_names(arguments.peers, list(PEERS), "peers")
     return arguments, training
 
@@ -346,5 +344,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, FileNotFoundError) as error:
+    except USER_ERRORS as error:
         raise SystemExit(f"run_regression.py: {error}") from None

@@ -6,17 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub.errors import StrictDataclassError
 from training import Variant
 from transformers import HfArgumentParser
 
+# What a wrong setting or table raises: the scripts print it as one line.
+USER_ERRORS = (ValueError, OSError, StrictDataclassError)
+
 
 def parse(argv: list[str], classes: tuple[type, ...], description: str) -> tuple[Any, ...]:
-    """One instance of each dataclass, from flags, or from a YAML or JSON file followed by flags that win over it."""
-    parser = HfArgumentParser(classes, description=description)
+    """One instance of each dataclass, from flags, or from a YAML or JSON file followed by flags that win over it.
+
+    `--presets` also wins over the file's `variants`. Raises for seeds that come twice.
+    """
+    parser = HfArgumentParser(classes, description=description, allow_abbrev=False)
     if argv and argv[0].endswith((".yaml", ".yml", ".json")):
         parser.set_defaults(**read_settings(argv[0], {f.name for cls in classes for f in fields(cls)}))
         argv = argv[1:]
-    return parser.parse_args_into_dataclasses(args=argv)
+    arguments, *others = parser.parse_args_into_dataclasses(args=argv)
+    if any(flag.split("=")[0] == "--presets" for flag in argv):
+        arguments.variants = None
+    if len(set(arguments.seeds)) < len(arguments.seeds):
+        raise ValueError(f"--seeds {arguments.seeds} holds a seed more than once.")
+    return arguments, *others
 
 
 def read_settings(path: str, known: set[str]) -> dict[str, Any]:

@@ -30,6 +30,10 @@ from timesclip_hf import (
 PROCESSOR_FIELDS = ("scaling", "value_range", "view", "image_size", "line_width", "background")
 
 
+# Of towers from checkpoints, unless --tower_learning_rate says otherwise; the paper takes 1e-6 to 5e-5.
+PRETRAINED_RATE = 1e-5
+
+
 @dataclass(frozen=True)
 class Variant:
     """A preset and what differs from it, sorted by who takes it."""
@@ -203,6 +207,8 @@ def _train(
     arguments = copy.deepcopy(training)
     for name, value in {**variant.training, "seed": seed, "output_dir": str(folder / "training")}.items():
         setattr(arguments, name, value)
+    if any(variant.checkpoints.values()) and arguments.tower_learning_rate is None:
+        arguments.tower_learning_rate = PRETRAINED_RATE
     trainer = TimesCLIPTrainer(
         model,
         arguments,
@@ -222,6 +228,7 @@ def _train(
         "towers": [name for name in variant.checkpoints.values() if name] or f"{variant.towers}, random weights",
         **variant.config,
         **variant.processor,
+        "tower learning rate": arguments.tower_learning_rate or arguments.learning_rate,
         "parameters": trainer.model.num_parameters(),
         "epochs": f"{arguments.num_train_epochs:g}",
         **_best_epoch(trainer),

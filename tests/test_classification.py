@@ -121,8 +121,8 @@ def test_pre_training_is_the_alignment_loss_of_both_branches(tiny_config, make_b
 def test_pre_training_brings_the_branches_together_and_other_models_start_from_it(tiny_config, tmp_path):
     white = {"image_mean": [1.0] * 3, "image_std": [0.5] * 3}  # tower from random weights: blank paper is zero
     config = tiny_config("full", freeze_vision=False, alignment="global", text_dropout=0.0, **white)
-    train = make_series(48, 0).remove_columns("labels")
-    processor = TimesCLIPProcessor.from_config(config, line_width=3.0).fit(train)
+    train = make_series(48, 0)  # labels and all: pre-training has no use for them
+    processor = TimesCLIPProcessor.from_config(config, line_width=3.0).fit(train["past_values"][:])
     torch.manual_seed(0)
     trainer = TimesCLIPTrainer(
         model=TimesCLIPForPreTraining(processor.complete_config(config)),

@@ -22,7 +22,7 @@ from forecast_peers import (  # noqa: E402
     RLinear,
     patch_sizes,
     peers_for,
-    squared_errors,
+    total_error,
 )
 
 from timesclip_hf.data import ForecastWindows, WindowSplits  # noqa: E402
@@ -185,12 +185,12 @@ def test_missing_values_do_not_reach_weights_or_forecasts(name: str) -> None:
     for part in (splits.train, splits.validation, splits.test):
         part.series[0][::5, 0] = np.nan
     forecast = PEERS[name](splits, 0, PeerSettings(epochs=2))
-    assert np.isfinite(forecast.predictions).all() and np.isfinite(forecast.validation_mse or np.nan)
+    assert np.isfinite(forecast.predictions).all() and np.isfinite(forecast.validation_error or np.nan)
 
 
 def test_missing_labels_leave_the_error_and_its_count() -> None:
     predictions = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    error, observed = squared_errors(predictions, torch.tensor([0.0, float("nan"), 5.0]))
+    error, observed = total_error(predictions, torch.tensor([0.0, float("nan"), 5.0]), "mse")
     error.backward()
     assert (error.item(), observed.item()) == (5.0, 2)
     assert predictions.grad is not None and predictions.grad.tolist() == [2.0, 0.0, -4.0]
@@ -204,7 +204,7 @@ def test_validation_chooses_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -
         alone[rate] = PEERS["RLinear"](splits, 0, settings)
     monkeypatch.setattr(forecast_peers, "LINEAR", Recipe((1e-6, 1e-2), 16, 1000))
     both = PEERS["RLinear"](splits, 0, settings)
-    best = min(alone.values(), key=lambda forecast: forecast.validation_mse or np.inf)
+    best = min(alone.values(), key=lambda forecast: forecast.validation_error or np.inf)
     np.testing.assert_array_equal(both.predictions, best.predictions)
 
 

@@ -145,6 +145,11 @@ def test_labels_of_another_shape_are_refused(make_forecaster, make_forecast_batc
         model(**{**batch, "labels": torch.zeros(1, HORIZON, 3)})
     with pytest.raises(ValueError, match="scale"):
         model(**{**batch, "scale": None})
+    for name in ("loc", "scale", "variate_values"):
+        with pytest.raises(ValueError, match=f"one row for each sample.*'{name}': 1"):
+            model(**{**batch, name: batch[name][:1]})
+    with pytest.raises(ValueError, match="variate_values has shape"):
+        model(**{**batch, "variate_values": batch["variate_values"][:, :1]})
 
 
 # Parts
@@ -175,7 +180,7 @@ def test_a_part_that_is_off_has_no_parameters(make_forecaster, preset, fields, e
 
 
 @pytest.mark.parametrize("fusion", ["replace_last", "replace_first", "concat"])
-@pytest.mark.parametrize("preset", ["paper", "full", "no_selection", "medium", "text_only", "vision_only"])
+@pytest.mark.parametrize("preset", ["paper", "forecast", "full", "no_selection", "medium", "text_only", "vision_only"])
 def test_every_parameter_learns(make_forecaster, make_forecast_batch, preset, fusion):
     model = make_forecaster(preset, fusion=fusion, freeze_vision=False).train()
     model(**make_forecast_batch(model.config)).loss.backward()
@@ -306,3 +311,13 @@ def test_the_base_model_reads_the_same_checkpoint(make_forecaster, make_forecast
         embeds = base.eval()(**batch)
         torch.testing.assert_close(embeds.selected_embeds, model(**batch).selected_embeds, rtol=0, atol=0)
     assert embeds.text_tokens.shape == (4, 3, model.config.num_patches + 1, 32)
+
+
+def test_in_half_precision_the_start_still_repeats_the_last_value(tiny_config):
+    config = tiny_config("forecast", prediction_length=HORIZON)
+    model = TimesCLIPForPrediction(config).to(torch.bfloat16).eval()
+    processor = TimesCLIPProcessor.from_config(config, scaling="none")
+    values = np.random.default_rng(0).normal(1000, 1, size=(4, 12, 3))
+    with torch.no_grad():
+        predictions = model(**processor(values)).predictions.float().numpy()
+    np.testing.assert_allclose(predictions, np.repeat(values[:, -1:], HORIZON, axis=1), rtol=1e-5)

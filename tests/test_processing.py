@@ -684,3 +684,21 @@ def test_nullable_columns_of_a_dataframe_are_missing_values() -> None:
     values[3, 1] = np.nan
     processor = make_processor(scaling="none")
     torch.testing.assert_close(processor(frame)["variate_values"], processor(values)["variate_values"])
+
+
+def test_fitting_series_of_very_unequal_lengths_never_pads_them(monkeypatch):
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(20_000, 1)), *(rng.normal(size=(50, 1)) for _ in range(300))]
+    read, sizes = TimesCLIPProcessor._read, []
+
+    def watched(self, values, mask):
+        result = read(self, values, mask)
+        sizes.append(result[0].numel())
+        return result
+
+    monkeypatch.setattr(TimesCLIPProcessor, "_read", watched)
+    processor = TimesCLIPProcessor(context_length=36).fit(series)
+    everything = np.concatenate(series)
+    assert processor.statistics["variates"]["mean"][0] == pytest.approx(everything.mean())
+    assert processor.statistics["variates"]["std"][0] == pytest.approx(everything.std())
+    assert sum(sizes) == everything.size and max(sizes) == 20_000

@@ -24,6 +24,7 @@ from timesclip_hf import (
     TimesCLIPTrainingArguments,
     split_windows,
 )
+from timesclip_hf.weight_averaging import WeightAverage
 
 QUIET = {"disable_tqdm": True, "report_to": "none", "use_cpu": True}
 
@@ -425,3 +426,54 @@ def test_a_start_that_is_beaten_is_forgotten(build_forecast: Any) -> None:
     scores = [log["eval_loss"] for log in trainer.state.log_history if "eval_loss" in log]
     assert min(scores) < scores[0]
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(scores), rel=1e-6)
+
+
+def test_a_resumed_run_remembers_the_start_that_was_best(build_forecast: Any, tmp_path: Path) -> None:
+    settings = {
+        "eval_on_start": True,
+        "learning_rate": 100.0,
+        "output_dir": str(tmp_path / "a"),
+        "save_total_limit": 5,
+    }
+    first = build_forecast({"linear_shortcut": True}, **settings)
+    first.train()
+    checkpoint = sorted((tmp_path / "a").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[0]
+    resumed = build_forecast({"linear_shortcut": True}, **settings)
+    with torch.no_grad():
+        resumed.model.head.projection.bias.fill_(7.0)  # the start comes from the checkpoint, not from this process
+    resumed.train(resume_from_checkpoint=str(checkpoint))
+    assert not resumed.model.head.projection.bias.any()
+
+
+def test_epochs_are_those_of_the_data_whatever_stops_the_run(build_forecast: Any) -> None:
+    trainer = build_forecast(max_steps=3, epoch_decay=0.5, average_epochs=2.0, warmup_steps=0)
+    steps_per_epoch = math.ceil(len(trainer.train_dataset) / trainer.args.per_device_train_batch_size)
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            seen.append((trainer._average.decay, trainer.lr_scheduler.get_last_lr()[0]))
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert seen == [(pytest.approx(math.exp(-1 / (2 * steps_per_epoch))), 5e-3)] * 3
+
+
+def test_an_average_in_half_precision_still_moves() -> None:
+    model = torch.nn.Linear(1, 1, bias=False).to(torch.bfloat16)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        average = WeightAverage(model, steps=1000)
+        model.weight.fill_(1.5)
+        for _ in range(20_000):
+            average.update()
+    assert average.averages["weight"].item() == pytest.approx(1.5, abs=1e-3)
+
+
+def test_settings_of_one_trainer_do_not_leak_into_the_next(build_forecast: Any, build: Any) -> None:
+    forecast = build_forecast()
+    shared = TimesCLIPTrainingArguments(output_dir=forecast.args.output_dir, **QUIET)
+    for model, expected in ((forecast.model, "loss"), (build().model, "rmse")):
+        trainer = TimesCLIPTrainer(model=model, args=shared, eval_dataset=make_data(4, 0))
+        assert trainer.args.metric_for_best_model == expected
+    assert shared.metric_for_best_model == "task"

@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Long tables to series, series to lazily cut windows, and splits by time."""
 
+import dataclasses
 import pickle
 import re
 import tracemalloc
@@ -687,6 +688,9 @@ def test_m4_weekly_series_are_extended_by_their_test_file_and_split_from_the_end
         (["2024-01-29", "2024-01-30", "2024-01-31"], ["2024-02-01", "2024-02-02"]),
         (["2024-01-31", "2024-02-29", "2024-03-31"], ["2024-04-30", "2024-05-31"]),  # ends of months
         (["2024-11-06", "2024-11-07", "2024-11-08", "2024-11-11"], ["2024-11-12", "2024-11-13"]),  # business days
+        (["2024-03-15", "2024-04-15", "2024-05-15"], ["2024-06-15", "2024-07-15"]),
+        (["2024-01-15", "2024-02-15"], ["2024-03-15", "2024-04-15"]),
+        (["2023-08-15", "2023-11-15", "2024-02-15"], ["2024-05-15", "2024-08-15"]),  # quarters
         (["2024-01-01T22", "2024-01-01T23"], ["2024-01-02T00", "2024-01-02T01"]),
     ],
 )
@@ -699,3 +703,27 @@ def test_numbers_are_continued_by_their_last_step() -> None:
     np.testing.assert_array_equal(continue_timestamps(np.array([1.0, 1.5, 2.0]), 3), [2.5, 3.0, 3.5])
     with pytest.raises(ValueError, match="at least two"):
         continue_timestamps(np.array([1.0]), 1)
+
+
+def test_few_shot_splits_of_unequal_series_are_standardised_by_their_own_series() -> None:
+    rng = np.random.default_rng(0)
+    values = [(level + rng.normal(size=(steps, 1))).astype(np.float32) for level, steps in ((5, 60), (900, 200))]
+    collection = SeriesCollection(values, ["x"], ["short", "long"])
+    splits = split_windows(collection, context_length=8, prediction_length=4, train=0.6, validation=0.2, test=0.2)
+    few = dataclasses.replace(splits, train=splits.train.head(0.3))
+    assert few.train.series_names == ["long"]
+    standardised = few.standardised()
+    assert abs(standardised.train.series[0].mean()) < 1  # and not (900 - 5) away from it
+    assert len(standardised.test.series) == 2
+
+
+def test_infinite_values_of_arrays_are_refused() -> None:
+    with pytest.raises(ValueError, match="infinite"):
+        SeriesCollection([np.array([[1.0], [np.inf]], np.float32)], ["x"], ["a"])
+
+
+def test_an_index_must_be_a_whole_number() -> None:
+    windows = ForecastWindows([np.zeros((20, 1), np.float32)], 4, 2)
+    for index in (1.7, slice(3)):
+        with pytest.raises(TypeError):
+            windows[index]

@@ -198,9 +198,8 @@ class PredictionHead(nn.Module):
             return forecast
         if variate_values is None:
             raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
-        values = variate_values.to(forecast.dtype)
-        last = values[..., -1:]
-        return forecast + last + self.shortcut(values - last)
+        last = variate_values[..., -1:]  # not rounded to half precision: a level may be far above its changes
+        return forecast + last + self.shortcut((variate_values - last).to(self.shortcut.weight.dtype))
 
 
 class AlignmentObjective(nn.Module):

@@ -44,6 +44,8 @@ class SeriesCollection:
             if repeated := repeated_names(names):
                 raise ValueError(f"{role} holds names more than once: {some_of(repeated)}")
         for name, series in zip(self.series_names, self.values, strict=True):
+            if np.isinf(series).any():
+                raise ValueError(f"series {name!r} holds infinite values; missing values are NaN")
             if series.dtype != np.float32 or series.ndim != 2 or series.shape[1] != len(self.variate_names):
                 expected = f"float32 of shape (steps, {len(self.variate_names)}), one column for each of variate_names"
                 raise ValueError(f"series {name!r} is {series.dtype} of shape {series.shape}, expected {expected}")

@@ -556,7 +556,10 @@ class TimesCLIPForClassification(_SampleModel):
     """
 
     def __init__(self, config: TimesCLIPConfig):
-        super().__init__(config, int(config.num_labels or 0))
+        classes = config.num_labels or 0
+        if classes < 2:
+            raise ValueError(f"num_labels is {classes}: a classifier needs at least two classes.")
+        super().__init__(config, classes)
 
     def forward(
         self,
@@ -680,6 +683,12 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
             raise ValueError("Give the loc and scale that the processor returns: they bring forecasts to raw units.")
         for name, statistic in (("loc", loc), ("scale", scale)):
             self._check_shape(name, statistic, (config.num_variates,))
+        if variate_values is not None:
+            self._check_shape("variate_values", variate_values, (config.num_variates, config.context_length))
+        given = {"patch_values": patch_values, "variate_values": variate_values, "loc": loc, "scale": scale}
+        sizes = {name: len(tensor) for name, tensor in given.items() if tensor is not None}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"All inputs must have one row for each sample, got {sizes}.")
         outputs = self.timesclip(
             pixel_values=pixel_values,
             patch_values=patch_values,

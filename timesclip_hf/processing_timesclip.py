@@ -182,6 +182,11 @@ class TimesCLIPProcessor(ProcessorMixin):
         Raises:
             ValueError: nothing to learn from, or the series have faults that calling the processor would raise for.
         """
+        if hasattr(past_values, "context_length") and hasattr(past_values, "series"):
+            raise ValueError(
+                f"past_values is {past_values!r}, whose windows overlap: fit on their series, "
+                "processor.fit(windows.series)."
+            )
         if isinstance(past_values, Dataset):
             if any(given is not None for given in (labels, static_values, past_observed_mask)):
                 raise ValueError("With a Dataset, labels, static_values and the mask are taken from its columns.")
@@ -189,6 +194,7 @@ class TimesCLIPProcessor(ProcessorMixin):
             if "past_values" not in columns:
                 raise ValueError(f"The dataset has no column 'past_values', only {columns}.")
             labels = past_values.with_format("numpy")["labels"][:] if "labels" in columns else None
+            labels = None if np.ndim(labels) > 2 else labels  # (n, H, V): forecasts, which need no statistics
             static_values = past_values["static_values"][:] if "static_values" in columns else None
         variates = self._fit_variates(past_values, past_observed_mask)
         self.num_variates = len(variates["mean"])
@@ -520,7 +526,10 @@ def _label_tensor(labels: Any) -> Tensor:
 
 
 def _row_chunks(past_values: Any, past_observed_mask: Any) -> Iterator[tuple[Any, Any]]:
-    """Series and masks a thousand at a time, so that fitting never holds a second copy of a large data set."""
+    """Series and masks a thousand at a time, so that fitting never holds a second copy of a large data set.
+
+    Series of unequal lengths come one by one: padded to the longest of a thousand, they could need a thousandfold.
+    """
     if isinstance(past_values, Dataset):
         names = [name for name in ("past_values", "past_observed_mask") if name in past_values.column_names]
         rows = past_values.with_format("numpy").select_columns(names)
@@ -530,8 +539,10 @@ def _row_chunks(past_values: Any, past_observed_mask: Any) -> Iterator[tuple[Any
     elif isinstance(past_values, pd.DataFrame) or (len(past_values) and np.ndim(past_values[0]) < 2):
         yield past_values, past_observed_mask  # a batch of one
     else:
-        for first in range(0, len(past_values), _FIT_ROWS):
-            rows = slice(first, first + _FIT_ROWS)
+        equal = len({np.shape(series) for series in past_values}) == 1
+        rows_at_once = _FIT_ROWS if equal else 1
+        for first in range(0, len(past_values), rows_at_once):
+            rows = slice(first, first + rows_at_once)
             yield past_values[rows], past_observed_mask[rows] if past_observed_mask is not None else None
 
 

@@ -260,13 +260,19 @@ def continue_timestamps(times: NDArray[Any], count: int) -> NDArray[Any]:
     """
     if len(times) < 2:
         raise ValueError(f"{len(times)} times have no rhythm that could be continued: at least two are needed")
-    if np.issubdtype(times.dtype, np.datetime64) and len(times) > 2:
+    for ruler in (_month_ruler, _business_day_ruler):
+        if (measured := ruler(times)) is None:
+            continue
+        ticks, at = measured
+        if len(steps := np.unique(np.diff(ticks))) == 1:
+            return at(ticks[-1] + steps[0] * np.arange(1, count + 1))
+    frequency: Any = None
+    if times.dtype.kind == "M" and len(times) > 2:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pandas 4 will return another type
-            frequency: Any = pd.infer_freq(pd.DatetimeIndex(times))
-        if frequency is not None:
-            following = pd.date_range(times[-1], periods=count + 1, freq=frequency)[1:]
-            return following.to_numpy().astype(times.dtype)
+            frequency = pd.infer_freq(pd.DatetimeIndex(times))
+    if frequency is not None:
+        return pd.date_range(times[-1], periods=count + 1, freq=frequency)[1:].to_numpy().astype(times.dtype)
     return times[-1] + (times[-1] - times[-2]) * np.arange(1, count + 1)
 
 
@@ -274,3 +280,6 @@ def _show(time: Any) -> str:
     if isinstance(time, np.timedelta64):
         return str(pd.Timedelta(time))
     return str(pd.Timestamp(time)) if isinstance(time, np.datetime64) else f"{time:.12g}"
+
+
+__all__ = ["Holes", "continue_timestamps", "describe_holes", "find_holes", "read_timestamps"]

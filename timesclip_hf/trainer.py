@@ -2,7 +2,10 @@
 """Trainer for TimesCLIP: its loss with every term named, and two learning rates."""
 
 import contextlib
+import copy
 import functools
+import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
+from transformers.utils import logging
 
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
@@ -29,10 +33,13 @@ from .modeling_timesclip import (
 )
 from .processing_timesclip import TimesCLIPProcessor
 from .training_args import TimesCLIPTrainingArguments
-from .weight_averaging import WeightAverage
+from .weight_averaging import WeightAverage, copy_weights, load_weights
 
-# Beside a checkpoint whose model is an average: the weights to resume from.
+logger = logging.get_logger(__name__)
+
+# Beside a checkpoint whose model is an average: the weights to resume from; and the start, while no epoch is better.
 _TRAINED_WEIGHTS = "training_weights.safetensors"
+_START_WEIGHTS = "start_weights.safetensors"
 _LOSS_TERMS = ("task_loss", "alignment_loss")
 # What decides between epochs, where it is not the loss.
 _BEST_BY = {TimesCLIPForRegression: "rmse", TimesCLIPForClassification: "log_loss"}
@@ -74,12 +81,15 @@ class TimesCLIPTrainer(Trainer):
         **kwargs: Any,
     ):
         args = args if args is not None else TimesCLIPTrainingArguments()
+        if not isinstance(args, TimesCLIPTrainingArguments):
+            raise ValueError(f"args is a {type(args).__name__}; this trainer needs TimesCLIPTrainingArguments.")
         if kwargs.get("data_collator") is None and processing_class is not None:
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class)
-        if args.metric_for_best_model == "task":
-            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(model, model_class)]
-            args.metric_for_best_model = chosen[0] if chosen else "loss"
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
+        if args.metric_for_best_model == "task":
+            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(self.model, model_class)]
+            self.args = copy.copy(args)  # the caller's may go on to a model of another task
+            self.args.metric_for_best_model = chosen[0] if chosen else "loss"
         if self.compute_metrics is None:
             self.compute_metrics = _metrics_of(self.model)
         if isinstance(self.model, TimesCLIPForPreTraining):
@@ -88,14 +98,14 @@ class TimesCLIPTrainer(Trainer):
             _check_agreement(self.model, processing_class)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
-        if args.eval_on_start and args.load_best_model_at_end:
-            self.add_callback(_StartCounts(self))
         self._average: WeightAverage | None = None
-        self._resumed_weights: Path | None = None
-        if args.average_epochs is not None:
-            self.add_callback(_Averaging(self))
+        self._start: dict[str, Tensor] | None = None
+        self._resumed_from: Path | None = None
+        self.add_callback(_KeptWeights(self))
         self._term_sums: dict[str, Tensor] = {}
         self._term_batches = 0
+
+    model: Any  # Trainer allows None, which its own checks exclude before training
 
     def compute_loss(
         self,
@@ -105,6 +115,8 @@ class TimesCLIPTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The weighted sum of the loss terms in training, the task loss alone in evaluation."""
+        if not self.label_names:  # pre-training, on data that other tasks have labels for
+            inputs = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**inputs)
         if outputs.loss is None:
             raise ValueError(f"The batch has no 'labels', only {sorted(inputs)}: there is no loss to compute.")
@@ -168,32 +180,59 @@ class TimesCLIPTrainer(Trainer):
         if decay is None or self.lr_scheduler is not None or optimizer is None:
             return super().create_scheduler(num_training_steps, optimizer)
         warmup = self.args.get_warmup_steps(num_training_steps)
-        epoch_steps = max(1, round(num_training_steps / self.args.num_train_epochs))
+        epoch_steps = self._steps_per_epoch()
 
         def factor(step: int) -> float:
-            return min(1.0, (step + 1) / (warmup + 1)) * decay ** (step // epoch_steps)
+            return min(1.0, (step + 1) / (warmup + 1)) * decay ** (max(0, step - warmup) // epoch_steps)
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's loop. Interrupted, it leaves the weights of the last step."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._average = self._start = None
+
+    def _steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the training data."""
+        dataset: Any = self.train_dataset
+        if not hasattr(dataset, "__len__"):
+            raise ValueError("epoch_decay and average_epochs count epochs: the training data must have a length.")
+        size = self.args.train_batch_size * self.args.world_size
+        batches = len(dataset) // size if self.args.dataloader_drop_last else math.ceil(len(dataset) / size)
+        return max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
 
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
         """The averaged weights in place of the trained ones, while there is an average: during training."""
         return contextlib.nullcontext() if self._average is None else self._average.applied()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """As Trainer's; the model in it is the average, where there is one, and the trained weights lie beside it."""
+        """As Trainer's; the model in it is the average, where there is one; what resuming needs lies beside it."""
         with self._averaged():
             super()._save_checkpoint(model, trial)
-        if self._average is not None and self.args.should_save and not self.args.save_only_model:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            if folder.is_dir():  # `save_total_limit` may have removed it at once, for a later one of an older run
-                save_file(self._average.trained_weights(), folder / _TRAINED_WEIGHTS)
+        beside = {}
+        if self._average is not None:
+            beside[_TRAINED_WEIGHTS] = self._average.trained_weights()
+        if self._start is not None and not self.state.best_global_step:  # still the best
+            beside[_START_WEIGHTS] = self._start
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        # `save_total_limit` may have removed the folder at once, in favour of a later one of an older run.
+        if self.args.should_save and not self.args.save_only_model and folder.is_dir():
+            for name, weights in beside.items():
+                save_file(weights, folder / name)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """As Trainer's; the average goes on from the checkpoint's model, training from the weights beside it."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self._resumed_weights = Path(resume_from_checkpoint) / _TRAINED_WEIGHTS
+        self._resumed_from = Path(resume_from_checkpoint)
+
+    def _weights_beside(self, name: str) -> dict[str, Tensor] | None:
+        """What the checkpoint that this run goes on from has beside its model."""
+        path = self._resumed_from / name if self._resumed_from is not None else None
+        return load_file(path, device=str(self.model.device)) if path is not None and path.is_file() else None
 
     def _retrieves(self, ignore_keys: list[str] | None) -> bool:
         """Whether this evaluation compares embeds: in pre-training, unless the caller asked for other outputs."""
@@ -212,50 +251,43 @@ class TimesCLIPTrainer(Trainer):
         }
 
 
-class _StartCounts(TrainerCallback):
-    """The model as it was before training takes part in the choice of the best epoch."""
-
-    def __init__(self, trainer: TimesCLIPTrainer):
-        self.trainer = trainer
-        self.start: dict[str, Tensor] | None = None
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        if state.global_step == 0 and self.trainer.is_in_train:
-            name = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
-            state.best_metric, state.best_global_step = metrics[name], 0
-            model = self.trainer.model
-            self.start = {key: p.detach().clone() for key, p in model.named_parameters() if p.requires_grad}
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        start, self.start = self.start, None
-        if start is not None and not state.best_model_checkpoint:
-            with torch.no_grad():
-                for name, parameter in self.trainer.model.named_parameters():
-                    if name in start:
-                        parameter.copy_(start[name])
-
-
-class _Averaging(TrainerCallback):
-    """Starts, feeds and ends the trainer's average of the weights."""
+class _KeptWeights(TrainerCallback):
+    """Which weights are kept: an average over steps, and the start where no epoch is better on validation."""
 
     def __init__(self, trainer: TimesCLIPTrainer):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        steps = args.average_epochs * state.max_steps / max(state.num_train_epochs, 1)
-        average = WeightAverage(self.trainer.model, steps, state.global_step)
-        resumed = self.trainer._resumed_weights
-        if state.global_step and resumed is not None and resumed.is_file():
-            average.load(load_file(resumed, device=str(self.trainer.model.device)))
-        self.trainer._average = average
+        trainer, resumed = self.trainer, state.global_step > 0
+        trainer._start = trainer._weights_beside(_START_WEIGHTS) if resumed else None
+        if args.average_epochs is None:
+            return
+        steps = args.average_epochs * trainer._steps_per_epoch()
+        trainer._average = WeightAverage(trainer.model, steps, state.global_step)
+        trained = trainer._weights_beside(_TRAINED_WEIGHTS) if resumed else None
+        if trained is not None:
+            load_weights(trainer.model, trained)
+        elif resumed:
+            logger.warning(f"The checkpoint has no {_TRAINED_WEIGHTS}: training goes on from its averaged weights.")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer._average.update()
+        if self.trainer._average is not None:
+            self.trainer._average.update()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        first = state.global_step == 0 and self.trainer.is_in_train
+        if first and args.eval_on_start and args.load_best_model_at_end:
+            name = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+            state.best_metric, state.best_global_step = metrics[name], 0
+            self.trainer._start = copy_weights(self.trainer.model)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        average, self.trainer._average = self.trainer._average, None
-        if not args.load_best_model_at_end:  # else the best one is there already
-            average.load(average.averages)
+        average, start = self.trainer._average, self.trainer._start
+        if args.load_best_model_at_end and state.best_model_checkpoint:
+            return  # Trainer has loaded it
+        kept = start if args.load_best_model_at_end and start is not None else average and average.averages
+        if kept:
+            load_weights(self.trainer.model, kept)
 
 
 def _metrics_of(model: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:
@@ -281,8 +313,14 @@ def _check_agreement(model: Any, processor: TimesCLIPProcessor) -> None:
     if statistics.get("targets") and isinstance(model, TimesCLIPForRegression) and config.target_mean is None:
         faults.append("target_mean and target_std are not set, but the processor was fitted with labels")
     forecast = isinstance(model, TimesCLIPForPrediction) and config.error_scale == "dataset"
-    if statistics and forecast and config.variate_std is None:
+    if forecast and config.variate_std is None and statistics:
         faults.append("variate_std is not set, so that errors of variates of different units would be added up")
+    elif forecast and config.variate_std is None and config.num_variates > 1:
+        warnings.warn(
+            "Errors of all variates are added up in their own units, since the processor was not fitted: "
+            "processor.fit(windows.train.series), then build the model from processor.complete_config(config).",
+            stacklevel=3,
+        )
     if faults:
         raise ValueError(
             f"Model and processor disagree: {'; '.join(faults)}. Build the model from "

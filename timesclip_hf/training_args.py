@@ -83,6 +83,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.epoch_decay is not None and not 0 < self.epoch_decay <= 1:
             raise ValueError(f"epoch_decay must be in (0, 1], got {self.epoch_decay}.")
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}.")
         if self.average_epochs is not None and not self.average_epochs > 0:
             raise ValueError(f"average_epochs must be above 0, got {self.average_epochs}.")
 

@@ -24,7 +24,7 @@ class WeightAverage:
         self.model = model
         self.decay = math.exp(-1 / steps)
         self.step = step
-        self.averages = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        self.averages = {name: weight.float() for name, weight in copy_weights(model).items()}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -32,30 +32,37 @@ class WeightAverage:
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
         for name, parameter in self._trained():
-            self.averages[name].lerp_(parameter.to(self.averages[name].dtype), 1 - decay)
+            self.averages[name].lerp_(parameter.float(), 1 - decay)  # in half precision small changes would be lost
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, the model has the averaged weights."""
         trained = self.trained_weights()
-        self.load(self.averages)
+        load_weights(self.model, self.averages)
         try:
             yield
         finally:
-            self.load(trained)
+            load_weights(self.model, trained)
 
     def trained_weights(self) -> dict[str, Tensor]:
         """A copy of the weights that are being trained."""
         return {name: parameter.detach().clone() for name, parameter in self._trained()}
 
-    @torch.no_grad()
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Gives the model these weights."""
-        for name, parameter in self._trained():
-            parameter.copy_(weights[name])
-
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, p) for name, p in self.model.named_parameters() if name in self.averages)
 
 
-__all__ = ["WeightAverage"]
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights that training may change."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Gives a model the weights that it had when they were copied."""
+    for name, parameter in model.named_parameters():
+        if name in weights:
+            parameter.copy_(weights[name])
+
+
+__all__ = ["WeightAverage", "copy_weights", "load_weights"]

@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Forecast windows, cut lazily and split by time: one copy of the series, however many windows there are."""
 
+import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -152,7 +153,8 @@ class ForecastWindows(Dataset[ForecastWindow]):
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Series and first step of a window."""
-        position = int(index) + len(self) if index < 0 else int(index)
+        index = operator.index(index)
+        position = index + len(self) if index < 0 else index
         if not 0 <= position < len(self):
             raise IndexError(f"window {index} of {len(self)} windows")
         number = position if self._kept is None else int(self._kept[position])
@@ -193,7 +195,7 @@ class WindowSplits:
     """Windows in time order, and the statistics of what may be learnt from.
 
     Args:
-        train, validation, test: the windows; same series in each.
+        train, validation, test: the windows; the same series in each (`train.head` may leave out short ones).
         mean, std: `(V,)` float64 per series, of the observed steps of its train part; std is that of the whole (ddof
             0), and 1 where a variate is constant.
     """
@@ -208,7 +210,11 @@ class WindowSplits:
         """The same windows, cut from `(values - mean) / std`; the units in which published tables state errors."""
 
         def scaled(windows: ForecastWindows) -> ForecastWindows:
-            series = [_scaled(*given) for given in zip(windows.series, self.mean, self.std, strict=True)]
+            # Few-shot training leaves out series that have become too short; validation and test keep them all.
+            own = [self.test.series_names.index(name) for name in windows.series_names]
+            series = [
+                _scaled(values, self.mean[k], self.std[k]) for values, k in zip(windows.series, own, strict=True)
+            ]
             return windows._selected(range(len(series)), series)
 
         return WindowSplits(
