@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from timesclip_hf import TimesCLIPForPrediction, TimesCLIPProcessor, load_long_table
+from timesclip_hf import TimesCLIPForPrediction, TimesCLIPProcessor, load_long_table, load_series_rows
 from timesclip_hf.data import continue_timestamps
 
 BATCH = 256
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("table", help="CSV, TXT or Parquet with the columns that the model was trained on")
     parser.add_argument("--timestamp_column", help="dates or numbers; the forecast's are continued from them")
     parser.add_argument("--series_column", help="column that names a row's series, for tables of several")
+    parser.add_argument("--layout", choices=("long", "rows"), default="long", help="rows: one series a row, as M4 has")
     parser.add_argument("--no_header", action="store_true", help="the text file has no line of column names")
     parser.add_argument("--fill_gaps", action="store_true", help="insert missing time steps as missing values")
     parser.add_argument("--output", help="write the forecast to this CSV")
@@ -30,14 +31,21 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = TimesCLIPForPrediction.from_pretrained(arguments.model).eval().to(device)
     processor = TimesCLIPProcessor.from_pretrained(arguments.model)
-    series = load_long_table(
-        arguments.table,
-        timestamp_column=arguments.timestamp_column,
-        series_column=arguments.series_column,
-        variates=processor.variate_names,
-        header=not arguments.no_header,
-        fill_gaps=arguments.fill_gaps,
-    )
+    if arguments.layout == "rows":
+        series = load_series_rows(arguments.table)
+    else:
+        series = load_long_table(
+            arguments.table,
+            timestamp_column=arguments.timestamp_column,
+            series_column=arguments.series_column,
+            variates=processor.variate_names,
+            header=not arguments.no_header,
+            fill_gaps=arguments.fill_gaps,
+        )
+    if short := sum(len(values) < processor.context_length for values in series.values):
+        print(
+            f"{short} series are shorter than the {processor.context_length} steps that the model was trained to see."
+        )
     context = [values[-processor.context_length :] for values in series.values]
     predictions = []
     with torch.no_grad():
@@ -52,8 +60,8 @@ def main() -> None:
             table.insert(0, "step", range(1, len(table) + 1))
         else:
             table.insert(0, arguments.timestamp_column, continue_timestamps(series.timestamps[number], len(table)))
-        if arguments.series_column:
-            table.insert(0, arguments.series_column, series.series_names[number])
+        if arguments.series_column or arguments.layout == "rows":
+            table.insert(0, arguments.series_column or "series", series.series_names[number])
         tables.append(table)
     result = pd.concat(tables, ignore_index=True)
     if arguments.output:

@@ -2,6 +2,7 @@
 """The examples as a user runs them: on a table of their own, in new processes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,61 @@ def test_settings_file_with_an_unknown_name_is_refused(tmp_path: Path) -> None:
     settings.write_text("targett: yield\n")
     finished = run("run_regression.py", str(settings))
     assert finished.returncode == 1 and "targett" in finished.stderr
+
+
+@pytest.fixture
+def sensors(tmp_path: Path) -> Path:
+    """Three weeks of hours of two sensors with a daily wave, in very different units."""
+    hours = np.arange(24 * 21)
+    noise = np.random.default_rng(0).normal(size=(len(hours), 2))
+    table = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=len(hours), freq="h")})
+    table["load_mw"] = 500 + 80 * np.sin(2 * np.pi * hours / 24) + 10 * noise[:, 0]
+    table["temperature"] = 0.12 + 0.05 * np.sin(2 * np.pi * (hours - 3) / 24) + 0.01 * noise[:, 1]
+    path = tmp_path / "sensors.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+def test_own_series_give_a_table_pictures_and_a_forecaster_that_continues_them(sensors: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = (
+        f"--table {sensors} --timestamp_column time --context_length 24 --prediction_length 6 --seasonality 24 "
+        f"--num_train_epochs 2 --peer_epochs 2 --disable_tqdm true --output_dir {out}"
+    ).split()
+    peers = ["--peers", "repeat last", "seasonal naive", "RLinear"]
+    finished = run("run_forecasting.py", *settings, *peers)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    results = {r["model"]: r for r in json.loads((out / "metrics.json").read_text())["results"]}
+    assert list(results) == ["TimesCLIP forecast", "repeat last", "seasonal naive", "RLinear"]
+    for name in ("table.md", "forecast_0.png"):
+        assert (out / name).stat().st_size > 0
+
+    values = pd.read_csv(sensors)[["load_mw", "temperature"]].to_numpy()
+    num_train, num_test = int(0.7 * len(values)), int(0.2 * len(values))
+    std = values[:num_train].std(axis=0)
+    starts = range(len(values) - num_test, len(values) - 6 + 1)  # the first forecast starts at the border
+    seasonal = [((values[start - 24 : start - 18] - values[start : start + 6]) / std) ** 2 for start in starts]
+    assert results["seasonal naive"]["mse"] == pytest.approx(np.mean(seasonal), rel=1e-4)
+
+    saved = str(out / "forecast" / "seed0")
+    continued = run(
+        "forecast.py", saved, str(sensors), "--timestamp_column", "time", "--output", str(tmp_path / "f.csv")
+    )
+    assert continued.returncode == 0, continued.stderr[-2000:]
+    forecast = pd.read_csv(tmp_path / "f.csv", parse_dates=["time"])
+    assert forecast["time"].tolist() == list(pd.date_range("2024-01-22", periods=6, freq="h"))
+    assert forecast["load_mw"].between(300, 700).all() and forecast["temperature"].between(-0.1, 0.4).all()
+
+    for wrong, message in (("--train_fractions 5", "5 % is 0.05"), ("--timestamp_column tme", "tme")):
+        failed = run("run_forecasting.py", *settings, *wrong.split())
+        assert failed.returncode == 1 and message in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_every_path_that_a_document_names_exists() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*.md")]
+    named = {
+        (document.name, path)
+        for document in documents
+        for path in re.findall(r"examples/[\w/.]+\.(?:py|yaml|md|png|parquet)", document.read_text())
+    }
+    assert [pair for pair in sorted(named) if not (ROOT / pair[1]).exists()] == []
