@@ -42,8 +42,12 @@ class ForecastTraining(TimesCLIPTrainingArguments):
     """Training arguments whose defaults suit towers that start from random weights."""
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of all but the towers."})
-    num_train_epochs: float = field(default=10.0, metadata={"help": "At most so many epochs."})
-    early_stopping_patience: int | None = field(default=4, metadata={"help": "Stop after so many without progress."})
+    num_train_epochs: float = field(
+        default=0.0, metadata={"help": "At most so many epochs; 0: 10, for few windows up to 40 (about 1000 updates)."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many without progress; default: a quarter of all, at least 4."}
+    )
     eval_on_start: bool = field(default=True, metadata={"help": "The start takes part in the choice of the epoch."})
     average_epochs: float | None = field(default=2.0, metadata={"help": "Average the weights over about so many."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Windows in a training step."})
@@ -210,10 +214,11 @@ def run_block(
     arguments: ForecastArguments,
     training: TimesCLIPTrainingArguments,
     folder: Path,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """All variants and peers on one split: one result a model and seed, and the first seed's forecasts by model."""
+) -> tuple[list[dict[str, Any]], dict[str, dict[int, np.ndarray]]]:
+    """All variants and peers on one split: one result a model and seed, and the first seed's forecasts to draw."""
     results: list[dict[str, Any]] = []
-    forecasts: dict[str, np.ndarray] = {}
+    forecasts: dict[str, dict[int, np.ndarray]] = {}
+    drawn = windows_to_draw(splits, arguments)
     settings = PeerSettings(
         seasonality=arguments.seasonality,
         epochs=arguments.peer_epochs,
@@ -229,7 +234,8 @@ def run_block(
     def record(model: str, seed: int, predictions: np.ndarray, seconds: float, **more: Any) -> None:
         figures = scorer(predictions)
         results.append({"model": model, "seed": seed, **figures, "seconds": round(seconds, 1), **more})
-        forecasts.setdefault(model, predictions)
+        # Only what is drawn: all forecasts of all models would not fit into memory for wide tables.
+        forecasts.setdefault(model, {number: predictions[number] for number in drawn})
         line = f"{model}, seed {seed}: MSE {figures['mse']:.4f}, MAE {figures['mae']:.4f}, {seconds:.0f} s"
         print(line, flush=True)
 
@@ -275,17 +281,26 @@ def summarise(results: list[dict[str, Any]], arguments: ForecastArguments) -> st
     return "\n".join(lines)
 
 
+def windows_to_draw(splits: WindowSplits, arguments: ForecastArguments) -> list[int]:
+    """The numbers of the chosen test windows, counted from the start."""
+    count = len(splits.test)
+    if wrong := [window for window in arguments.plot_windows if not -count <= window < count]:
+        raise ValueError(f"--plot_windows {wrong}: there are {count} windows.")
+    return [window % count for window in arguments.plot_windows]
+
+
 def draw(
-    splits: WindowSplits, scorer: Scorer, forecasts: dict[str, np.ndarray], arguments: ForecastArguments, out: Path
+    splits: WindowSplits,
+    scorer: Scorer,
+    forecasts: dict[str, dict[int, np.ndarray]],
+    arguments: ForecastArguments,
+    out: Path,
 ) -> None:
     """The chosen test windows: context, truth, and what TimesCLIP and one peer made of it."""
     windows = splits.test
     models = [name for name in forecasts if name.startswith("TimesCLIP")]
     models += [name for name in ("PatchTST", "repeat last") if name in forecasts][:1]
-    for window in arguments.plot_windows:
-        number = window if window >= 0 else len(windows) + window
-        if not 0 <= number < len(windows):
-            raise ValueError(f"--plot_windows {window}: there are {len(windows)} windows.")
+    for number in windows_to_draw(splits, arguments):
         plot_forecasts(
             windows[number]["past_values"],
             scorer.labels[number],

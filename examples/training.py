@@ -2,6 +2,7 @@
 """One TimesCLIP model from a named variant: config, processor, model, trainer; what the example scripts share."""
 
 import copy
+import math
 import platform
 import shutil
 import time
@@ -207,6 +208,11 @@ def _train(
     arguments = copy.deepcopy(training)
     for name, value in {**variant.training, "seed": seed, "output_dir": str(folder / "training")}.items():
         setattr(arguments, name, value)
+    if arguments.num_train_epochs <= 0:
+        updates = math.ceil(len(parts["train"]) / arguments.per_device_train_batch_size)
+        arguments.num_train_epochs = min(40, max(10, math.ceil(1000 / updates)))
+        if arguments.early_stopping_patience is None:
+            arguments.early_stopping_patience = max(4, arguments.num_train_epochs // 4)
     if any(variant.checkpoints.values()) and arguments.tower_learning_rate is None:
         arguments.tower_learning_rate = PRETRAINED_RATE
     trainer = TimesCLIPTrainer(
