@@ -7,7 +7,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForTimeSeriesPrediction
 
-from timesclip_hf import TimesCLIPConfig, TimesCLIPForPrediction, TimesCLIPModel, TimesCLIPProcessor
+from timesclip_hf import (
+    TimesCLIPConfig,
+    TimesCLIPForPrediction,
+    TimesCLIPForRegression,
+    TimesCLIPModel,
+    TimesCLIPProcessor,
+)
 
 HORIZON = 5
 
@@ -321,3 +327,38 @@ def test_in_half_precision_the_start_still_repeats_the_last_value(tiny_config):
     with torch.no_grad():
         predictions = model(**processor(values)).predictions.float().numpy()
     np.testing.assert_allclose(predictions, np.repeat(values[:, -1:], HORIZON, axis=1), rtol=1e-5)
+
+
+# The paper's selection and the losses, for numbers about a series
+
+
+@pytest.mark.parametrize("preset", ["paper", "forecast"])
+def test_cross_attention_selection_serves_regression_too(tiny_config, make_batch, tmp_path, preset):
+    torch.manual_seed(0)
+    model = TimesCLIPForRegression(tiny_config(preset, freeze_vision=False))
+    batch = make_batch(model.config)
+    outputs = model(**batch, output_attentions=True)
+    assert outputs.predictions.shape == (4, 1) and outputs.selected_embeds.shape == (4, 3, 16)
+    torch.testing.assert_close(outputs.selection_attentions.sum(dim=-1), torch.ones(4, 4, 3))
+    outputs.loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.eval().save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = model(**batch).predictions
+        reloaded = TimesCLIPForRegression.from_pretrained(tmp_path).eval()(**batch).predictions
+        moved = model(**{**batch, "variate_values": batch["variate_values"] + 1}).predictions
+    torch.testing.assert_close(reloaded, expected, rtol=0, atol=0)
+    assert not torch.equal(moved, expected)  # the whole series are read
+    with pytest.raises(ValueError, match="variate_values"):
+        model(**{**batch, "variate_values": None})
+
+
+@pytest.mark.parametrize("kind", ["mse", "mae", "huber", "smape"])
+def test_regression_losses_equal_numpy_on_standardised_targets(tiny_config, make_batch, kind):
+    torch.manual_seed(0)
+    model = TimesCLIPForRegression(tiny_config("text_only", loss=kind, target_mean=[5.0], target_std=[2.0])).eval()
+    batch = make_batch(model.config)
+    with torch.no_grad():
+        outputs = model(**batch)
+    expected = by_hand(kind, outputs.predictions.double().numpy(), batch["labels"].double().numpy(), 2.0)
+    assert outputs.task_loss.item() == pytest.approx(expected, rel=1e-4)

@@ -78,10 +78,12 @@ def _parse_dates(column: pd.Series) -> pd.Series:
     """Text as dates; day before month and month before day must not both be possible."""
     try:
         for utc in (False, True):  # UTC where one column has several offsets
-            try:
-                return pd.to_datetime(column, format="ISO8601", utc=utc)
-            except (ValueError, TypeError):
-                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)  # how pandas 2 speaks of several offsets
+                try:
+                    return pd.to_datetime(column, format="ISO8601", utc=utc)
+                except (ValueError, TypeError, FutureWarning):
+                    continue
         parsed = [dates for day_first in (False, True) if (dates := _parse_by_order(column, day_first)) is not None]
         if not parsed:
             raise ValueError("one format for all of them was not found")
