@@ -301,13 +301,14 @@ def draw(
     models = [name for name in forecasts if name.startswith("TimesCLIP")]
     models += [name for name in ("PatchTST", "repeat last") if name in forecasts][:1]
     for number in windows_to_draw(splits, arguments):
+        series = f"{windows.series_names[windows.series_index(number)]}, " if len(windows.series) > 1 else ""
         plot_forecasts(
             windows[number]["past_values"],
             scorer.labels[number],
             {name: forecasts[name][number] for name in models},
             windows.variate_names,
             timestamps=windows.timestamps(number),
-            title=f"{windows.series_names[windows.series_index(number)]}, {arguments.score} window {number}",
+            title=f"{series}{arguments.score} window {number}",
         ).savefig(out / f"forecast_{number}.png", dpi=110)
 
 
