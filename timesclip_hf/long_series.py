@@ -129,7 +129,9 @@ def load_long_table(
     if isinstance(variates, str):
         raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
     frame = read_long_table(table, header=header)
-    index_names = [name for name in table.index.names if name is not None] if isinstance(table, pd.DataFrame) else []
+    index_names = (
+        [str(name) for name in table.index.names if name is not None] if isinstance(table, pd.DataFrame) else []
+    )
     names = _choose_columns(frame, timestamp_column, series_column, variates, index_names)
     values = np.empty((len(frame), len(names)), np.float32)  # (rows, V)
     for k, name in enumerate(names):
