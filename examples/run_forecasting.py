@@ -169,7 +169,7 @@ class Scorer:
         self.labels = np.stack([windows[i]["labels"] for i in range(len(windows))])  # (n, H, V)
         self.insamples: list[np.ndarray] = []
         if arguments.measures == "m4":
-            self.insamples = [before_test(series, splits, k, arguments) for k in owners]
+            self.insamples = [before_forecast(series, splits, k) for k in owners]
         elif arguments.measures != "standard":
             raise ValueError(f"--measures must be standard or m4, found {arguments.measures!r}.")
 
@@ -194,18 +194,17 @@ class Scorer:
         return figures
 
 
-def before_test(
-    series: SeriesCollection, splits: WindowSplits, number: int, arguments: ForecastArguments
-) -> np.ndarray:
+def before_forecast(series: SeriesCollection, splits: WindowSplits, number: int) -> np.ndarray:
     """What the M4 competition gave of a univariate series: all steps before those of its one test window."""
     if len(series.variate_names) != 1 or len(splits.test) != len(splits.test.series):
         raise ValueError(
             "--measures m4 is for univariate series with one test window each; found "
             f"{len(series.variate_names)} variates and {len(splits.test)} windows of {len(splits.test.series)} series."
         )
-    values = series.values[series.series_names.index(splits.test.series_names[number])]
-    hidden = splits.test.prediction_length + (int(arguments.test) if arguments.score == "validation" else 0)
-    return values[:-hidden, 0]
+    border = len(splits.train.series[number])
+    if splits.test is not splits.validation:  # behind the validation part, which begins one context before its border
+        border += len(splits.validation.series[number]) - splits.validation.context_length
+    return series.values[series.series_names.index(splits.test.series_names[number])][:border, 0]
 
 
 def run_block(

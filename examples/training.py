@@ -83,20 +83,9 @@ def train_regression(
     variate_names: list[str] | None,
 ) -> Trained:
     """Trains on train, keeps the epoch with the best validation RMSE, saves model and processor to `folder`."""
-    num_steps, num_variates = np.shape(parts["train"][0]["past_values"])
-    settings = {"num_variates": num_variates, "context_length": num_steps, **variant.config}
-    fitting = {"variate_names": variate_names, **variant.processor}
-    return _train(
-        TimesCLIPForRegression,
-        variant,
-        settings,
-        fitting,
-        parts["train"],
-        parts,
-        training,
-        seed,
-        folder,
-    )
+    settings, fitting = _of_wide_table(variant, parts["train"], variate_names)
+    fit_on = parts["train"]
+    return _train(TimesCLIPForRegression, variant, settings, fitting, fit_on, parts, training, seed, folder)
 
 
 def train_classification(
@@ -112,15 +101,9 @@ def train_classification(
 
     Each row's `labels` is an integer, its class's position in `class_names`.
     """
-    num_steps, num_variates = np.shape(parts["train"][0]["past_values"])
-    settings = {
-        "num_variates": num_variates,
-        "context_length": num_steps,
-        "id2label": dict(enumerate(class_names)),
-        "label2id": {name: number for number, name in enumerate(class_names)},
-        **variant.config,
-    }
-    fitting = {"variate_names": variate_names, **variant.processor}
+    settings, fitting = _of_wide_table(variant, parts["train"], variate_names)
+    settings["id2label"] = dict(enumerate(class_names))
+    settings["label2id"] = {name: number for number, name in enumerate(class_names)}
     inputs = parts["train"].remove_columns("labels")  # class numbers have no mean to standardise by
     return _train(TimesCLIPForClassification, variant, settings, fitting, inputs, parts, training, seed, folder)
 
@@ -182,6 +165,15 @@ def environment() -> dict[str, str]:
         "datasets": datasets.__version__,
         "device": device,
     }
+
+
+def _of_wide_table(
+    variant: Variant, train: datasets.Dataset, variate_names: list[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of the configuration and of the processor for rows that are whole series."""
+    num_steps, num_variates = np.shape(train[0]["past_values"])
+    settings = {"num_variates": num_variates, "context_length": num_steps, **variant.config}
+    return settings, {"variate_names": variate_names, **variant.processor}
 
 
 def _train(

@@ -86,6 +86,20 @@ def tiny_config() -> Callable[..., TimesCLIPConfig]:
 
 
 @pytest.fixture
+def enlarge() -> Callable[[torch.nn.Module], torch.nn.Module]:
+    """`enlarge(model)`: the model in eval mode, its weights large enough to tell; the alignment's as they are."""
+
+    def change(model: torch.nn.Module) -> torch.nn.Module:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if not name.startswith("alignment."):
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        return model.eval()
+
+    return change
+
+
+@pytest.fixture
 def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
     """`make_batch(config, batch_size=4, seed=0)`: everything that a processor returns, labels included."""
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The examples as a user runs them: on a table of their own, in new processes."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -12,7 +13,13 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
+from timesclip_hf import SeriesCollection, split_windows
+
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+
+import run_forecasting  # noqa: E402
+
 STEPS = 8
 
 
@@ -133,6 +140,20 @@ def test_own_series_give_a_table_pictures_and_a_forecaster_that_continues_them(s
     for wrong, message in (("--train_fractions 5", "5 % is 0.05"), ("--timestamp_column tme", "tme")):
         failed = run("run_forecasting.py", *settings, *wrong.split())
         assert failed.returncode == 1 and message in failed.stderr and "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("borders", [(None, 6, 6), (40, 6, 6), (0.7, 0.1, 0.1)])
+def test_m4_measures_scale_by_all_that_comes_before_the_forecast(borders: tuple) -> None:
+    values = [np.arange(steps, dtype=np.float32)[:, None] for steps in (60, 63)]  # that say where they are
+    series = SeriesCollection(values, ["value"], ["a", "b"])
+    train, validation, test = borders
+    splits = split_windows(
+        series, context_length=8, prediction_length=6, train=train, validation=validation, test=test
+    )
+    for scored in (splits, dataclasses.replace(splits, test=splits.validation)):
+        for number in range(2):
+            insample = run_forecasting.before_forecast(series, scored, number)
+            assert insample[0] == 0 and insample[-1] + 1 == scored.test[number]["labels"][0, 0]
 
 
 def test_every_path_that_a_document_names_exists() -> None:

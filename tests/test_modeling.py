@@ -33,17 +33,12 @@ STRUCTURES = {
 
 
 @pytest.fixture
-def make_model(tiny_config):
+def make_model(tiny_config, enlarge):
     """`make_model(preset, **overrides)`: a regression model in eval mode, its weights large enough to tell."""
 
     def build(preset="full", **overrides):
         torch.manual_seed(0)
-        model = TimesCLIPForRegression(tiny_config(preset, **overrides)).eval()
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if not name.startswith("alignment."):
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
-        return model
+        return enlarge(TimesCLIPForRegression(tiny_config(preset, **overrides)))
 
     return build
 

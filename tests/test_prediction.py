@@ -19,18 +19,13 @@ HORIZON = 5
 
 
 @pytest.fixture
-def make_forecaster(tiny_config):
+def make_forecaster(tiny_config, enlarge):
     """`make_forecaster(preset, **overrides)`: a model in eval mode, its weights large enough to tell."""
 
     def build(preset="paper", **overrides):
         torch.manual_seed(0)
         config = tiny_config(preset, **{"prediction_length": HORIZON, **overrides})
-        model = TimesCLIPForPrediction(config).eval()
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if not name.startswith("alignment."):
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
-        return model
+        return enlarge(TimesCLIPForPrediction(config))
 
     return build
 
@@ -216,6 +211,14 @@ def test_plots_only_teach_in_the_papers_form(make_forecaster, make_forecast_batc
     assert expected.image_embeds is not None and without.image_embeds is None and not asked
     torch.testing.assert_close(without.predictions, expected.predictions, rtol=0, atol=0)
     torch.testing.assert_close(other.predictions, expected.predictions, rtol=0, atol=0)
+
+
+def test_nothing_is_left_of_a_vision_model_without_its_vision(tiny_config, make_batch):
+    model = TimesCLIPModel(tiny_config("vision_only"))
+    batch = make_batch(model.config)
+    del batch["labels"]
+    with pytest.raises(ValueError, match="leaves nothing"):
+        model(**batch, skip_vision=True)
 
 
 def test_gated_selection_lets_plots_reach_the_forecast(make_forecaster, make_forecast_batch):

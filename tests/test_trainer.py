@@ -24,7 +24,6 @@ from timesclip_hf import (
     TimesCLIPTrainingArguments,
     split_windows,
 )
-from timesclip_hf.weight_averaging import WeightAverage
 
 QUIET = {"disable_tqdm": True, "report_to": "none", "use_cpu": True}
 
@@ -457,17 +456,6 @@ def test_epochs_are_those_of_the_data_whatever_stops_the_run(build_forecast: Any
     trainer.add_callback(Watch())
     trainer.train()
     assert seen == [(pytest.approx(math.exp(-1 / (2 * steps_per_epoch))), 5e-3)] * 3
-
-
-def test_an_average_in_half_precision_still_moves() -> None:
-    model = torch.nn.Linear(1, 1, bias=False).to(torch.bfloat16)
-    with torch.no_grad():
-        model.weight.fill_(1.0)
-        average = WeightAverage(model, steps=1000)
-        model.weight.fill_(1.5)
-        for _ in range(20_000):
-            average.update()
-    assert average.averages["weight"].item() == pytest.approx(1.5, abs=1e-3)
 
 
 def test_settings_of_one_trainer_do_not_leak_into_the_next(build_forecast: Any, build: Any) -> None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Long tables to series, series to lazily cut windows, and splits by time."""
+"""Series to lazily cut windows, and splits by time."""
 
 import dataclasses
 import pickle
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
@@ -21,7 +20,6 @@ from timesclip_hf.data import (
     ForecastWindows,
     SeriesCollection,
     TimesCLIPDataCollator,
-    continue_timestamps,
     load_long_table,
     load_series_rows,
     split_windows,
@@ -58,274 +56,6 @@ def load_times(times, **options):
 
 def expect_error(*parts):
     return pytest.raises(ValueError, match=".*".join(re.escape(part) for part in parts))
-
-
-# --- long tables ------------------------------------------------------------------------------------------------
-
-
-def test_a_long_table_becomes_one_series_of_all_other_columns():
-    collection = load_long_table(day_table(3), timestamp_column="day")
-    assert (collection.variate_names, collection.series_names, len(collection)) == (["a", "b"], ["0"], 1)
-    np.testing.assert_array_equal(collection.values[0], np.array([[0, 7], [1, 7], [2, 7]], np.float32))
-    assert collection.values[0].dtype == np.float32
-    assert collection.timestamps[0].astype("datetime64[D]").astype(str).tolist() == [
-        "2024-01-01",
-        "2024-01-02",
-        "2024-01-03",
-    ]
-    assert repr(collection) == "SeriesCollection(1 series of 3 steps, 2 variates)"
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".txt", ".csv.gz", ".txt.gz", ".parquet", "frame index", "datasets"])
-def test_every_kind_of_table_gives_the_same_series(tmp_path, suffix):
-    frame = day_table()
-    frame.loc[4, "a"] = np.nan
-    table = tmp_path / f"table{suffix}"
-    if suffix == "frame index":
-        table = frame.set_index("day")
-    elif suffix == "datasets":
-        table = Dataset.from_pandas(frame).with_format("torch")
-    elif suffix == ".parquet":
-        frame.to_parquet(table)
-    else:
-        frame.to_csv(table, index=False)
-    read, expected = (load_long_table(one, timestamp_column="day") for one in (table, frame))
-    np.testing.assert_array_equal(read.values[0], expected.values[0])
-    np.testing.assert_array_equal(read.timestamps[0], expected.timestamps[0])
-    assert read.variate_names == expected.variate_names == ["a", "b"]
-
-
-def test_a_file_without_header_numbers_its_variates_and_is_recognised(tmp_path):
-    (tmp_path / "rates.txt").write_text("0.5,1.25\n0.75,1.5\n")
-    collection = load_long_table(tmp_path / "rates.txt", header=False)
-    assert collection.variate_names == ["0", "1"] and collection.timestamps is None
-    np.testing.assert_array_equal(collection.values[0], [[0.5, 1.25], [0.75, 1.5]])
-    with expect_error("names of its columns are numbers (0.5, 1.25)", "header=False"):
-        load_long_table(tmp_path / "rates.txt")
-
-
-def test_named_variates_set_the_order_and_leave_the_others_out():
-    frame = day_table().assign(note="x")
-    assert load_long_table(frame, timestamp_column="day", variates=["b", "a"]).variate_names == ["b", "a"]
-
-
-def test_interleaved_series_are_told_apart_by_their_column():
-    frame = pd.DataFrame({"site": ["y", "x", "y", "x", "y"], "t": [1, 5, 2, 6, 3], "a": [10.0, 20, 11, 21, 12]})
-    collection = load_long_table(frame, timestamp_column="t", series_column="site")
-    assert collection.series_names == ["y", "x"]
-    assert [values.ravel().tolist() for values in collection.values] == [[10, 11, 12], [20, 21]]
-    assert [times.tolist() for times in collection.timestamps] == [[1, 2, 3], [5, 6]]
-
-
-def test_columns_that_cannot_be_variates_are_named():
-    frame = day_table().assign(note="x")
-    with expect_error("hold no numbers: 'day', 'note'", "timestamp_column"):
-        load_long_table(frame)
-    with expect_error("columns without a name: Unnamed: 0"):
-        load_long_table(frame.drop(columns=["day", "note"]).rename(columns={"a": "Unnamed: 0"}))
-    with expect_error("variates: no such columns: 'aa'"):
-        load_long_table(frame, variates=["aa"])
-    with expect_error("more than one role", "day"):
-        load_long_table(frame, timestamp_column="day", variates=["day", "a"])
-    with expect_error("single string 'a'"):
-        load_long_table(frame, variates="a")
-    with expect_error("no variates"):
-        load_long_table(frame[["day"]], timestamp_column="day")
-
-
-def test_wrong_cells_are_named_and_blank_ones_are_missing(tmp_path):
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n,3\nx,4\n")
-    with expect_error("non-numeric cells in column 'a'", "row 2: 'x'"):
-        load_long_table(tmp_path / "t.csv")
-    with expect_error("infinite", "column 'a'", "row 1"):
-        load_long_table(pd.DataFrame({"a": [1.0, np.inf]}))
-    with expect_error("variates without a single value: b"):
-        load_long_table(pd.DataFrame({"a": [1.0, 2.0], "b": [np.nan, np.nan]}))
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n,3\n")
-    np.testing.assert_array_equal(load_long_table(tmp_path / "t.csv").values[0], [[1, 2], [np.nan, 3]])
-
-
-def test_files_that_are_not_separated_by_commas_say_so(tmp_path):
-    (tmp_path / "t.csv").write_text("a;b\n1;2\n")
-    with expect_error("one column, 'a;b'", "separated by commas"):
-        load_long_table(tmp_path / "t.csv")
-
-
-def test_an_unnamed_date_index_is_not_lost_silently():
-    frame = day_table().set_index("day").rename_axis(None)
-    with expect_error("hold no numbers: 'index'"):
-        load_long_table(frame)
-    assert load_long_table(frame, timestamp_column="index").variate_names == ["a", "b"]
-
-
-def test_a_numbering_index_is_no_variate():
-    assert load_long_table(day_table().drop(columns="day").rename_axis("row")).variate_names == ["a", "b"]
-
-
-# --- timestamps -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "times",
-    [
-        [1, 2, 3, 4],
-        [0.1, 0.2, 0.3, 0.4],
-        pd.array([1, 2, 3], dtype="UInt8"),
-        [1990, 1991, 1992],
-        pd.date_range("2024-01-01", periods=8, freq="h"),
-        pd.date_range("2024-01-31", periods=14, freq="ME"),
-        pd.date_range("2024-01-01", periods=14, freq="MS"),
-        pd.date_range("2024-01-01", periods=14, freq="MS") + pd.Timedelta("14D"),
-        pd.date_range("2023-12-31", periods=9, freq="QE"),
-        pd.date_range("2000-01-01", periods=9, freq="YS"),
-        pd.date_range("2024-01-01", periods=30, freq="B"),
-        pd.date_range("2024-01-01", periods=30, freq="BME"),
-        pd.date_range("2024-01-01 09:00", periods=16, freq="bh"),
-        pd.period_range("2024-01", periods=5, freq="M"),
-        pd.date_range("2024-03-01", periods=60, freq="D", tz="Europe/Brussels"),
-        pd.date_range("2024-03-30", periods=60, freq="h", tz="Europe/Brussels"),
-        ["2024-01-30", "2024-01-31", "2024-02-01"],
-        ["2024-01-30T23:00", "2024-01-31T00:00", "2024-01-31T01:00"],
-        ["30/01/2024", "31/01/2024", "01/02/2024"],
-        ["1/30/2024 10:00", "1/31/2024 10:00", "2/1/2024 10:00"],
-        ["2024-03-30T22:00+01:00", "2024-03-31T23:00+02:00", "2024-04-01T23:00+02:00"],
-        ["Jan 30, 2024", "Jan 31, 2024", "Feb 01, 2024"],
-        ["2024Q1", "2024Q2", "2024Q3", "2024Q4"],
-        [20240130, 20240131, 20240201],
-        [202311, 202312, 202401],
-    ],
-)
-def test_regular_times_of_many_kinds_pass(times):
-    assert len(load_times(times).timestamps[0]) == len(times)
-
-
-def test_day_and_month_are_told_apart_by_the_whole_column():
-    read = load_times(["30/01/2024", "31/01/2024", "01/02/2024"]).timestamps[0]
-    assert read.astype("datetime64[D]").astype(str).tolist() == ["2024-01-30", "2024-01-31", "2024-02-01"]
-    with expect_error("month first or day first", "ISO 8601"):
-        load_times(["01/02/2024", "02/02/2024", "03/02/2024"])
-
-
-@pytest.mark.parametrize("times", [["soon", "later"], [True, False], [1.0, np.inf]])
-def test_times_that_are_none_raise(times):
-    with expect_error("timestamps"):
-        load_times(times)
-
-
-def test_blank_times_are_named():
-    with expect_error("timestamps missing: column 'time', in 1 of 3 rows (numbers 1"):
-        load_times(["2024-01-01", " ", "2024-01-03"])
-
-
-def test_unsorted_times_say_so_and_where():
-    with expect_error(
-        "the table: timestamps are not sorted", "2024-01-01 00:00:00 follows 2024-01-03", "steps 1 and 2"
-    ):
-        load_times(["2024-01-02", "2024-01-03", "2024-01-01"])
-    with expect_error("not sorted", "name their series_column"):
-        load_times([1, 2, 3, 1, 2, 3])
-
-
-def test_duplicates_say_how_many_and_which():
-    with expect_error("2 duplicate timestamps: 2024-01-02 00:00:00, 2024-01-03 00:00:00"):
-        load_times(["2024-01-01", "2024-01-02", "2024-01-02", "2024-01-03", "2024-01-03"])
-
-
-HOLES = {
-    "days": (["2024-01-01", "2024-01-02", "2024-01-05", "2024-01-06"], [0, 1, 4, 5], ["2024-01-03", "2024-01-04"]),
-    "numbers": ([0.5, 1.0, 2.0, 2.5], [0, 1, 3, 4], [1.5]),
-    "month ends": (["2024-01-31", "2024-03-31", "2024-04-30"], [0, 2, 3], ["2024-02-29"]),
-    "months": (["2024-01-15", "2024-02-15", "2024-04-15"], [0, 1, 3], ["2024-03-15"]),
-    "quarters": (["2024-01-01", "2024-04-01", "2024-10-01"], [0, 1, 3], ["2024-07-01"]),
-    # 2024-01-05 is a Friday.
-    "business days": (
-        ["2024-01-04", "2024-01-05", "2024-01-09", "2024-01-11", "2024-01-12"],
-        [0, 1, 3, 5, 6],
-        ["2024-01-08", "2024-01-10"],
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", HOLES)
-def test_holes_are_named_and_filled_on_request(kind):
-    times, positions, absent = HOLES[kind]
-    shown = [str(pd.Timestamp(time)) if isinstance(time, str) else str(time) for time in absent]
-    with expect_error(f"{len(absent)} steps are missing", ", ".join(shown), "fill_gaps=True"):
-        load_times(times)
-    filled = load_times(times, fill_gaps=True)
-    expected = np.full(positions[-1] + 1, np.nan, np.float32)
-    expected[positions] = np.arange(len(times))
-    np.testing.assert_array_equal(filled.values[0][:, 0], expected)
-    inserted = filled.timestamps[0][np.isnan(expected)]
-    assert inserted.tolist() == (
-        pd.to_datetime(absent).to_numpy().astype(inserted.dtype).tolist() if isinstance(absent[0], str) else absent
-    )
-
-
-def test_holes_are_found_in_the_series_that_has_them():
-    frame = pd.DataFrame({"s": list("xxxyyy"), "t": [1, 2, 3, 1, 2, 4], "a": np.arange(6.0)})
-    with expect_error("series 'y': 1 steps are missing"):
-        load_long_table(frame, timestamp_column="t", series_column="s")
-    filled = load_long_table(frame, timestamp_column="t", series_column="s", fill_gaps=True)
-    assert [len(values) for values in filled.values] == [3, 4]
-
-
-def test_irregular_times_raise_with_the_differences_even_when_gaps_may_be_filled():
-    with expect_error("no regular step", "0 days 01:00:00 (2 times)"):
-        load_times(["2024-01-01 00:00", "2024-01-01 01:00", "2024-01-01 02:00", "2024-01-01 03:25"], fill_gaps=True)
-    # One early second does not make millions of missing ones.
-    with expect_error("no regular step"):
-        load_times([0, 1, 3600, 7200, 10800], fill_gaps=True)
-
-
-# --- one series per row -----------------------------------------------------------------------------------------
-
-
-def test_rows_become_series_that_end_with_their_last_value(tmp_path):
-    (tmp_path / "rows.csv").write_text('"V1","V2","V3","V4"\n"W1","1","2","3"\n"W2","4",,\n"W3",,"5",\n')
-    collection = load_series_rows(tmp_path / "rows.csv")
-    assert (collection.series_names, collection.variate_names) == (["W1", "W2", "W3"], ["value"])
-    for values, expected in zip(collection.values, [[1, 2, 3], [4], [np.nan, 5]], strict=True):
-        np.testing.assert_array_equal(values[:, 0], expected)
-
-
-def test_rows_without_values_and_repeated_ids_raise():
-    with expect_error("series without values in 1 of 2 rows (numbers 1"):
-        load_series_rows(pd.DataFrame({"id": ["x", "y"], "1": [1.0, np.nan]}))
-    with expect_error("names series more than once: x"):
-        load_series_rows(pd.DataFrame({"id": ["x", "x"], "1": [1.0, 2.0]}))
-    with expect_error("id_column: no such columns"):
-        load_series_rows(pd.DataFrame({"id": ["x"], "1": [1.0]}), id_column="name")
-
-
-def test_a_collection_is_extended_by_name():
-    first = collection_of(counting_series(3), counting_series(2), names=["x", "y"])
-    second = collection_of(counting_series(1, start=50), counting_series(2, start=90), names=["y", "x"])
-    longer = first.extended(second)
-    assert [values.ravel().tolist() for values in longer.values] == [[0, 1, 2, 90, 91], [0, 1, 50]]
-    assert [len(values) for values in first.values] == [3, 2]
-    with expect_error("in one of the collections only: z"):
-        first.extended(
-            collection_of(counting_series(1), counting_series(1), counting_series(1), names=["x", "y", "z"])
-        )
-
-
-def test_an_extension_must_go_on_where_the_series_ends():
-    first = load_times([1, 2, 3])
-    assert first.extended(load_times([4, 5])).timestamps[0].tolist() == [1, 2, 3, 4, 5]
-    with expect_error("extended: 1 steps are missing"):
-        first.extended(load_times([5, 6]))
-    with expect_error("not sorted"):
-        first.extended(load_times([2, 3]))
-
-
-def test_a_collection_checks_what_it_is_made_of():
-    with expect_error("series 's0' is float64 of shape (3, 1)"):
-        collection_of(counting_series(3).astype(np.float64))
-    with expect_error("series_names holds names more than once: x"):
-        collection_of(counting_series(3), counting_series(3), names=["x", "x"])
-    with expect_error("timestamps of lengths 2 for series of lengths 3"):
-        SeriesCollection([counting_series(3)], ["v"], ["s"], [np.arange(2)])
 
 
 # --- windows ----------------------------------------------------------------------------------------------------
@@ -682,29 +412,6 @@ def test_m4_weekly_series_are_extended_by_their_test_file_and_split_from_the_end
         np.testing.assert_array_equal(splits.test[k]["past_values"], train.values[k][-26:])
 
 
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [
-        (["2024-01-29", "2024-01-30", "2024-01-31"], ["2024-02-01", "2024-02-02"]),
-        (["2024-01-31", "2024-02-29", "2024-03-31"], ["2024-04-30", "2024-05-31"]),  # ends of months
-        (["2024-11-06", "2024-11-07", "2024-11-08", "2024-11-11"], ["2024-11-12", "2024-11-13"]),  # business days
-        (["2024-03-15", "2024-04-15", "2024-05-15"], ["2024-06-15", "2024-07-15"]),
-        (["2024-01-15", "2024-02-15"], ["2024-03-15", "2024-04-15"]),
-        (["2023-08-15", "2023-11-15", "2024-02-15"], ["2024-05-15", "2024-08-15"]),  # quarters
-        (["2024-01-01T22", "2024-01-01T23"], ["2024-01-02T00", "2024-01-02T01"]),
-    ],
-)
-def test_times_are_continued_in_their_own_rhythm(times: list[str], expected: list[str]) -> None:
-    following = continue_timestamps(np.array(times, dtype="datetime64[s]"), 2)
-    np.testing.assert_array_equal(following, np.array(expected, dtype="datetime64[s]"))
-
-
-def test_numbers_are_continued_by_their_last_step() -> None:
-    np.testing.assert_array_equal(continue_timestamps(np.array([1.0, 1.5, 2.0]), 3), [2.5, 3.0, 3.5])
-    with pytest.raises(ValueError, match="at least two"):
-        continue_timestamps(np.array([1.0]), 1)
-
-
 def test_few_shot_splits_of_unequal_series_are_standardised_by_their_own_series() -> None:
     rng = np.random.default_rng(0)
     values = [(level + rng.normal(size=(steps, 1))).astype(np.float32) for level, steps in ((5, 60), (900, 200))]
@@ -715,11 +422,6 @@ def test_few_shot_splits_of_unequal_series_are_standardised_by_their_own_series(
     standardised = few.standardised()
     assert abs(standardised.train.series[0].mean()) < 1  # and not (900 - 5) away from it
     assert len(standardised.test.series) == 2
-
-
-def test_infinite_values_of_arrays_are_refused() -> None:
-    with pytest.raises(ValueError, match="infinite"):
-        SeriesCollection([np.array([[1.0], [np.inf]], np.float32)], ["x"], ["a"])
 
 
 def test_an_index_must_be_a_whole_number() -> None:

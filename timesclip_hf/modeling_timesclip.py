@@ -297,6 +297,8 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             text_tokens = self.get_text_tokens(patch_values, patch_mask)
             if self.text_projection is not None:
                 text_embeds = self.text_projection(text_tokens[:, :, 0])
+        if image_embeds is None and text_tokens is None:
+            raise ValueError("skip_vision=True leaves nothing of a model without a text branch.")
         if image_embeds is not None and text_tokens is not None and len(image_embeds) != len(text_tokens):
             raise ValueError(
                 f"The vision branch was given {len(image_embeds)} samples, the text branch {len(text_tokens)}; "

@@ -72,6 +72,7 @@ class TimesCLIPTrainer(Trainer):
     # The losses are means over a batch: Trainer divides them by the number of accumulated batches.
     loss_is_scaled_for_ga = False
     args: TimesCLIPTrainingArguments
+    model: Any  # Trainer allows None, which its own checks exclude before training
 
     def __init__(
         self,
@@ -104,8 +105,6 @@ class TimesCLIPTrainer(Trainer):
         self.add_callback(_KeptWeights(self))
         self._term_sums: dict[str, Tensor] = {}
         self._term_batches = 0
-
-    model: Any  # Trainer allows None, which its own checks exclude before training
 
     def compute_loss(
         self,
