@@ -1,10 +1,15 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Shared fixtures: configurations small enough that a whole model is built in milliseconds, and their batches."""
 
+import atexit
 import copy
 import os
+import shutil
+import tempfile
 
-# Before the imports below: nothing may reach for the network, and one thread is the fastest at this size.
+# Before the imports below: nothing may reach for the network or be left at home, and one thread is the fastest here.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="timesclip_hf_tests_")
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -616,7 +616,8 @@ def test_the_collator_hands_rows_of_a_dataset_to_the_processor(format_type):
     np.testing.assert_array_equal(processor.options["labels"], [[3.5], [4.25], [8.0]])
     assert processor.options["labels"].dtype == np.float32
     assert processor.options["past_observed_mask"] is None and processor.options["return_tensors"] == "pt"
-    assert set(processor.options) == {"past_observed_mask", "static_values", "labels", "return_tensors"}
+    assert set(processor.options) == {"past_observed_mask", "static_values", "labels", "return_tensors", "draw"}
+    assert processor.options["draw"] is True
 
 
 def test_the_collator_passes_unequal_lengths_as_a_list_and_none_for_absent_columns():

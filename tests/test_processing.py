@@ -70,6 +70,30 @@ def test_a_batch_has_the_documented_keys_shapes_and_dtypes() -> None:
     assert set(processor.model_input_names) == set(batch) - {"labels"}
 
 
+@pytest.mark.parametrize("value_range", ["dataset", "window"])
+def test_images_can_be_drawn_later_from_positions_on_the_axis(value_range) -> None:
+    processor = make_processor(image_size=[24, 32], value_range=value_range).fit(make_series())
+    values = make_series()[:2]
+    values[0, 3:5, 1] = np.nan
+    later = processor(values, draw=False)
+    whole = processor(values)
+    assert set(whole) - set(later) == {"pixel_values"} and set(later) - set(whole) == {"plot_values"}
+    over = (0, 1) if value_range == "dataset" else 1
+    source = make_series() if value_range == "dataset" else values
+    low, high = np.nanmin(source, axis=over, keepdims=True), np.nanmax(source, axis=over, keepdims=True)
+    heights = ((values - low) / (high - low)).transpose(0, 2, 1)
+    np.testing.assert_allclose(later["plot_values"], heights, atol=1e-5)
+    assert torch.equal(processor.draw(later["plot_values"]), whole["pixel_values"])
+    half = processor.draw(later["plot_values"], torch.bfloat16)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), whole["pixel_values"], atol=0.03, rtol=0.01)
+
+
+def test_a_processor_without_images_cannot_draw() -> None:
+    with pytest.raises(ValueError, match="draws no images"):
+        make_processor(image_size=None).draw(torch.zeros(1, 3, 12))
+
+
 @pytest.mark.parametrize("scaling", ["dataset", "instance", "none"])
 def test_patches_are_scaled_as_numpy_says(scaling: str) -> None:
     train, values = make_series(40), make_series(3, seed=1)

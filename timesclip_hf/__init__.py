@@ -29,6 +29,7 @@ from .data import (
     split_chronologically,
     split_windows,
 )
+from .feature_cache import FeatureCache
 from .losses import alignment_loss, info_nce
 from .metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
 from .modeling_timesclip import (
@@ -59,6 +60,7 @@ for _mapping, _model in (
     _mapping.register(TimesCLIPConfig, _model, exist_ok=True)  # type: ignore[arg-type]
 
 __all__ = [
+    "FeatureCache",
     "ForecastWindows",
     "PRESETS",
     "SeriesCollection",

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 from datasets import Array2D, Dataset, DatasetDict, Features, List, Value
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .long_series import SeriesCollection, load_long_table, load_series_rows
 from .tables import decoded, near_names, read_numbers, read_wide_table, repeated_names, row_numbers, some_of
@@ -412,9 +413,14 @@ class TimesCLIPDataCollator:
 
     Args:
         processor: a `TimesCLIPProcessor`, fitted if its scaling asks for that.
+        draw: `False`: the batch has `plot_values` in place of images, for `processor.draw` on the model's device.
+        features: with `draw=False`, gives the vision tower's features `(B, V, width)` of `plot_values`, or `None`
+            where it does not know all of them (`FeatureCache.store`); they then take the plots' place.
     """
 
     processor: Callable[..., Mapping[str, Any]]
+    draw: bool = True
+    features: Callable[[Tensor], Tensor | None] | None = None
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Collate.
@@ -446,8 +452,15 @@ class TimesCLIPDataCollator:
             static_values=[_plain(values) for values in given["static_values"]] if "static_values" in given else None,
             labels=_label_array(given["labels"]) if "labels" in given else None,
             return_tensors="pt",
+            draw=self.draw,
         )
-        return dict(batch)
+        result = dict(batch)
+        if self.features is not None and "plot_values" in result:
+            features = self.features(result["plot_values"])
+            if features is not None:
+                del result["plot_values"]
+                result["vision_features"] = features
+        return result
 
 
 def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]] | None:

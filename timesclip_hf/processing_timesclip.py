@@ -279,6 +279,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         static_values: Any = None,
         labels: Any = None,
         return_tensors: str = "pt",
+        draw: bool = True,
     ) -> BatchFeature:
         """Prepares a batch.
 
@@ -291,6 +292,8 @@ class TimesCLIPProcessor(ProcessorMixin):
                 that `fit` saw.
             labels: `(B, num_targets)` numbers, or `(B,)` for one target or for classes (integers).
             return_tensors: `"pt"` or `"np"`.
+            draw: `False`: `plot_values` (B, V, T) in place of images, a few hundred times smaller, for `draw` to turn
+                into images elsewhere: on an accelerator, say.
 
         Returns:
             `BatchFeature` with `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T),
@@ -314,7 +317,8 @@ class TimesCLIPProcessor(ProcessorMixin):
             "scale": scale.float(),
         }
         if self.image_size is not None:
-            batch["pixel_values"] = self._draw(values, observed)
+            plot_values = self._plot_values(values, observed)
+            batch |= {"pixel_values": self.draw(plot_values)} if draw else {"plot_values": plot_values}
         if static_values is not None:
             static = encode_static(static_values, self._fitted("static_values")["static"])
             batch["static_values"] = torch.from_numpy(static).to(values.device)
@@ -326,6 +330,33 @@ class TimesCLIPProcessor(ProcessorMixin):
         if return_tensors == "np":
             return BatchFeature({name: tensor.cpu().numpy() for name, tensor in batch.items()})
         return BatchFeature(batch)
+
+    def draw(self, plot_values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Images as the vision tower wants them, made where `plot_values` is: on the CPU or an accelerator.
+
+        Args:
+            plot_values: `(B, V, T)` as `processor(..., draw=False)` returns them: 0 is the bottom of a variate's axis,
+                1 the top, NaN a gap.
+            dtype: of the images; the shapes are drawn in fp32 in any case.
+
+        Returns:
+            `pixel_values` `(B, V, 3, height, width)`, normalised with `image_mean` and `image_std`.
+
+        Raises:
+            ValueError: a processor without images (`image_size=None`).
+        """
+        if self.image_size is None:
+            raise ValueError("This processor draws no images: its image_size is None.")
+        num_samples, num_variates = plot_values.shape[:2]
+        height, width = self.image_size
+        settings = {"line_width": self.line_width} if self.view == "line" else {}
+        coverage = VIEWS[self.view](plot_values.flatten(0, 1), height, width, **settings).to(dtype)
+        # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
+        mean, std = (coverage.new_tensor(v) for v in (self.image_mean, self.image_std))
+        colors = (variate_colors(num_variates).to(coverage) - mean) / std
+        background = (self.background - mean) / std
+        images = apply_color(coverage, colors.repeat(num_samples, 1), background)
+        return images.unflatten(0, (num_samples, num_variates))
 
     def to_images(self, pixel_values: Tensor | np.ndarray) -> np.ndarray:
         """What the vision tower sees, for people: `(..., 3, height, width)` to uint8 `(..., height, width, 3)`."""
@@ -345,8 +376,8 @@ class TimesCLIPProcessor(ProcessorMixin):
         fitted = self._fitted("scaling='dataset'")["variates"]
         return values.new_tensor(fitted["mean"]).expand(shape), values.new_tensor(fitted["std"]).expand(shape)
 
-    def _draw(self, values: Tensor, observed: Tensor) -> Tensor:
-        """Images as the vision tower wants them, `(B, V, 3, height, width)`."""
+    def _plot_values(self, values: Tensor, observed: Tensor) -> Tensor:
+        """What is drawn: each variate's position on its image's value axis, `(B, V, T)` in fp32, NaN = gap."""
         if self.value_range == "window":
             lowest, highest = observed_range(values, observed)  # (B, V)
         else:
@@ -357,17 +388,7 @@ class TimesCLIPProcessor(ProcessorMixin):
         spread = torch.where(constant, torch.where(magnitude > 0, magnitude, 1), spread)
         heights = (values - lowest[..., None, :]) / spread[..., None, :]
         heights = heights + 0.5 * constant[..., None, :]  # a constant variate lies in the middle of its axis
-        heights = torch.where(observed, heights, torch.nan).transpose(1, 2).float()  # (B, V, T)
-        num_samples, num_variates = heights.shape[:2]
-        height, width = self.image_size or []
-        settings = {"line_width": self.line_width} if self.view == "line" else {}
-        coverage = VIEWS[self.view](heights.flatten(0, 1), height, width, **settings)
-        # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
-        mean, std = (coverage.new_tensor(v) for v in (self.image_mean, self.image_std))
-        colors = (variate_colors(num_variates).to(coverage) - mean) / std
-        background = (self.background - mean) / std
-        images = apply_color(coverage, colors.repeat(num_samples, 1), background)
-        return images.unflatten(0, (num_samples, num_variates))
+        return torch.where(observed, heights, torch.nan).transpose(1, 2).float().contiguous()
 
     # Checking
 

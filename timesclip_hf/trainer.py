@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 from transformers.utils import logging
 
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
+from .feature_cache import FeatureCache, has_frozen_vision
 from .metrics import (
     compute_classification_metrics,
     compute_forecast_metrics,
@@ -53,7 +55,8 @@ class TimesCLIPTrainer(Trainer):
 
     - `compute_loss` minimises task loss + weighted alignment loss in training, reports the task loss alone as
       `eval_loss` (an InfoNCE value depends on the batch size), and logs every term by name.
-    - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays when needed.
+    - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays when needed, on
+      the model's device; a frozen vision tower is asked once for each series (`args.feature_cache`).
     - `args.tower_learning_rate` sets the towers apart; `args.epoch_decay` lowers all rates by a factor each epoch;
       `args.early_stopping_patience` stops early; `args.average_epochs` evaluates and saves averaged weights.
     - Each model comes with the metrics of its task: RMSE, MAE, R2 and MAPE in original units; MSE and MAE of forecasts
@@ -85,7 +88,7 @@ class TimesCLIPTrainer(Trainer):
         if not isinstance(args, TimesCLIPTrainingArguments):
             raise ValueError(f"args is a {type(args).__name__}; this trainer needs TimesCLIPTrainingArguments.")
         if kwargs.get("data_collator") is None and processing_class is not None:
-            kwargs["data_collator"] = TimesCLIPDataCollator(processing_class)
+            kwargs["data_collator"] = TimesCLIPDataCollator(processing_class, draw=False)
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
         if args.metric_for_best_model == "task":
             chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(self.model, model_class)]
@@ -105,6 +108,24 @@ class TimesCLIPTrainer(Trainer):
         self.add_callback(_KeptWeights(self))
         self._term_sums: dict[str, Tensor] = {}
         self._term_batches = 0
+        self._cached: tuple[Any, ...] = ()
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Trainer's; the features of a frozen vision tower are made ready first."""
+        self._cache_features(self.train_dataset)
+        return super().get_train_dataloader()
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """As `get_train_dataloader`, for the data to evaluate on."""
+        named: Any = self.eval_dataset
+        dataset = named if eval_dataset is None else eval_dataset
+        self._cache_features(named[dataset] if isinstance(dataset, str) else dataset)
+        return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """As `get_train_dataloader`, for the data to predict."""
+        self._cache_features(test_dataset)
+        return super().get_test_dataloader(test_dataset)
 
     def compute_loss(
         self,
@@ -194,6 +215,41 @@ class TimesCLIPTrainer(Trainer):
             return super().train(*args, **kwargs)
         finally:
             self._average = self._start = None
+
+    def _cache_features(self, dataset: Any) -> None:
+        """Has the features of these series stored, where the vision tower is frozen and the data can be gone over."""
+        collator: Any = self.data_collator
+        ours = isinstance(collator, TimesCLIPDataCollator) and not collator.draw
+        if self.args.feature_cache == "off" or not ours or not has_frozen_vision(self.model) or self.is_fsdp_enabled:
+            return
+        if collator.processor.image_size is None or not hasattr(dataset, "__len__"):
+            return
+        # Weights that were loaded or changed since need another cache; changes of a tensor in place are counted.
+        tower = self.model.base_model.vision_tower
+        state = tuple((p.data_ptr(), p._version) for p in (*tower.parameters(), *tower.buffers()))
+        if not self._cached or self._cached[0] != state:
+            folder = None if self.args.feature_cache == "auto" else self.args.feature_cache
+            cache = FeatureCache(self.model, collator.processor, folder, self.args.feature_cache_dtype)
+            collator.features = cache.store
+            self._cached = (state, cache, [])
+        _, cache, known = self._cached
+        if not any(dataset is other for other in known):
+            cache.add(dataset, progress=not self.args.disable_tqdm)
+            known.append(dataset)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Trainer's, and images drawn on the model's device from the few numbers that came there."""
+        inputs = dict(super()._prepare_inputs(inputs))
+        collator: Any = self.data_collator
+        if "plot_values" in inputs and isinstance(collator, TimesCLIPDataCollator):
+            processor: Any = collator.processor
+            if collator.features is not None:
+                logger.warning_once(
+                    "Series that were not there when the feature cache was filled (does the data set change what it "
+                    "returns?) are drawn and encoded at every step; feature_cache='off' spares the filling."
+                )
+            inputs["pixel_values"] = processor.draw(inputs.pop("plot_values"))
+        return inputs
 
     def _steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the training data."""

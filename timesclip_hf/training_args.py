@@ -27,6 +27,12 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             none.
         early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
             Not set: never.
+        feature_cache (`str`, defaults to `"auto"`): where the features of a frozen vision tower are kept, so that each
+            series is drawn and encoded once: `"auto"` is `timesclip_hf/features` in the folder that `HF_HOME` names;
+            the path of another folder; or `"off"`: draw and encode at every step. Needs data with a length, and has
+            no use for a vision tower that learns; FSDP encodes at every step. See `FeatureCache`.
+        feature_cache_dtype (`str`, defaults to `"auto"`): precision in which these features are computed:
+            `"float32"`, `"bfloat16"`, or whichever was measured to be better here.
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
         eval_strategy, save_strategy, logging_strategy: `"epoch"`.
         load_best_model_at_end: `True`, the epoch that is best on the validation part by the model's own task
@@ -53,6 +59,12 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without improvement; default: never."}
+    )
+    feature_cache: str = field(
+        default="auto", metadata={"help": "Folder for the features of a frozen vision tower; auto; or off."}
+    )
+    feature_cache_dtype: str = field(
+        default="auto", metadata={"help": "Precision to compute them in: float32, bfloat16 or auto."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: the collator needs them."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
@@ -85,6 +97,12 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             raise ValueError(f"epoch_decay must be in (0, 1], got {self.epoch_decay}.")
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}.")
+        if not self.feature_cache:
+            raise ValueError("feature_cache is empty: give a folder, 'auto' or 'off'.")
+        if self.feature_cache_dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(
+                f"feature_cache_dtype must be 'auto', 'float32' or 'bfloat16', got {self.feature_cache_dtype!r}."
+            )
         if self.average_epochs is not None and not self.average_epochs > 0:
             raise ValueError(f"average_epochs must be above 0, got {self.average_epochs}.")
 
