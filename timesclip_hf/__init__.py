@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING,
 )
 
+from .adapters import lora_config
 from .configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
 from .data import (
     ForecastWindows,
@@ -85,6 +86,7 @@ __all__ = [
     "load_long_table",
     "load_series_rows",
     "load_wide_table",
+    "lora_config",
     "m4_metrics",
     "read_wide_table",
     "regression_metrics",

@@ -1,6 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The trained parts of TimesCLIP around its towers: tokenizers, projections, variate selection, heads, objective."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,6 +51,11 @@ class EmbedProjection(nn.Sequential):
 
     def __init__(self, width: int, projection_dim: int):
         super().__init__(nn.Linear(width, projection_dim), nn.LayerNorm(projection_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`(..., width)` of any floating dtype to `(..., D)`."""
+        linear: Any = self[0]
+        return super().forward(features.to(linear.weight.dtype))
 
 
 class GatedVariateSelection(nn.Module):

@@ -36,8 +36,10 @@ from .towers import (
     encode_images,
     encode_images_in_chunks,
     encode_tokens,
+    is_trained,
     load_text_tower,
     load_vision_tower,
+    rest_where_frozen,
     text_width,
     vision_width,
 )
@@ -85,6 +87,20 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True returns a pair
         model.freeze_towers()
         return loaded
+
+    def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; an adapter that would leave some of its parts with random weights is refused.
+
+        Raises:
+            ValueError: weights that are not in the file, or that this version of transformers does not restore.
+        """
+        report = super().load_adapter(*args, **kwargs)
+        if report.missing_keys:
+            raise ValueError(
+                f"The adapter was not loaded in full, {sorted(report.missing_keys)} are missing. Old versions of "
+                "transformers leave out modules_to_save: upgrade, or peft.PeftModel.from_pretrained(model, folder)."
+            )
+        return report
 
     @classmethod
     def from_vision_text_pretrained(
@@ -201,10 +217,9 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
     def train(self, mode: bool = True) -> "TimesCLIPModel":
         """Training mode for all but the frozen towers: their dropout and statistics must not move."""
         super().train(mode)
-        if self.config.freeze_vision and self.vision_tower is not None:
-            self.vision_tower.eval()
-        if self.config.freeze_text and self.text_tower is not None:
-            self.text_tower.eval()
+        for tower in (self.vision_tower, self.text_tower):
+            if tower is not None and mode:
+                rest_where_frozen(tower)
         return self
 
     def get_input_embeddings(self) -> Any:
@@ -215,10 +230,10 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         """Pooled features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`."""
         self._check_shape("pixel_values", pixel_values, (self.config.num_variates, 3, None, None))
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
-        if self.config.freeze_vision:
-            features = encode_images_in_chunks(self.vision_tower, images, self.config.vision_chunk_size)
-        else:
+        if torch.is_grad_enabled() and is_trained(self.vision_tower):
             features = encode_images(self.vision_tower, images)
+        else:
+            features = encode_images_in_chunks(self.vision_tower, images, self.config.vision_chunk_size)
         return features.unflatten(0, pixel_values.shape[:2])
 
     def get_text_tokens(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
@@ -288,7 +303,7 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             self._check_shape(
                 "vision_features", vision_features, (config.num_variates, vision_width(config.vision_config))
             )
-            image_embeds = self.vision_projection(vision_features.to(self.vision_projection[0].weight.dtype))
+            image_embeds = self.vision_projection(vision_features)
         else:
             vision_features = None
         if self.text_tower is not None:

@@ -246,6 +246,24 @@ def checkpoint_image_statistics(name_or_path: str, **kwargs: Any) -> dict[str, l
     return {key: list(settings[key]) for key in ("image_mean", "image_std") if settings.get(key)}
 
 
+def is_trained(tower: nn.Module) -> bool:
+    """Whether training may change anything in a tower: weights of its own, or those of an adapter in it."""
+    return any(parameter.requires_grad for parameter in tower.parameters())
+
+
+def rest_where_frozen(tower: nn.Module) -> None:
+    """Eval mode for a tower whose own weights are all frozen; the adapters in it stay in training mode."""
+    adapted: list[Any] = [module for module in tower.modules() if hasattr(module, "base_layer")]  # peft's mark
+    own = {id(p) for p in tower.parameters()} - {id(p) for layer in adapted for p in layer.parameters()}
+    own |= {id(p) for layer in adapted for p in layer.base_layer.parameters()}
+    if any(parameter.requires_grad for parameter in tower.parameters() if id(parameter) in own):
+        return
+    tower.eval()
+    for layer in adapted:
+        layer.train()
+        layer.base_layer.eval()
+
+
 def encode_images(tower: PreTrainedModel, pixel_values: Tensor) -> Tensor:
     """Pooled features `(n, width)` of images `(n, 3, height, width)`."""
     pool = VISION_FAMILIES[tower.config.model_type].pool
@@ -281,8 +299,10 @@ __all__ = [
     "encode_images",
     "encode_images_in_chunks",
     "encode_tokens",
+    "is_trained",
     "load_text_tower",
     "load_vision_tower",
+    "rest_where_frozen",
     "text_width",
     "vision_width",
 ]

@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
+from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, unwrap_peft_model
 from transformers.utils import logging
 
+from .adapters import load_adapter_weights
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
 from .feature_cache import FeatureCache, has_frozen_vision
@@ -91,15 +92,16 @@ class TimesCLIPTrainer(Trainer):
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class, draw=False)
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
         if args.metric_for_best_model == "task":
-            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(self.model, model_class)]
+            learner = unwrap_peft_model(self.model)
+            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(learner, model_class)]
             self.args = copy.copy(args)  # the caller's may go on to a model of another task
             self.args.metric_for_best_model = chosen[0] if chosen else "loss"
         if self.compute_metrics is None:
-            self.compute_metrics = _metrics_of(self.model)
-        if isinstance(self.model, TimesCLIPForPreTraining):
+            self.compute_metrics = _metrics_of(unwrap_peft_model(self.model))
+        if isinstance(unwrap_peft_model(self.model), TimesCLIPForPreTraining):
             self.label_names = []
         if isinstance(processing_class, TimesCLIPProcessor):
-            _check_agreement(self.model, processing_class)
+            _check_agreement(unwrap_peft_model(self.model), processing_class)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         self._average: WeightAverage | None = None
@@ -281,8 +283,18 @@ class TimesCLIPTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """As Trainer's; the average goes on from the checkpoint's model, training from the weights beside it."""
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if _has_own_adapter(self.model):
+            load_adapter_weights(self.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         self._resumed_from = Path(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        """As Trainer's, which knows the adapters of `get_peft_model`, but not those of `model.add_adapter`."""
+        if _has_own_adapter(self.model) and self.state.best_model_checkpoint is not None:
+            load_adapter_weights(self.model, self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
 
     def _weights_beside(self, name: str) -> dict[str, Tensor] | None:
         """What the checkpoint that this run goes on from has beside its model."""
@@ -291,7 +303,8 @@ class TimesCLIPTrainer(Trainer):
 
     def _retrieves(self, ignore_keys: list[str] | None) -> bool:
         """Whether this evaluation compares embeds: in pre-training, unless the caller asked for other outputs."""
-        return isinstance(self.model, TimesCLIPForPreTraining) and ignore_keys in (None, _BESIDE_EMBEDS)
+        pre_training = isinstance(unwrap_peft_model(self.model), TimesCLIPForPreTraining)
+        return pre_training and ignore_keys in (None, _BESIDE_EMBEDS)
 
     def _pop_terms(self) -> tuple[dict[str, Tensor], int]:
         terms = (self._term_sums, self._term_batches)
@@ -343,6 +356,11 @@ class _KeptWeights(TrainerCallback):
         kept = start if args.load_best_model_at_end and start is not None else average and average.averages
         if kept:
             load_weights(self.trainer.model, kept)
+
+
+def _has_own_adapter(model: Any) -> bool:
+    """Whether the model itself holds an adapter, of which alone its `save_pretrained` then writes."""
+    return getattr(model, "_hf_peft_config_loaded", False)
 
 
 def _metrics_of(model: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:
