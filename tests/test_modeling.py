@@ -213,6 +213,47 @@ def test_attention_between_variates_is_returned_on_request(make_model, make_batc
         torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 4, 5))
 
 
+@pytest.mark.parametrize("family", ["clip", "siglip", "bert", "t5"])
+def test_what_the_text_layers_did_is_returned_on_request(tiny_config, tiny_towers, make_batch, enlarge, family):
+    fields = {**tiny_towers("clip", family), "attn_implementation": "eager"}
+    model = enlarge(TimesCLIPForRegression(tiny_config(variate_selection="cross_attention", **fields)))
+    batch = make_batch(model.config, batch_size=2)
+    batch["patch_mask"][0, :, 2] = False
+    plain = model(**batch)
+    assert plain.hidden_states is None and plain.attentions is None
+    outputs = model(**batch, output_hidden_states=True, output_attentions=True)
+    torch.testing.assert_close(outputs.predictions, plain.predictions)
+
+    patches = batch["patch_values"].flatten(0, 1)  # 2 samples of 3 variates, one after the other
+    first, *_, last = outputs.hidden_states
+    if family != "bert":  # which puts a norm in front of its layers
+        torch.testing.assert_close(first, model.timesclip.tokenizer(patches))
+    torch.testing.assert_close(last.unflatten(0, (2, 3)), outputs.text_tokens)
+    assert [tuple(states.shape) for states in outputs.hidden_states] == 3 * [(6, 7, 32)]
+    assert [tuple(weights.shape) for weights in outputs.attentions] == 2 * [(6, 4, 7, 7)]
+    for weights in outputs.attentions:
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(6, 4, 7))
+        assert (weights[:3, ..., 3] == 0).all() and (weights[3:] > 0).all()  # the CLS token stands before the patches
+
+
+def test_gradients_reach_the_attentions_that_are_returned(make_model, make_batch):
+    model = make_model(attn_implementation="eager")
+    outputs = model(**make_batch(model.config), output_hidden_states=True, output_attentions=True)
+    for tensor in (*outputs.hidden_states, *outputs.attentions):
+        tensor.retain_grad()
+    outputs.predictions.sum().backward()
+    assert all(t.grad is not None and t.grad.abs().max() > 0 for t in (*outputs.hidden_states, *outputs.attentions))
+
+
+def test_missing_weights_of_a_tower_start_as_the_tower_has_them(tiny_config):
+    """Of width 32 and without a checkpoint, CLIP draws its output projections with a spread of 32 ** -0.5."""
+    torch.manual_seed(0)
+    model = TimesCLIPForRegression.from_pretrained(None, config=tiny_config(), state_dict={})
+    for tower in (model.timesclip.vision_tower, model.timesclip.text_tower):
+        spread = torch.stack([layer.self_attn.out_proj.weight for layer in tower.encoder.layers]).std()
+        torch.testing.assert_close(spread, torch.tensor(32**-0.5), rtol=0.1, atol=0)
+
+
 def test_a_tuple_on_request_holds_the_same_values_in_order(make_model, make_batch):
     model = make_model()
     batch = make_batch(model.config)

@@ -246,6 +246,8 @@ class TimesCLIPConfig(PreTrainedConfig):
         "selected_embeds",
         "vision_features",
         "selection_attentions",
+        "hidden_states",
+        "attentions",
     ]
 
     # A tower's type is checked where it is built; `Any` spares every reader of its fields a cast.

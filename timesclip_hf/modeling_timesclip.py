@@ -39,6 +39,7 @@ from .towers import (
     is_trained,
     load_text_tower,
     load_vision_tower,
+    record_tokens,
     rest_where_frozen,
     text_width,
     vision_width,
@@ -79,6 +80,18 @@ class TimesCLIPPreTrainedModel(PreTrainedModel):
                 init.copy_(module.log_variances, start)
             if config.alignment_weighting == "warmup":
                 init.zeros_(module.training_batches)
+
+    def post_init(self) -> None:
+        """As in transformers; of the weights that stay in fp32, only those are named that this model has."""
+        own_names = {name.rpartition(".")[2] for name, _ in self.named_parameters()}
+        self._keep_in_fp32_modules_strict = [n for n in self._keep_in_fp32_modules_strict if n in own_names]
+        super().post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """`False`: transformers suspects custom code of an `_init_weights` that overwrites loaded weights, and asks it
+        about modules with weights of their own alone. CLIP's towers set theirs from one level above."""
+        return False
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -226,6 +239,10 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         """The tokenizer's projection: what stands where a language model has its word embeddings."""
         return self.tokenizer.projection if self.tokenizer is not None else None
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Puts another module in the place of the tokenizer's projection."""
+        self.tokenizer.projection = value
+
     def get_vision_features(self, pixel_values: Tensor) -> Tensor:
         """Pooled features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`."""
         self._check_shape("pixel_values", pixel_values, (self.config.num_variates, 3, None, None))
@@ -236,11 +253,8 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             features = encode_images_in_chunks(self.vision_tower, images, self.config.vision_chunk_size)
         return features.unflatten(0, pixel_values.shape[:2])
 
-    def get_text_tokens(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """The text tower's output `(B, V, 1 + N, width)`, CLS first, for patches `(B, V, N, L)`.
-
-        Patches that `patch_mask` `(B, V, N)` marks False are invisible to all others.
-        """
+    def _text_inputs(self, patch_values: Tensor, patch_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Patches as tokens `(B * V, 1 + N, width)`, CLS first, and which of them count."""
         config = self.config
         self._check_shape("patch_values", patch_values, (config.num_variates, config.num_patches, config.patch_length))
         tokens = self.tokenizer(patch_values.flatten(0, 1))  # (B * V, 1 + N, width)
@@ -248,7 +262,27 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         if patch_mask is not None:
             self._check_shape("patch_mask", patch_mask, (config.num_variates, config.num_patches))
             mask = F.pad(patch_mask.flatten(0, 1).bool(), (1, 0), value=True)  # the CLS token always counts
+        return tokens, mask
+
+    def get_text_tokens(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """The text tower's output `(B, V, 1 + N, width)`, CLS first, for patches `(B, V, N, L)`.
+
+        Patches that `patch_mask` `(B, V, N)` marks False are invisible to all others.
+        """
+        tokens, mask = self._text_inputs(patch_values, patch_mask)
         return encode_tokens(self.text_tower, tokens, mask).unflatten(0, patch_values.shape[:2])
+
+    def _get_recorded_text_tokens(
+        self, patch_values: Tensor, patch_mask: Tensor | None, hidden_states: bool | list[int], attentions: bool
+    ) -> dict[str, Any]:
+        """`get_text_tokens`, and what the text tower's layers did on the way there, as it was: gradients reach it."""
+        tokens, mask = self._text_inputs(patch_values, patch_mask)
+        recorded = record_tokens(self.text_tower, tokens, mask, hidden_states, attentions)
+        return {
+            "text_tokens": recorded["last_hidden_state"].unflatten(0, patch_values.shape[:2]),
+            "hidden_states": recorded.hidden_states,
+            "attentions": recorded.attentions or None,  # fused kernels give none
+        }
 
     def get_text_embeds(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """Embeds `(B, V, D)` of patches `(B, V, N, L)`; patches masked False are invisible to all others."""
@@ -265,9 +299,9 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
 
     def forward(
         self,
-        pixel_values: Tensor | None = None,
         patch_values: Tensor | None = None,
         patch_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
         vision_features: Tensor | None = None,
         variate_values: Tensor | None = None,
         loc: Tensor | None = None,
@@ -275,26 +309,33 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         static_values: Tensor | None = None,
         skip_vision: bool = False,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         return_dict: bool | None = None,
     ) -> TimesCLIPOutput | tuple:
         """Reads a batch that the processor made.
 
         Args:
-            pixel_values: `(B, V, 3, height, width)`, for a model with a vision branch.
             patch_values: `(B, V, N, L)`, for a model with a text branch.
             patch_mask: `(B, V, N)` bool, False for patches with nothing observed.
+            pixel_values: `(B, V, 3, height, width)`, for a model with a vision branch.
             vision_features: `(B, V, width)`, features computed earlier, in place of `pixel_values`.
             variate_values: `(B, V, T)`, for `variate_selection="cross_attention"`.
             loc, scale, static_values: not used here; taken so that every batch of the processor fits.
             skip_vision: leave the vision branch out, whatever inputs there are; its embeds are then absent.
-            output_attentions: return the attention between variates.
+            output_attentions: return the attention between variates, and between the tokens of each one in every layer
+                of the text tower (needs `attn_implementation="eager"`). `None`: as the configuration says.
+            output_hidden_states: return the tokens between the text tower's layers; a list: of these layers alone.
+                `None`: as the configuration says.
             return_dict: `False` for a tuple.
 
         Raises:
             ValueError: an input that a branch needs is missing or has the wrong shape.
         """
         config = self.config
-        image_embeds = text_embeds = text_tokens = selected_embeds = attentions = None
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        image_embeds = text_embeds = text_tokens = selected_embeds = selection_attentions = None
+        recorded: dict[str, Any] = {}
         if self.vision_tower is not None and not skip_vision:
             if vision_features is None:
                 if pixel_values is None:
@@ -309,7 +350,13 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         if self.text_tower is not None:
             if patch_values is None:
                 raise ValueError("This model has a text branch: give patch_values.")
-            text_tokens = self.get_text_tokens(patch_values, patch_mask)
+            if output_hidden_states or output_attentions:
+                recorded = self._get_recorded_text_tokens(
+                    patch_values, patch_mask, output_hidden_states or False, bool(output_attentions)
+                )
+                text_tokens = recorded.pop("text_tokens")
+            else:
+                text_tokens = self.get_text_tokens(patch_values, patch_mask)
             if self.text_projection is not None:
                 text_embeds = self.text_projection(text_tokens[:, :, 0])
         if image_embeds is None and text_tokens is None:
@@ -321,17 +368,20 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             )
         if self.variate_tokenizer is not None:
             variate_tokens = self.get_variate_tokens(variate_values)
-            selected_embeds, attentions = self.variate_selection(text_embeds, variate_tokens, bool(output_attentions))
+            selected_embeds, selection_attentions = self.variate_selection(
+                text_embeds, variate_tokens, bool(output_attentions)
+            )
         elif self.variate_selection is not None:
             fused = sum(embeds for embeds in (image_embeds, text_embeds) if embeds is not None)
-            selected_embeds, attentions = self.variate_selection(fused, bool(output_attentions))
+            selected_embeds, selection_attentions = self.variate_selection(fused, bool(output_attentions))
         outputs = TimesCLIPOutput(
             image_embeds=image_embeds,
             text_embeds=text_embeds,
             text_tokens=text_tokens,
             selected_embeds=selected_embeds,
             vision_features=vision_features,
-            selection_attentions=attentions,
+            selection_attentions=selection_attentions,
+            **recorded,
         )
         return outputs if self._wants_dict(return_dict) else outputs.to_tuple()
 
@@ -399,9 +449,9 @@ class TimesCLIPForRegression(_SampleModel):
 
     def forward(
         self,
-        pixel_values: Tensor | None = None,
         patch_values: Tensor | None = None,
         patch_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
         vision_features: Tensor | None = None,
         variate_values: Tensor | None = None,
         loc: Tensor | None = None,
@@ -409,13 +459,14 @@ class TimesCLIPForRegression(_SampleModel):
         static_values: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         return_dict: bool | None = None,
     ) -> TimesCLIPRegressionOutput | tuple:
         """Predicts, and measures the prediction when labels are given.
 
         Args:
-            pixel_values, patch_values, patch_mask, vision_features, variate_values, output_attentions, return_dict:
-                see `TimesCLIPModel.forward`.
+            patch_values, patch_mask, pixel_values, vision_features, variate_values, output_attentions,
+                output_hidden_states, return_dict: see `TimesCLIPModel.forward`.
             loc, scale: `(B, V)` in raw units, what the processor subtracted and divided by; read with `use_loc_scale`.
             static_values: `(B, num_static_features)` as the processor encodes them.
             labels: `(B, num_targets)` in original units.
@@ -424,12 +475,13 @@ class TimesCLIPForRegression(_SampleModel):
             ValueError: an input is missing or has the wrong shape; labels never broadcast.
         """
         outputs = self.timesclip(
-            pixel_values=pixel_values,
             patch_values=patch_values,
             patch_mask=patch_mask,
+            pixel_values=pixel_values,
             vision_features=vision_features,
             variate_values=variate_values,
             output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         standardised = self._apply_head(outputs, loc, scale, static_values)
@@ -468,9 +520,9 @@ class TimesCLIPForClassification(_SampleModel):
 
     def forward(
         self,
-        pixel_values: Tensor | None = None,
         patch_values: Tensor | None = None,
         patch_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
         vision_features: Tensor | None = None,
         variate_values: Tensor | None = None,
         loc: Tensor | None = None,
@@ -478,13 +530,14 @@ class TimesCLIPForClassification(_SampleModel):
         static_values: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         return_dict: bool | None = None,
     ) -> TimesCLIPClassificationOutput | tuple:
         """Scores each class, and measures the scores when labels are given.
 
         Args:
-            pixel_values, patch_values, patch_mask, vision_features, variate_values, output_attentions, return_dict:
-                see `TimesCLIPModel.forward`.
+            patch_values, patch_mask, pixel_values, vision_features, variate_values, output_attentions,
+                output_hidden_states, return_dict: see `TimesCLIPModel.forward`.
             loc, scale, static_values: see `TimesCLIPForRegression.forward`.
             labels: `(B,)` integers from 0 to `num_labels - 1`.
 
@@ -492,12 +545,13 @@ class TimesCLIPForClassification(_SampleModel):
             ValueError: an input is missing, has the wrong shape, or is no class.
         """
         outputs = self.timesclip(
-            pixel_values=pixel_values,
             patch_values=patch_values,
             patch_mask=patch_mask,
+            pixel_values=pixel_values,
             vision_features=vision_features,
             variate_values=variate_values,
             output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         logits = self._apply_head(outputs, loc, scale, static_values)
@@ -558,9 +612,9 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
 
     def forward(
         self,
-        pixel_values: Tensor | None = None,
         patch_values: Tensor | None = None,
         patch_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
         vision_features: Tensor | None = None,
         variate_values: Tensor | None = None,
         loc: Tensor | None = None,
@@ -568,13 +622,14 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
         static_values: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         return_dict: bool | None = None,
     ) -> TimesCLIPPredictionOutput | tuple:
         """Forecasts, and measures the forecast when labels are given.
 
         Args:
-            pixel_values, patch_values, patch_mask, vision_features, output_attentions, return_dict:
-                see `TimesCLIPModel.forward`. Not read without labels where plots only teach.
+            patch_values, patch_mask, pixel_values, vision_features, output_attentions, output_hidden_states,
+                return_dict: see `TimesCLIPModel.forward`. Images are not read without labels where plots only teach.
             variate_values: `(B, V, T)`, for `variate_selection="cross_attention"` and `linear_shortcut`.
             loc, scale: `(B, V)` in raw units, what the processor subtracted and divided by; given back to forecasts.
             static_values: not used here; taken so that every batch of the processor fits.
@@ -595,13 +650,14 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
         if len(set(sizes.values())) > 1:
             raise ValueError(f"All inputs must have one row for each sample, got {sizes}.")
         outputs = self.timesclip(
-            pixel_values=pixel_values,
             patch_values=patch_values,
             patch_mask=patch_mask,
+            pixel_values=pixel_values,
             vision_features=vision_features,
             variate_values=variate_values,
             skip_vision=labels is None and not self._vision_is_read,
             output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         scaled = self.head(outputs.text_tokens, outputs.image_embeds, outputs.selected_embeds, variate_values)
@@ -651,21 +707,24 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
 
     def forward(
         self,
-        pixel_values: Tensor | None = None,
         patch_values: Tensor | None = None,
         patch_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
         vision_features: Tensor | None = None,
         variate_values: Tensor | None = None,
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
         return_loss: bool = True,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
         return_dict: bool | None = None,
     ) -> TimesCLIPPreTrainingOutput | tuple:
         """Embeds of both branches and how well they agree.
 
         Args:
-            pixel_values, patch_values, patch_mask, vision_features, return_dict: see `TimesCLIPModel.forward`.
+            patch_values, patch_mask, pixel_values, vision_features, output_attentions, output_hidden_states,
+                return_dict: see `TimesCLIPModel.forward`.
             variate_values, loc, scale, static_values: not used here; taken so that every batch of the processor fits.
             return_loss: `False` for embeds alone.
 
@@ -673,10 +732,12 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
             ValueError: an input is missing or has the wrong shape.
         """
         outputs = self.timesclip(
-            pixel_values=pixel_values,
             patch_values=patch_values,
             patch_mask=patch_mask,
+            pixel_values=pixel_values,
             vision_features=vision_features,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         contrast = self.alignment(outputs.image_embeds, outputs.text_embeds) if return_loss else None

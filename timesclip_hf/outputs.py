@@ -18,6 +18,10 @@ class TimesCLIPOutput(ModelOutput):
         selected_embeds: `(B, V, D)` after variates informed each other, absent without variate selection.
         vision_features: `(B, V, width)`, the vision tower's pooled output; can be fed back in place of images.
         selection_attentions: `(B, heads, V, V)`, on request: how much variate i (row) listens to variate j (column).
+        hidden_states: on request, of the text tower: `(B * V, 1 + N, width)` before the first layer and after each;
+            the last is `text_tokens`. A sample's variates follow one another: `states.unflatten(0, (-1, V))`.
+        attentions: on request, of the text tower: `(B * V, heads, 1 + N, 1 + N)` for each layer. Of the attention
+            implementations only `"eager"` gives them.
     """
 
     image_embeds: Tensor | None = None
@@ -26,6 +30,8 @@ class TimesCLIPOutput(ModelOutput):
     selected_embeds: Tensor | None = None
     vision_features: Tensor | None = None
     selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -37,8 +43,8 @@ class TimesCLIPRegressionOutput(ModelOutput):
         predictions: `(B, num_targets)` in original units.
         task_loss: scalar, `config.loss` on standardised targets.
         alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
-            see `TimesCLIPOutput`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
     """
 
     loss: Tensor | None = None
@@ -51,6 +57,8 @@ class TimesCLIPRegressionOutput(ModelOutput):
     selected_embeds: Tensor | None = None
     vision_features: Tensor | None = None
     selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -62,8 +70,8 @@ class TimesCLIPPredictionOutput(ModelOutput):
         predictions: `(B, H, V)` in original units.
         task_loss: scalar, `config.loss` over all observed steps, see `config.error_scale`.
         alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
-            see `TimesCLIPOutput`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
     """
 
     loss: Tensor | None = None
@@ -76,6 +84,8 @@ class TimesCLIPPredictionOutput(ModelOutput):
     selected_embeds: Tensor | None = None
     vision_features: Tensor | None = None
     selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -87,8 +97,8 @@ class TimesCLIPClassificationOutput(ModelOutput):
         logits: `(B, num_labels)`.
         task_loss: scalar, cross-entropy.
         alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
-            see `TimesCLIPOutput`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
     """
 
     loss: Tensor | None = None
@@ -101,6 +111,8 @@ class TimesCLIPClassificationOutput(ModelOutput):
     selected_embeds: Tensor | None = None
     vision_features: Tensor | None = None
     selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -110,8 +122,8 @@ class TimesCLIPPreTrainingOutput(ModelOutput):
     Args:
         loss: scalar, the alignment loss.
         alignment_loss: the same.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions:
-            see `TimesCLIPOutput`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
     """
 
     loss: Tensor | None = None
@@ -122,6 +134,8 @@ class TimesCLIPPreTrainingOutput(ModelOutput):
     selected_embeds: Tensor | None = None
     vision_features: Tensor | None = None
     selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 __all__ = [

@@ -24,7 +24,9 @@ from transformers import (
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
+from transformers.utils.output_capturing import capture_outputs
 
 
 class ResNetTower(ResNetModel):
@@ -55,14 +57,29 @@ class VisionFamily:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@capture_outputs
+def _record_layers(tower: Any, hidden: Tensor, mask: Tensor | None, **_: Any) -> BaseModelOutput:
+    """What transformers' own forward of the tower is wrapped in, round our way through its layers."""
+    return BaseModelOutput(last_hidden_state=TEXT_FAMILIES[tower.config.model_type].encode(tower, hidden, mask))
+
+
+def _record_t5(tower: Any, hidden: Tensor, mask: Tensor | None, **wanted: Any) -> BaseModelOutput:
+    """T5's stack is asked by its own forward, so it records by itself."""
+    return tower(inputs_embeds=hidden, attention_mask=mask, return_dict=True, **wanted)
+
+
 @dataclass(frozen=True)
 class TextFamily:
-    """One family of text towers: its class, what of it is kept, and how token vectors pass through the layers."""
+    """One family of text towers: its class, what of it is kept, and how token vectors pass through the layers.
+
+    `encode` gives the last tokens, `record` what happens in every layer too.
+    """
 
     model_class: type[PreTrainedModel]
     strip: Callable[[Any], PreTrainedModel]
     encode: Callable[[Any, Tensor, Tensor | None], Tensor]
     arguments: dict[str, Any] = field(default_factory=dict)
+    record: Callable[..., BaseModelOutput] = _record_layers
 
 
 def _strip_clip(model: Any) -> PreTrainedModel:
@@ -125,7 +142,7 @@ TEXT_FAMILIES: dict[str, TextFamily] = {
     "clip_text_model": TextFamily(CLIPTextModel, _strip_clip, _encode_clip),
     "siglip_text_model": TextFamily(SiglipTextModel, _strip_clip, _encode_clip),
     "bert": TextFamily(BertModel, _strip_bert, _encode_bert, arguments={"add_pooling_layer": False}),
-    "t5": TextFamily(T5EncoderModel, _strip_t5, _encode_t5),
+    "t5": TextFamily(T5EncoderModel, _strip_t5, _encode_t5, record=_record_t5),
 }
 
 
@@ -287,6 +304,19 @@ def encode_tokens(tower: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -
     return TEXT_FAMILIES[tower.config.model_type].encode(tower, hidden, mask)
 
 
+def record_tokens(
+    tower: PreTrainedModel,
+    hidden: Tensor,
+    mask: Tensor | None,
+    output_hidden_states: bool | list[int],
+    output_attentions: bool,
+) -> BaseModelOutput:
+    """As `encode_tokens`, with what happens in between: the tokens before, between and after the layers
+    `(n, length, width)`, the last of them normed, and the attention of every layer `(n, heads, length, length)`."""
+    record = TEXT_FAMILIES[tower.config.model_type].record
+    return record(tower, hidden, mask, output_hidden_states=output_hidden_states, output_attentions=output_attentions)
+
+
 __all__ = [
     "ResNetTower",
     "TEXT_FAMILIES",
@@ -302,6 +332,7 @@ __all__ = [
     "is_trained",
     "load_text_tower",
     "load_vision_tower",
+    "record_tokens",
     "rest_where_frozen",
     "text_width",
     "vision_width",
