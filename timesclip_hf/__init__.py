@@ -49,11 +49,13 @@ from .training_args import TimesCLIPTrainingArguments
 __version__ = "0.1.0"
 
 AutoConfig.register(TimesCLIPConfig.model_type, TimesCLIPConfig, exist_ok=True)
-AutoModel.register(TimesCLIPConfig, TimesCLIPModel, exist_ok=True)
 AutoProcessor.register(TimesCLIPConfig, TimesCLIPProcessor, exist_ok=True)
 AutoModelForPreTraining.register(TimesCLIPConfig, TimesCLIPForPreTraining, exist_ok=True)
 AutoModelForTimeSeriesPrediction.register(TimesCLIPConfig, TimesCLIPForPrediction, exist_ok=True)
-# transformers has these mappings, but no Auto class over them: import the models themselves.
+# transformers has these mappings, but no Auto class over them: `AutoModel` gives these models themselves, where they
+# were saved, and the first one for all others.
+_models = (TimesCLIPModel, TimesCLIPForRegression, TimesCLIPForClassification)
+AutoModel.register(TimesCLIPConfig, _models, exist_ok=True)
 for _mapping, _model in (
     (MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING, TimesCLIPForClassification),
     (MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING, TimesCLIPForRegression),

@@ -302,6 +302,7 @@ class TimesCLIPConfig(PreTrainedConfig):
         self.vision_config = _build_tower("vision_config", self.vision_config, VISION_CONFIGS)
         self.text_config = _build_tower("text_config", self.text_config, TEXT_CONFIGS)
         super().__post_init__(**kwargs)
+        self.architectures = self.architectures or []  # `AutoModel` looks here which model was saved
 
     @classmethod
     def from_preset(cls, preset: str, towers: str = "clip-b16", **overrides: Any) -> "TimesCLIPConfig":

@@ -29,6 +29,7 @@ from .outputs import (
     TimesCLIPPreTrainingOutput,
     TimesCLIPRegressionOutput,
 )
+from .remote_code import CarriesModelCode
 from .towers import (
     build_text_tower,
     build_vision_tower,
@@ -46,7 +47,7 @@ from .towers import (
 )
 
 
-class TimesCLIPPreTrainedModel(PreTrainedModel):
+class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
     """Loading, saving and initialisation shared by all TimesCLIP models."""
 
     config: TimesCLIPConfig

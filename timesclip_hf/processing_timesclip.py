@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .configuration_timesclip import TimesCLIPConfig
+from .remote_code import CarriesProcessorCode
 from .rendering import apply_color, variate_colors
 from .series import (
     cut_patches,
@@ -34,7 +34,7 @@ _FIT_ROWS = 1024
 _STATISTICS_VERSION = 1
 
 
-class TimesCLIPProcessor(ProcessorMixin):
+class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
     r"""
     Turns multivariate series into what TimesCLIP reads: scaled patches, and one image for each variate.
 
@@ -147,6 +147,19 @@ class TimesCLIPProcessor(ProcessorMixin):
                 raise ValueError(f"{name}={kwargs[name]!r} contradicts the configuration's {fixed[name]!r}.")
         return processor
 
+    @classmethod
+    def get_processor_dict(
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As in transformers, which would make a processor of default settings where there is none to load."""
+        fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        if not fields:
+            raise OSError(
+                f"{pretrained_model_name_or_path} has no processor_config.json: was only the model saved there? Save "
+                "or push the fitted processor beside it."
+            )
+        return fields, unused
+
     @property
     def model_input_names(self) -> list[str]:
         """Keys of the batch that a model may be given."""
@@ -187,7 +200,7 @@ class TimesCLIPProcessor(ProcessorMixin):
                 f"past_values is {past_values!r}, whose windows overlap: fit on their series, "
                 "processor.fit(windows.series)."
             )
-        if isinstance(past_values, Dataset):
+        if _is_dataset(past_values):
             if any(given is not None for given in (labels, static_values, past_observed_mask)):
                 raise ValueError("With a Dataset, labels, static_values and the mask are taken from its columns.")
             columns = past_values.column_names
@@ -551,7 +564,7 @@ def _row_chunks(past_values: Any, past_observed_mask: Any) -> Iterator[tuple[Any
 
     Series of unequal lengths come one by one: padded to the longest of a thousand, they could need a thousandfold.
     """
-    if isinstance(past_values, Dataset):
+    if _is_dataset(past_values):
         names = [name for name in ("past_values", "past_observed_mask") if name in past_values.column_names]
         rows = past_values.with_format("numpy").select_columns(names)
         for first in range(0, len(rows), _FIT_ROWS):
@@ -565,6 +578,11 @@ def _row_chunks(past_values: Any, past_observed_mask: Any) -> Iterator[tuple[Any
         for first in range(0, len(past_values), rows_at_once):
             rows = slice(first, first + rows_at_once)
             yield past_values[rows], past_observed_mask[rows] if past_observed_mask is not None else None
+
+
+def _is_dataset(data: Any) -> bool:
+    """Whether this is a `datasets.Dataset`; the library itself is not asked, since predicting does not need it."""
+    return hasattr(data, "column_names") and hasattr(data, "with_format")
 
 
 def _fit_targets(labels: Any) -> dict[str, list[float]]:

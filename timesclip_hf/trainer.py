@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, unwrap_peft_model
 from transformers.utils import logging
 
@@ -22,6 +22,7 @@ from .adapters import load_adapter_weights
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
 from .feature_cache import FeatureCache, has_frozen_vision
+from .hub_pushes import PushingTrainer
 from .metrics import (
     compute_classification_metrics,
     compute_forecast_metrics,
@@ -50,7 +51,7 @@ _BEST_BY = {TimesCLIPForRegression: "rmse", TimesCLIPForClassification: "log_los
 _BESIDE_EMBEDS = ["alignment_loss", "text_tokens", "selected_embeds", "vision_features", "selection_attentions"]
 
 
-class TimesCLIPTrainer(Trainer):
+class TimesCLIPTrainer(PushingTrainer):
     """
     As `transformers.Trainer`; what differs:
 
