@@ -30,8 +30,15 @@ style: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)
+# On Linux, large buffers are otherwise given back to the system after every step, and asked for again page by page.
+bench: export THP_MEM_ALLOC_ENABLE = 1
+bench: export MALLOC_MMAP_THRESHOLD_ = 4294967296
+bench: export MALLOC_TRIM_THRESHOLD_ = 17179869184
+bench: $(READY)  ## each prints one table, with what it is compared to in the same run; the largest takes ten minutes
 	$(BIN)/python examples/benchmarks/rendering.py
+	$(BIN)/python examples/benchmarks/encoding.py
+	$(BIN)/python examples/benchmarks/training.py
+	$(BIN)/python examples/benchmarks/inference.py
 
 clean:
 	rm -rf $(VENV) runs

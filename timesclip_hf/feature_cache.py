@@ -33,8 +33,8 @@ from .towers import encode_images_in_chunks
 
 logger = logging.getLogger(__name__)
 
-# Each key belongs to one of sixteen buckets, by its first hexadecimal digit: processes share the work by buckets.
-_BUCKETS = "0123456789abcdef"
+# Each key belongs to one of eight buckets, by its first byte: the processes of a machine share the work by buckets.
+_NUM_BUCKETS = 8
 # A killed run loses at most what it encoded within this time.
 _SECONDS_PER_FILE = 30.0
 _ROWS_AT_ONCE = 256
@@ -125,7 +125,7 @@ class FeatureStore:
             raise
         self.refresh()
 
-    def lock(self, bucket: str) -> FileLock:
+    def lock(self, bucket: int) -> FileLock:
         """Held while a process encodes series of a bucket; the system frees it when the process dies."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / f"{bucket}.lock")
@@ -198,12 +198,12 @@ class FeatureCache:
             return 0
         tower = self.tower if self.tower.dtype == self.dtype else copy.deepcopy(self.tower).to(self.dtype)
         encoded = 0
-        first = os.getpid() % len(_BUCKETS)  # so that processes begin apart
-        buckets = list(_BUCKETS[first:] + _BUCKETS[:first])
+        first = os.getpid()  # so that processes begin apart
+        buckets = [(first + k) % _NUM_BUCKETS for k in range(_NUM_BUCKETS)]
         with tqdm(total=len(missing), desc="Encoding series", unit="series", disable=not progress) as bar:
             for wait in (False, True):  # first what nobody else is at; then what others may have left undone
                 for bucket in list(buckets):
-                    own = {key: row for key, row in missing.items() if key.hex()[0] == bucket}
+                    own = {key: row for key, row in missing.items() if key[0] % _NUM_BUCKETS == bucket}
                     try:
                         with self.store.lock(bucket).acquire(blocking=wait):
                             encoded += self._encode_bucket(tower, dataset, own, bar)

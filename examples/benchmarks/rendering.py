@@ -18,13 +18,13 @@ other work on the machine can only slow a run down.
 import argparse
 import io
 import os
-import platform
 import time
 from collections.abc import Callable
 
 import matplotlib
 import numpy as np
 import torch
+from machine import describe
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -50,17 +50,22 @@ def pixels(canvas: FigureCanvasAgg) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def published_image(row: np.ndarray, size: int) -> np.ndarray:
+    """One variate as published scripts draw it: RGB, `(size, size, 3)` uint8."""
+    figure, axes = plt.subplots(figsize=(size / DPI, size / DPI), dpi=DPI)
+    axes.plot(row, color="C0", linewidth=LINE_WIDTH)
+    axes.set_ylim(-0.01, 1.01)
+    axes.axis("off")
+    figure.tight_layout(pad=0)
+    stored = io.BytesIO()
+    figure.savefig(stored, format="png", dpi=DPI)
+    plt.close(figure)
+    return np.asarray(Image.open(stored).convert("RGB").resize((size, size)))
+
+
 def matplotlib_published(values: np.ndarray, size: int) -> None:
     for row in values:
-        figure, axes = plt.subplots(figsize=(size / DPI, size / DPI), dpi=DPI)
-        axes.plot(row, color="C0", linewidth=LINE_WIDTH)
-        axes.set_ylim(-0.01, 1.01)
-        axes.axis("off")
-        figure.tight_layout(pad=0)
-        stored = io.BytesIO()
-        figure.savefig(stored, format="png", dpi=DPI)
-        plt.close(figure)
-        np.asarray(Image.open(stored).convert("RGB").resize((size, size)))
+        published_image(row, size)
 
 
 def matplotlib_new_figure(values: np.ndarray, size: int) -> None:
@@ -107,14 +112,6 @@ def best_rates(size: int, steps: int, repeats: int, batch: int) -> list[float]:
     return [1 / duration for duration in best]
 
 
-def processor_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads (default: all cores)")
@@ -123,8 +120,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    print(f"{processor_name()}, {os.cpu_count()} cores, {arguments.threads} torch threads, {platform.system()}")
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, matplotlib {matplotlib.__version__}")
+    print(f"{describe()}, matplotlib {matplotlib.__version__}")
     print(
         f"images per second, RGB; white noise; line width {LINE_WIDTH}; ours in batches of "
         f"{arguments.batch}; best of {arguments.repeats}\n"
