@@ -22,6 +22,7 @@ from timesclip_hf import (
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
     feature_cache,
+    lora_config,
 )
 from timesclip_hf.feature_cache import FeatureCache, FeatureStore, choose_dtype, plot_keys
 
@@ -370,6 +371,16 @@ def test_a_tower_that_learns_is_asked_at_every_step(build, tmp_path, count_image
     trainer.model.base_model.vision_tower.requires_grad_(True)
     trainer.train()
     assert not count_images and not (tmp_path / "cache").exists()
+
+
+def test_an_adapter_in_the_text_tower_leaves_the_vision_tower_cached(build, tmp_path, count_images):
+    peft = pytest.importorskip("peft")
+    trainer = trainer_of(build, tmp_path, tmp_path / "cache")
+    adapted = peft.get_peft_model(trainer.model, lora_config(trainer.model, towers=["text"]))
+    TimesCLIPTrainer(
+        adapted, trainer.args, processing_class=trainer.processing_class, train_dataset=rows(), eval_dataset=rows()
+    ).train()
+    assert sum(count_images) == NUM_SERIES * 3
 
 
 def test_weights_loaded_later_get_features_of_their_own(build, tmp_path):

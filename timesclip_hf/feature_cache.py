@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from .data import TimesCLIPDataCollator
 from .modeling_timesclip import TimesCLIPPreTrainedModel
 from .processing_timesclip import TimesCLIPProcessor
-from .towers import encode_images_in_chunks
+from .towers import encode_images_in_chunks, is_trained
 
 logger = logging.getLogger(__name__)
 
@@ -287,7 +287,7 @@ def default_folder() -> Path:
 def has_frozen_vision(model: Any) -> bool:
     """Whether a model has a vision tower and none of its weights learns."""
     tower = getattr(model.base_model, "vision_tower", None)
-    return tower is not None and not any(parameter.requires_grad for parameter in tower.parameters())
+    return tower is not None and not is_trained(tower)
 
 
 def plot_keys(plot_values: Tensor) -> list[bytes]:

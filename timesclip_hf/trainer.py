@@ -223,16 +223,17 @@ class TimesCLIPTrainer(PushingTrainer):
         """Has the features of these series stored, where the vision tower is frozen and the data can be gone over."""
         collator: Any = self.data_collator
         ours = isinstance(collator, TimesCLIPDataCollator) and not collator.draw
-        if self.args.feature_cache == "off" or not ours or not has_frozen_vision(self.model) or self.is_fsdp_enabled:
+        model = unwrap_peft_model(self.model)
+        if self.args.feature_cache == "off" or not ours or not has_frozen_vision(model) or self.is_fsdp_enabled:
             return
         if collator.processor.image_size is None or not hasattr(dataset, "__len__"):
             return
         # Weights that were loaded or changed since need another cache; changes of a tensor in place are counted.
-        tower = self.model.base_model.vision_tower
+        tower = model.base_model.vision_tower
         state = tuple((p.data_ptr(), p._version) for p in (*tower.parameters(), *tower.buffers()))
         if not self._cached or self._cached[0] != state:
             folder = None if self.args.feature_cache == "auto" else self.args.feature_cache
-            cache = FeatureCache(self.model, collator.processor, folder, self.args.feature_cache_dtype)
+            cache = FeatureCache(model, collator.processor, folder, self.args.feature_cache_dtype)
             collator.features = cache.store
             self._cached = (state, cache, [])
         _, cache, known = self._cached
