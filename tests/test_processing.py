@@ -89,6 +89,20 @@ def test_images_can_be_drawn_later_from_positions_on_the_axis(value_range) -> No
     torch.testing.assert_close(half.float(), whole["pixel_values"], atol=0.03, rtol=0.01)
 
 
+def test_names_and_units_are_kept_and_must_fit_what_they_name(tmp_path) -> None:
+    names = {"variate_units": ["K", "", "mm"], "target_names": ["yield"], "target_units": ["t/ha"]}
+    processor = make_processor(**names).fit(make_series(), labels=np.arange(6.0))
+    processor.save_pretrained(tmp_path)
+    reloaded = TimesCLIPProcessor.from_pretrained(tmp_path)
+    assert {name: getattr(reloaded, name) for name in names} == names
+    with pytest.raises(ValueError, match="variate_units has 2 entries, expected 3"):
+        make_processor(variate_units=["K", "mm"], num_variates=3)
+    with pytest.raises(ValueError, match="target_names has 1 entries, expected 2"):
+        make_processor(target_names=["yield"]).fit(make_series(), labels=np.ones((6, 2)))
+    with pytest.raises(ValueError, match="target_units must be a list of strings"):
+        make_processor(target_units=[1.0])
+
+
 def test_a_processor_without_images_cannot_draw() -> None:
     with pytest.raises(ValueError, match="draws no images"):
         make_processor(image_size=None).draw(torch.zeros(1, 3, 12))

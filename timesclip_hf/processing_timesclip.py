@@ -60,6 +60,8 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         view (`str`, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the paper), `"gasf"`
             or `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition field),
             `"recurrence"` (recurrence plot) or `"spectrogram"`.
+        variate_units (`list[str]`, *optional*): unit of each variate, for cards and figures; `""` for none.
+        target_names, target_units (`list[str]`, *optional*): of what a regression predicts, for predictions and cards.
 
     Raises:
         ValueError: values outside the above.
@@ -99,6 +101,9 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         image_std: Sequence[float] | None = None,
         statistics: dict[str, Any] | None = None,
         view: str = "line",
+        variate_units: Sequence[str] | None = None,
+        target_names: Sequence[str] | None = None,
+        target_units: Sequence[str] | None = None,
     ):
         super().__init__()
         names = list(variate_names) if variate_names is not None else None
@@ -117,6 +122,9 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         self.image_std = list(image_std if image_std is not None else OPENAI_CLIP_STD)
         self.statistics = statistics
         self.view = view
+        self.variate_units = list(variate_units) if variate_units is not None else None
+        self.target_names = list(target_names) if target_names is not None else None
+        self.target_units = list(target_units) if target_units is not None else None
         self._check_parameters()
 
     @classmethod
@@ -217,6 +225,7 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
             "static": fit_static(static_values) if static_values is not None else None,
             "targets": _fit_targets(labels) if labels is not None else None,
         }
+        self._check_names()
         return self
 
     def config_fields(self) -> dict[str, Any]:
@@ -509,6 +518,7 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
         if self.variate_names is not None and len(self.variate_names) != self.num_variates:
             raise ValueError(f"{len(self.variate_names)} variate_names were given for {self.num_variates} variates.")
+        self._check_names()
         if self.image_size is not None and (
             len(self.image_size) != 2 or not all(isinstance(n, int) and n > 0 for n in self.image_size)
         ):
@@ -525,6 +535,24 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         version = (self.statistics or {}).get("version", _STATISTICS_VERSION)
         if version != _STATISTICS_VERSION:
             raise ValueError(f"These statistics have version {version}; this release reads {_STATISTICS_VERSION}.")
+
+    def _check_names(self) -> None:
+        """Names and units are lists of strings, one for each variate or target."""
+        targets = (self.statistics or {}).get("targets")
+        num_targets = len(targets["mean"]) if targets else len(self.target_names or self.target_units or [])
+        expected = {
+            "variate_units": self.num_variates,
+            "target_names": num_targets,
+            "target_units": num_targets,
+        }
+        for name, count in expected.items():
+            given = getattr(self, name)
+            if given is None:
+                continue
+            if not all(isinstance(entry, str) for entry in given):
+                raise ValueError(f"{name} must be a list of strings, got {given!r}.")
+            if count is not None and len(given) != count:
+                raise ValueError(f"{name} has {len(given)} entries, expected {count}: {given}.")
 
 
 def _all_numbers(frame: pd.DataFrame) -> bool:
