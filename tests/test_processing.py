@@ -89,12 +89,7 @@ def test_images_can_be_drawn_later_from_positions_on_the_axis(value_range) -> No
     torch.testing.assert_close(half.float(), whole["pixel_values"], atol=0.03, rtol=0.01)
 
 
-def test_names_and_units_are_kept_and_must_fit_what_they_name(tmp_path) -> None:
-    names = {"variate_units": ["K", "", "mm"], "target_names": ["yield"], "target_units": ["t/ha"]}
-    processor = make_processor(**names).fit(make_series(), labels=np.arange(6.0))
-    processor.save_pretrained(tmp_path)
-    reloaded = TimesCLIPProcessor.from_pretrained(tmp_path)
-    assert {name: getattr(reloaded, name) for name in names} == names
+def test_names_and_units_must_fit_what_they_name() -> None:
     with pytest.raises(ValueError, match="variate_units has 2 entries, expected 3"):
         make_processor(variate_units=["K", "mm"], num_variates=3)
     with pytest.raises(ValueError, match="target_names has 1 entries, expected 2"):
@@ -259,6 +254,9 @@ def test_every_parameter_survives_saving(tmp_path: Path) -> None:
         "image_std": [0.4, 0.5, 0.6],
         "statistics": make_processor().fit(make_series(), labels=[1.0] * 5 + [3.0]).statistics,
         "view": "gadf",
+        "variate_units": ["K", "", "mm"],
+        "target_names": ["yield"],
+        "target_units": ["t/ha"],
     }
     assert set(parameters) == set(inspect.signature(TimesCLIPProcessor).parameters)
     TimesCLIPProcessor(**parameters).save_pretrained(tmp_path)
