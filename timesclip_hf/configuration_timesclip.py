@@ -92,6 +92,8 @@ TOWERS: dict[str, dict[str, Any]] = {
         "projection_dim": 64,
         "selection_num_heads": 4,
         "freeze_vision": False,
+        "vision_chunk_size": 1024,
+        "text_chunk_size": 1024,
         # White paper becomes 0. Under CLIP's statistics every blank patch is a large constant, which drowns ink and
         # positions until a tower that starts from random weights has unlearnt it.
         "image_mean": [1.0, 1.0, 1.0],
@@ -182,7 +184,11 @@ class TimesCLIPConfig(PreTrainedConfig):
         freeze_vision (`bool`, defaults to `True`): vision tower in eval mode, without gradients, never updated.
         freeze_text (`bool`, defaults to `False`): the same for the text tower's layers.
         text_dropout (`float`, defaults to 0.1): dropout on the tokens that enter the text tower.
-        vision_chunk_size (`int`, defaults to 64): images that a frozen vision tower sees at once; bounds its memory.
+        vision_chunk_size (`int`, defaults to 64): images that the vision tower sees at once.
+        text_chunk_size (`int`, defaults to 256):
+            Patch sequences (one a variate) that the text tower sees at once; about as many tokens where it reads whole
+            series. Both bound memory, however many variates there are: towers that pass gradients on compute every
+            chunk again on the way back, a third more work, unless all fits into one chunk.
         alignment (`"variate"`, `"global"`, `"hybrid"` or `None`, defaults to `"hybrid"`):
             What the InfoNCE loss compares across the batch: each variate with itself, the concatenation of all
             variates (the paper, arXiv 2506.24124), or both.
@@ -276,6 +282,7 @@ class TimesCLIPConfig(PreTrainedConfig):
     freeze_text: bool = False
     text_dropout: float | int = 0.1
     vision_chunk_size: int = 64
+    text_chunk_size: int = 256
 
     alignment: Literal["variate", "global", "hybrid"] | None = "hybrid"
     alignment_alpha: float | int = 0.5
@@ -347,7 +354,8 @@ class TimesCLIPConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation: sizes that must be positive and fit each other."""
         for name in (
             "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
-            "prediction_length", "vision_chunk_size", "alignment_warmup_steps", "selection_num_heads",
+            "prediction_length", "vision_chunk_size", "text_chunk_size", "alignment_warmup_steps",
+            "selection_num_heads",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")

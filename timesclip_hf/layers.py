@@ -11,6 +11,29 @@ from .configuration_timesclip import TimesCLIPConfig
 from .losses import MAX_LOGIT_SCALE, alignment_loss, gather_embeds, uncertainty_weighted
 from .towers import text_width
 
+# A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
+MAX_HEAD_WEIGHTS = 1_000_000_000
+
+
+class SeriesLinear(nn.Linear):
+    """A linear map of values as they come, in fp32 whatever autocast and the weights' own dtype say.
+
+    Half precision ends at 65 504, which a sum over a few steps of a spiky series passes, and it rounds levels away.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        with torch.autocast(values.device.type, enabled=False):
+            return F.linear(values.float(), self.weight.float(), self.bias.float())
+
+
+class SeriesNorm(nn.LayerNorm):
+    """A norm behind `SeriesLinear`: reads fp32, gives the dtype of its weights."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        with torch.autocast(values.device.type, enabled=False):
+            weight, bias = self.weight.float(), self.bias.float()
+            return F.layer_norm(values, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
+
 
 class PatchTokenizer(nn.Module):
     """Numeric patches to the text tower's input: projected, headed by a learnt CLS token, with learnt positions."""
@@ -18,15 +41,15 @@ class PatchTokenizer(nn.Module):
     def __init__(self, config: TimesCLIPConfig):
         super().__init__()
         width = text_width(config.text_config)
-        self.projection = nn.Linear(config.patch_length, width)
-        self.norm = nn.LayerNorm(width)
+        self.projection = SeriesLinear(config.patch_length, width)
+        self.norm = SeriesNorm(width)
         self.cls_token = nn.Parameter(torch.empty(width))
         self.position_embedding = nn.Parameter(torch.empty(config.num_patches + 1, width))
         self.dropout = nn.Dropout(config.text_dropout)
 
     def forward(self, patches: Tensor) -> Tensor:
         """`(n, N, L)` patches to `(n, 1 + N, width)` tokens."""
-        tokens = F.gelu(self.norm(self.projection(patches.to(self.projection.weight.dtype))))
+        tokens = F.gelu(self.norm(self.projection(patches)))
         cls_token = self.cls_token.to(tokens.dtype).expand(len(tokens), 1, -1)
         tokens = torch.cat([cls_token, tokens], dim=1)
         return self.dropout(tokens + self.position_embedding)
@@ -38,12 +61,13 @@ class VariateTokenizer(nn.Module):
     def __init__(self, config: TimesCLIPConfig):
         super().__init__()
         width = text_width(config.text_config)
-        self.projection = nn.Linear(config.context_length, width)
+        self.projection = SeriesLinear(config.context_length, width)
         self.position_embedding = nn.Parameter(torch.empty(config.num_variates, width))
 
     def forward(self, variate_values: Tensor) -> Tensor:
         """`(B, V, T)` to `(B, V, width)`."""
-        return self.projection(variate_values.to(self.projection.weight.dtype)) + self.position_embedding
+        tokens = self.projection(variate_values)
+        return tokens.to(self.position_embedding.dtype) + self.position_embedding
 
 
 class EmbedProjection(nn.Sequential):
@@ -122,7 +146,8 @@ def _attend(
     attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
     if not output_attentions:  # the fused kernel does not return them
         return attended, None
-    return attended, (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
+    # Scaled first: the sums of products of long vectors would pass what half precision holds.
+    return attended, (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(dim=-1)
 
 
 class SampleHead(nn.Module):
@@ -141,6 +166,12 @@ class SampleHead(nn.Module):
             width *= config.num_variates
         width += config.num_static_features
         if config.head == "mlp":
+            if (weights := 4 * dim * width) > MAX_HEAD_WEIGHTS:
+                raise ValueError(
+                    f"head='mlp' would have {weights / 1e9:.1f} billion weights in its first layer alone, which reads "
+                    f"{width} numbers of {config.num_variates} variates; choose head='pooled', whose size does not "
+                    "grow with the variates, or a smaller projection_dim."
+                )
             layers: list[nn.Module] = []
             for size, rate in zip((4 * dim, 2 * dim, dim), dropout, strict=False):
                 layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(rate)]
@@ -164,6 +195,10 @@ class ZeroLinear(nn.Linear):
     """A linear map whose weights start at zero: at first it adds nothing to what stands beside it."""
 
 
+class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
+    """`ZeroLinear` of values as they come."""
+
+
 class PredictionHead(nn.Module):
     """What the branches know of one variate to its next H steps, one linear layer shared by all variates.
 
@@ -183,7 +218,9 @@ class PredictionHead(nn.Module):
         self.dropout = nn.Dropout(config.head_dropout[0])
         linear = ZeroLinear if config.linear_shortcut else nn.Linear
         self.projection = linear(width + selected * dim, config.prediction_length)
-        self.shortcut = linear(config.context_length, config.prediction_length) if config.linear_shortcut else None
+        self.shortcut = None
+        if config.linear_shortcut:
+            self.shortcut = ZeroSeriesLinear(config.context_length, config.prediction_length)
 
     def forward(
         self,
@@ -206,7 +243,7 @@ class PredictionHead(nn.Module):
         if variate_values is None:
             raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
         last = variate_values[..., -1:]  # not rounded to half precision: a level may be far above its changes
-        return forecast + last + self.shortcut((variate_values - last).to(self.shortcut.weight.dtype))
+        return forecast + last + self.shortcut(variate_values - last)
 
 
 class AlignmentObjective(nn.Module):
@@ -256,6 +293,9 @@ __all__ = [
     "PatchTokenizer",
     "PredictionHead",
     "SampleHead",
+    "SeriesLinear",
+    "SeriesNorm",
     "VariateTokenizer",
     "ZeroLinear",
+    "ZeroSeriesLinear",
 ]

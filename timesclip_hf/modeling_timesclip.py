@@ -248,10 +248,9 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         """Pooled features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`."""
         self._check_shape("pixel_values", pixel_values, (self.config.num_variates, 3, None, None))
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
-        if torch.is_grad_enabled() and is_trained(self.vision_tower):
-            features = encode_images(self.vision_tower, images)
-        else:
-            features = encode_images_in_chunks(self.vision_tower, images, self.config.vision_chunk_size)
+        trained = torch.is_grad_enabled() and is_trained(self.vision_tower)
+        encode = encode_images if trained else encode_images_in_chunks
+        features = encode(self.vision_tower, images, self.config.vision_chunk_size)
         return features.unflatten(0, pixel_values.shape[:2])
 
     def _text_inputs(self, patch_values: Tensor, patch_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -271,7 +270,8 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
         Patches that `patch_mask` `(B, V, N)` marks False are invisible to all others.
         """
         tokens, mask = self._text_inputs(patch_values, patch_mask)
-        return encode_tokens(self.text_tower, tokens, mask).unflatten(0, patch_values.shape[:2])
+        tokens = encode_tokens(self.text_tower, tokens, mask, self.config.text_chunk_size)
+        return tokens.unflatten(0, patch_values.shape[:2])
 
     def _get_recorded_text_tokens(
         self, patch_values: Tensor, patch_mask: Tensor | None, hidden_states: bool | list[int], attentions: bool
@@ -295,8 +295,11 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
             raise ValueError(
                 "variate_selection='cross_attention': give the variate_values that the processor returns."
             )
-        self._check_shape("variate_values", variate_values, (self.config.num_variates, self.config.context_length))
-        return encode_tokens(self.text_tower, self.variate_tokenizer(variate_values), None)
+        config = self.config
+        self._check_shape("variate_values", variate_values, (config.num_variates, config.context_length))
+        chunk_tokens = config.text_chunk_size * (config.num_patches + 1)  # as many as in a chunk of patch sequences
+        chunk_size = max(1, chunk_tokens // config.num_variates)
+        return encode_tokens(self.text_tower, self.variate_tokenizer(variate_values), None, chunk_size)
 
     def forward(
         self,
@@ -573,9 +576,11 @@ class TimesCLIPForClassification(_SampleModel):
                 f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}, expected (batch,) = "
                 f"({len(logits)},) integers, one class a sample."
             )
-        # Reading values would make an accelerator wait; there, out-of-range classes raise in the loss itself.
+        # Reading values would make an accelerator wait, and has no place in a compiled graph; there, out-of-range
+        # classes raise in the loss itself.
         classes = logits.shape[1]
-        if labels.device.type == "cpu" and not bool(((labels >= 0) & (labels < classes)).all()):
+        readable = labels.device.type == "cpu" and not torch.compiler.is_compiling()
+        if readable and not bool(((labels >= 0) & (labels < classes)).all()):
             raise ValueError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}, expected 0 to "
                 f"{classes - 1}; set num_labels in the configuration to the number of classes."

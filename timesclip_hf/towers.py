@@ -3,10 +3,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     BertModel,
     CLIPTextModel,
@@ -48,13 +50,15 @@ class VisionFamily:
     """One family of vision towers: its class, and where its pooled feature is.
 
     `arguments` go to the class, `settings` to its configuration; both leave out weights that no image passes through
-    (DDP refuses them, and a frozen tower would carry random ones).
+    (DDP refuses them, and a frozen tower would carry random ones). `mixes_images`: in training mode the images of a
+    batch have an effect on each other, so it cannot be split.
     """
 
     model_class: type[PreTrainedModel]
     pool: Callable[[Any], Tensor] = _pooler_output
     arguments: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    mixes_images: bool = False
 
 
 @capture_outputs
@@ -108,7 +112,11 @@ def _padding_mask(tower: Any, hidden: Tensor, mask: Tensor | None) -> Any:
     """`(n, length)` bool to what the tower's attention takes; `None` is attention in both directions to everything."""
     if mask is None:
         return None
-    return create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=mask)
+    # Whether anything is masked at all is worth a look where looking is free; an accelerator would have to wait.
+    look = mask.device.type == "cpu"
+    return create_bidirectional_mask(
+        config=tower.config, inputs_embeds=hidden, attention_mask=mask, allow_is_bidirectional_skip=look
+    )
 
 
 def _encode_clip(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -136,7 +144,7 @@ VISION_FAMILIES: dict[str, VisionFamily] = {
     "vit": VisionFamily(ViTModel, pool=_cls_token, arguments={"add_pooling_layer": False}),
     "dinov2": VisionFamily(Dinov2Model, settings={"use_mask_token": False}),
     "swin": VisionFamily(SwinModel),
-    "resnet": VisionFamily(ResNetTower),
+    "resnet": VisionFamily(ResNetTower, mixes_images=True),  # batch norm
 }
 TEXT_FAMILIES: dict[str, TextFamily] = {
     "clip_text_model": TextFamily(CLIPTextModel, _strip_clip, _encode_clip),
@@ -281,27 +289,55 @@ def rest_where_frozen(tower: nn.Module) -> None:
         layer.base_layer.eval()
 
 
-def encode_images(tower: PreTrainedModel, pixel_values: Tensor) -> Tensor:
-    """Pooled features `(n, width)` of images `(n, 3, height, width)`."""
-    pool = VISION_FAMILIES[tower.config.model_type].pool
-    return pool(tower(pixel_values=pixel_values.to(tower.dtype)))  # not every family casts its own input
+def encode_images(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int | None = None) -> Tensor:
+    """Pooled features `(n, width)` of images `(n, 3, height, width)`.
+
+    Args:
+        chunk_size: images that the tower sees at once; bounds its memory, also with gradients, whatever n is. `None`:
+            all. A tower whose batch norms are being trained sees all, for they average over the batch.
+    """
+    family = VISION_FAMILIES[tower.config.model_type]
+    if family.mixes_images and tower.training:
+        chunk_size = None
+
+    def encode(images: Tensor) -> Tensor:
+        return family.pool(tower(pixel_values=images.to(tower.dtype)))  # not every family casts its own input
+
+    if chunk_size is None or len(pixel_values) <= chunk_size:
+        return encode(pixel_values)
+    return torch.cat([_encode_chunk(encode, chunk) for chunk in pixel_values.split(chunk_size)])
 
 
 def encode_images_in_chunks(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int) -> Tensor:
     """As `encode_images`, for a frozen tower: without gradients, at most `chunk_size` images at once."""
     with torch.no_grad():
-        chunks = [encode_images(tower, chunk) for chunk in pixel_values.split(chunk_size)]
-    return torch.cat(chunks)
+        return encode_images(tower, pixel_values, chunk_size)
 
 
-def encode_tokens(tower: PreTrainedModel, hidden: Tensor, mask: Tensor | None) -> Tensor:
+def encode_tokens(
+    tower: PreTrainedModel, hidden: Tensor, mask: Tensor | None, chunk_size: int | None = None
+) -> Tensor:
     """Contextual tokens `(n, length, width)` after the tower's layers and final norm, attending in both directions.
 
     Args:
         hidden: `(n, length, width)` token vectors with their positions added.
         mask: `(n, length)` bool, False for tokens nobody may look at; `None`: all count.
+        chunk_size: sequences that the tower sees at once; bounds its memory as for images. `None`: all.
     """
-    return TEXT_FAMILIES[tower.config.model_type].encode(tower, hidden, mask)
+    encode = partial(TEXT_FAMILIES[tower.config.model_type].encode, tower)
+    if chunk_size is None or len(hidden) <= chunk_size:
+        return encode(hidden, mask)
+    masks = [None] * len(hidden.split(chunk_size)) if mask is None else mask.split(chunk_size)
+    return torch.cat([_encode_chunk(encode, *chunk) for chunk in zip(hidden.split(chunk_size), masks, strict=True)])
+
+
+def _encode_chunk(encode: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    """`encode(*inputs)`, of which only the inputs are kept for the way back, where it is computed again.
+
+    What the layers of a tower remember for their gradients would otherwise grow with the number of chunks (activation
+    checkpointing, Chen et al. 2016, arXiv 1604.06174). Random numbers are the same both times.
+    """
+    return checkpoint(encode, *inputs, use_reentrant=False) if torch.is_grad_enabled() else encode(*inputs)
 
 
 def record_tokens(
