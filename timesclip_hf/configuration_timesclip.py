@@ -184,7 +184,7 @@ class TimesCLIPConfig(PreTrainedConfig):
         freeze_vision (`bool`, defaults to `True`): vision tower in eval mode, without gradients, never updated.
         freeze_text (`bool`, defaults to `False`): the same for the text tower's layers.
         text_dropout (`float`, defaults to 0.1): dropout on the tokens that enter the text tower.
-        vision_chunk_size (`int`, defaults to 64): images that the vision tower sees at once.
+        vision_chunk_size (`int`, defaults to 16): images that the vision tower sees at once.
         text_chunk_size (`int`, defaults to 256):
             Patch sequences (one a variate) that the text tower sees at once; about as many tokens where it reads whole
             series. Both bound memory, however many variates there are: towers that pass gradients on compute every
@@ -281,7 +281,7 @@ class TimesCLIPConfig(PreTrainedConfig):
     freeze_vision: bool = True
     freeze_text: bool = False
     text_dropout: float | int = 0.1
-    vision_chunk_size: int = 64
+    vision_chunk_size: int = 16
     text_chunk_size: int = 256
 
     alignment: Literal["variate", "global", "hybrid"] | None = "hybrid"
