@@ -33,6 +33,7 @@ from timesclip_hf import (
     TimesCLIPConfig,
     TimesCLIPForPrediction,
     TimesCLIPForRegression,
+    TimesCLIPModel,
     TimesCLIPProcessor,
 )
 
@@ -64,9 +65,9 @@ def forget_peak() -> None:
         pass
 
 
-def build(task: str, variates: int, context: int, way: str) -> tuple[Any, dict[str, torch.Tensor]]:
+def build(part: str, task: str, variates: int, context: int, way: str) -> tuple[Any, dict[str, torch.Tensor]]:
     """A model of random weights and a batch of one random sample."""
-    model_class, preset, fields = MODELS[task]
+    model_class, preset, fields = (TimesCLIPModel, "vision_only", {}) if part == "vision" else MODELS[task]
     if way == "plain":
         fields = {**fields, "vision_chunk_size": ALL_AT_ONCE, "text_chunk_size": ALL_AT_ONCE}
     torch.manual_seed(0)
@@ -85,20 +86,15 @@ def run(part: str, model: Any, batch: dict[str, torch.Tensor]) -> None:
         return
     with torch.inference_mode():
         if part == "vision":
-            model.timesclip.get_vision_features(batch["pixel_values"])
+            model.get_vision_features(batch["pixel_values"])
         else:
             model.eval()(**batch)
 
 
 def measure(part: str, task: str, variates: int, context: int, way: str) -> dict[str, float]:
     """Run in a process of its own."""
-    model, batch = build(task, variates, context, way)
+    model, batch = build(part, task, variates, context, way)
     drawing = peak_memory()
-    if part == "vision":  # alone: the rest of the model is not its memory
-        vision_only = torch.nn.ModuleList([model.timesclip.vision_tower])
-        for name, child in list(model.named_children()) + list(model.timesclip.named_children()):
-            if child is not vision_only[0] and child is not model.timesclip:
-                child.to_empty(device="meta")
     forget_peak()
     start = time.perf_counter()
     run(part, model, batch)
