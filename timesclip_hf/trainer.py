@@ -19,6 +19,7 @@ from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, unwrap_pe
 from transformers.utils import logging
 
 from .adapters import load_adapter_weights
+from .checkpoints import checkpoint_name
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
 from .feature_cache import FeatureCache, has_frozen_vision
@@ -36,6 +37,7 @@ from .modeling_timesclip import (
     TimesCLIPForRegression,
 )
 from .processing_timesclip import TimesCLIPProcessor
+from .resumable_trainer import ResumableTrainer
 from .training_args import TimesCLIPTrainingArguments
 from .weight_averaging import WeightAverage, copy_weights, load_weights
 
@@ -51,7 +53,7 @@ _BEST_BY = {TimesCLIPForRegression: "rmse", TimesCLIPForClassification: "log_los
 _BESIDE_EMBEDS = ["alignment_loss", "text_tokens", "selected_embeds", "vision_features", "selection_attentions"]
 
 
-class TimesCLIPTrainer(PushingTrainer):
+class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
     """
     As `transformers.Trainer`; what differs:
 
@@ -107,7 +109,6 @@ class TimesCLIPTrainer(PushingTrainer):
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         self._average: WeightAverage | None = None
         self._start: dict[str, Tensor] | None = None
-        self._resumed_from: Path | None = None
         self.add_callback(_KeptWeights(self))
         self._term_sums: dict[str, Tensor] = {}
         self._term_batches = 0
@@ -268,31 +269,28 @@ class TimesCLIPTrainer(PushingTrainer):
         """The averaged weights in place of the trained ones, while there is an average: during training."""
         return contextlib.nullcontext() if self._average is None else self._average.applied()
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _write_checkpoint(self, model: Any, trial: Any) -> None:
         """As Trainer's; the model in it is the average, where there is one; what resuming needs lies beside it."""
         with self._averaged():
-            super()._save_checkpoint(model, trial)
+            super()._write_checkpoint(model, trial)
         beside = {}
         if self._average is not None:
             beside[_TRAINED_WEIGHTS] = self._average.trained_weights()
         if self._start is not None and not self.state.best_global_step:  # still the best
             beside[_START_WEIGHTS] = self._start
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        # `save_total_limit` may have removed the folder at once, in favour of a later one of an older run.
-        if self.args.should_save and not self.args.save_only_model and folder.is_dir():
+        if self.args.should_save and not self.args.save_only_model:
             for name, weights in beside.items():
-                save_file(weights, folder / name)
+                save_file(weights, Path(self._get_output_dir(trial)) / checkpoint_name(self.state.global_step) / name)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """As Trainer's; the average goes on from the checkpoint's model, training from the weights beside it."""
+        """As Trainer's, which knows the adapters of `get_peft_model`, but not those of `model.add_adapter`."""
         if _has_own_adapter(self.model):
             load_adapter_weights(self.model, resume_from_checkpoint)
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self._resumed_from = Path(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        """As Trainer's, which knows the adapters of `get_peft_model`, but not those of `model.add_adapter`."""
+        """As Trainer's, with those adapters."""
         if _has_own_adapter(self.model) and self.state.best_model_checkpoint is not None:
             load_adapter_weights(self.model, self.state.best_model_checkpoint)
         else:
