@@ -134,9 +134,12 @@ class Killer(TrainerCallback):
 
         shutil.rmtree = rmtree
         changing = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+        ours = str(trainer.args.output_dir)
 
         def audit(event: str, details: tuple[Any, ...]) -> None:
-            if event in changing or (event == "open" and "w" in str(details[1])):
+            path = str(details[0]) if details else ""
+            inside = path.startswith(ours) or not path.startswith("/")  # deleting names files within an open folder
+            if inside and (event in changing or (event == "open" and "w" in str(details[1]))):
                 self.die_at("file")
 
         if self.event == "file":
