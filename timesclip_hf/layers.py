@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configuration_timesclip import TimesCLIPConfig
-from .losses import MAX_LOGIT_SCALE, alignment_loss, gather_embeds, uncertainty_weighted
+from .losses import MAX_LOGIT_SCALE, alignment_loss, gather_pairs, uncertainty_weighted, weigh_by_share
 from .towers import text_width
 
 # A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
@@ -252,6 +252,8 @@ class AlignmentObjective(nn.Module):
     def __init__(self, config: TimesCLIPConfig):
         super().__init__()
         self.config = config
+        # While set (by the trainer), samples are compared with all those of an accumulated batch.
+        self.accumulation: Any = None
         if config.learn_logit_scale:
             self.logit_scale = nn.Parameter(torch.empty(()))
         if config.alignment_weighting == "uncertainty":
@@ -262,16 +264,28 @@ class AlignmentObjective(nn.Module):
 
     def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
         """The unweighted alignment loss; in training over the batches of all processes."""
-        if self.training:  # in evaluation the last batches of two processes need not be of equal size
-            image_embeds, text_embeds = gather_embeds(image_embeds), gather_embeds(text_embeds)
         scale: Tensor | float = self.config.logit_scale_init_value
         if self.config.learn_logit_scale:
             if self.training:  # as CLIP does: the loss clamps too, but beyond the limit no gradient leads back
                 with torch.no_grad():
                     self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
             scale = self.logit_scale
+        if self.training and self.accumulation is not None:
+            return self.accumulation.loss(image_embeds, text_embeds, scale)
+        if self.training:
+            image_embeds, text_embeds = gather_pairs(image_embeds, text_embeds)
+        return self.compare(image_embeds, text_embeds, scale)
+
+    def compare(self, image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
+        """The alignment loss `(B, V, D)` x 2 -> scalar, as the configuration wants it."""
         mode = str(self.config.alignment)
-        return alignment_loss(image_embeds, text_embeds, scale, mode, self.config.alignment_alpha)
+        return alignment_loss(image_embeds, text_embeds, logit_scale, mode, self.config.alignment_alpha)
+
+    def weigh(self, task_loss: Tensor, labels: Tensor) -> Tensor:
+        """In training, a task loss by the share of its labels in the batch of all processes."""
+        if self.training and self.accumulation is not None:
+            return self.accumulation.weigh(task_loss, labels)
+        return weigh_by_share(task_loss, labels) if self.training else task_loss
 
     def combine(self, task_loss: Tensor, alignment: Tensor) -> Tensor:
         """What training minimises."""
@@ -280,7 +294,7 @@ class AlignmentObjective(nn.Module):
         weight: Tensor | float = self.config.alignment_weight
         if self.config.alignment_weighting == "warmup":
             weight = (self.training_batches / self.config.alignment_warmup_steps).clamp(max=1.0) * weight
-            if self.training:
+            if self.training and (self.accumulation is None or self.accumulation.is_last):
                 self.training_batches += 1
         return task_loss + weight * alignment
 

@@ -17,17 +17,24 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.num_rows = rows.shape[0]
-        gathered = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(gathered, rows.contiguous())
-        return torch.cat(gathered)
+        mine = torch.tensor([len(rows)], device=rows.device)
+        found = [torch.empty_like(mine) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(found, mine)
+        sizes = torch.cat(found).tolist()
+        # Filled up to the largest share: not every backend gathers tensors of different sizes.
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        distributed.all_gather(gathered, padded)
+        ctx.own = (sum(sizes[: distributed.get_rank()]), len(rows))
+        return torch.cat([share[:size] for share, size in zip(gathered, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         # A copy: the gradient that arrives here may be shared with other branches of the graph.
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(gradient)
-        return gradient.narrow(0, distributed.get_rank() * ctx.num_rows, ctx.num_rows)
+        return gradient.narrow(0, *ctx.own)
 
 
 def gather_embeds(embeds: Tensor) -> Tensor:
@@ -37,14 +44,45 @@ def gather_embeds(embeds: Tensor) -> Tensor:
     so a loss that every process computes on the gathered embeds has the gradient of one process on the whole batch.
 
     Args:
-        embeds: `(B, ...)`, the same B on every process.
+        embeds: `(B, ...)`; B may differ between processes.
 
     Returns:
-        `(processes * B, ...)`; the input itself where `torch.distributed` is not running.
+        `(sum of B, ...)`; the input itself where `torch.distributed` is not running.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return embeds
-    return _GatherRows.apply(embeds)
+    return _GatherRows.apply(embeds) if _several_processes() else embeds
+
+
+def gather_pairs(image_embeds: Tensor, text_embeds: Tensor) -> tuple[Tensor, Tensor]:
+    """`gather_embeds` of both readings `(B, ..., D)` in one go."""
+    if not _several_processes():
+        return image_embeds, text_embeds
+    image_embeds, text_embeds = gather_embeds(torch.cat([image_embeds, text_embeds], dim=-1)).chunk(2, dim=-1)
+    return image_embeds, text_embeds
+
+
+def observed_count(labels: Tensor) -> Tensor:
+    """How many entries of labels a task loss is a mean over: all that are not NaN; an integer scalar."""
+    observed = ~torch.isnan(labels) if labels.is_floating_point() else torch.ones_like(labels)
+    return observed.sum()
+
+
+def weigh_by_share(loss: Tensor, labels: Tensor) -> Tensor:
+    """A mean over this process's labels, weighted so that averaging over processes gives the mean over all labels.
+
+    Args:
+        loss: scalar, mean over the observed entries of `labels`.
+        labels: of any shape, NaN = not observed; processes may differ in how many are observed, and have none.
+
+    Returns:
+        loss x own entries / (mean of entries over processes); the loss itself where `torch.distributed` is not
+        running.
+    """
+    if not _several_processes():
+        return loss
+    count = observed_count(labels)
+    total = count.clone()
+    distributed.all_reduce(total)
+    return loss * (count * distributed.get_world_size() / total.clamp(min=1))
 
 
 def info_nce(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
@@ -161,6 +199,10 @@ def uncertainty_weighted(task_loss: Tensor, alignment_loss: Tensor, log_variance
     return (torch.exp(-log_variances) * losses + log_variances).sum()
 
 
+def _several_processes() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
 def _mean_info_nce(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
     """Mean over variates of InfoNCE between samples, on (B, V, D), for all variates in one matrix product."""
     # Logits up to 100 lose their differences in half precision, hence fp32 whatever autocast says.
@@ -174,4 +216,14 @@ def _mean_info_nce(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tenso
         return (loss + F.cross_entropy(logits.transpose(1, 2).flatten(0, 1), own.flatten())) / 2
 
 
-__all__ = ["MAX_LOGIT_SCALE", "alignment_loss", "gather_embeds", "info_nce", "task_loss", "uncertainty_weighted"]
+__all__ = [
+    "MAX_LOGIT_SCALE",
+    "alignment_loss",
+    "gather_embeds",
+    "gather_pairs",
+    "info_nce",
+    "observed_count",
+    "task_loss",
+    "uncertainty_weighted",
+    "weigh_by_share",
+]

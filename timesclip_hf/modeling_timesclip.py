@@ -21,7 +21,7 @@ from .layers import (
     VariateTokenizer,
     ZeroLinear,
 )
-from .losses import task_loss
+from .losses import task_loss, weigh_by_share
 from .outputs import (
     TimesCLIPClassificationOutput,
     TimesCLIPOutput,
@@ -171,13 +171,17 @@ class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
                 "Was the processor made with TimesCLIPProcessor.from_config of this model's config?"
             )
 
-    def _add_alignment(self, own_loss: Tensor, outputs: TimesCLIPOutput) -> tuple[Tensor, Tensor | None]:
-        """What training minimises, and the contrastive term in it."""
+    def _combine_losses(
+        self, own_loss: Tensor, labels: Tensor, outputs: TimesCLIPOutput
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What training minimises, the task loss (in training weighted by its share) and the contrastive term."""
         objective: Any = self.alignment
         if objective is None:
-            return own_loss, None
+            own_loss = weigh_by_share(own_loss, labels) if self.training else own_loss
+            return own_loss, own_loss, None
+        own_loss = objective.weigh(own_loss, labels)
         contrast = objective(outputs.image_embeds, outputs.text_embeds)
-        return objective.combine(own_loss, contrast), contrast
+        return objective.combine(own_loss, contrast), own_loss, contrast
 
     def _wants_dict(self, return_dict: bool | None) -> bool:
         return bool(self.config.return_dict if return_dict is None else return_dict)
@@ -502,7 +506,7 @@ class TimesCLIPForRegression(_SampleModel):
                 )
             errors = standardised - (labels.float() - mean) / std
             own_loss = task_loss(errors, predictions, labels, self.config.loss)
-            loss, contrast = self._add_alignment(own_loss, outputs)
+            loss, own_loss, contrast = self._combine_losses(own_loss, labels, outputs)
         result = TimesCLIPRegressionOutput(
             loss=loss, predictions=predictions, task_loss=own_loss, alignment_loss=contrast, **outputs
         )
@@ -564,7 +568,7 @@ class TimesCLIPForClassification(_SampleModel):
         if labels is not None:
             self._check_classes(labels, logits)
             own_loss = F.cross_entropy(logits, labels.long())
-            loss, contrast = self._add_alignment(own_loss, outputs)
+            loss, own_loss, contrast = self._combine_losses(own_loss, labels, outputs)
         result = TimesCLIPClassificationOutput(
             loss=loss, logits=logits, task_loss=own_loss, alignment_loss=contrast, **outputs
         )
@@ -681,7 +685,7 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
             if config.error_scale == "dataset":
                 errors = errors * scale / scaled.new_tensor(config.variate_std or [1.0] * config.num_variates)
             own_loss = task_loss(errors, predictions, labels, config.loss)
-            loss, contrast = self._add_alignment(own_loss, outputs)
+            loss, own_loss, contrast = self._combine_losses(own_loss, labels, outputs)
         result = TimesCLIPPredictionOutput(
             loss=loss, predictions=predictions, task_loss=own_loss, alignment_loss=contrast, **outputs
         )

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
+from accelerate.utils import find_batch_size
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, unwrap_peft_model
 from transformers.utils import logging
@@ -23,7 +25,9 @@ from .checkpoints import checkpoint_name
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
 from .feature_cache import FeatureCache, has_frozen_vision
+from .gradient_cache import AccumulatedAlignment
 from .hub_pushes import PushingTrainer
+from .losses import observed_count
 from .metrics import (
     compute_classification_metrics,
     compute_forecast_metrics,
@@ -36,6 +40,7 @@ from .modeling_timesclip import (
     TimesCLIPForPreTraining,
     TimesCLIPForRegression,
 )
+from .process_shares import SharedStream, count_batches, share_loader
 from .processing_timesclip import TimesCLIPProcessor
 from .resumable_trainer import ResumableTrainer
 from .training_args import TimesCLIPTrainingArguments
@@ -67,7 +72,15 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
       in units of `config.variate_std`, sMAPE in original ones; accuracy, balanced accuracy, macro F1 and log loss;
       how often each branch finds its own sample in the other, for pre-training.
 
-    Accumulating gradients does not enlarge the batch that the alignment loss compares within; more processes do.
+    - In training on several processes, every sample is read once an epoch, and loss and gradients are those of one
+      process on the batch of all of them: the alignment loss compares all samples, the task loss is a mean over all
+      observed labels. Evaluation counts every sample once, too; its alignment loss is the mean over the batches that
+      one process would make with the same `per_device_eval_batch_size`. A stream (`datasets.IterableDataset`) is read
+      by every process, each renders its part alone: if it is shuffled, give it a seed.
+
+    Accumulating gradients (`gradient_accumulation_steps`) averages the losses of the batches, each of which is a mean
+    of its own: a last batch that is smaller counts as much as any other, and the alignment loss compares within each
+    batch. With `args.alignment_over_accumulation` they train as one batch, for a second pass without gradients.
 
     Args:
         model: a TimesCLIP model.
@@ -110,14 +123,46 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
         self._average: WeightAverage | None = None
         self._start: dict[str, Tensor] | None = None
         self.add_callback(_KeptWeights(self))
-        self._term_sums: dict[str, Tensor] = {}
-        self._term_batches = 0
         self._cached: tuple[Any, ...] = ()
+        self._terms: dict[str, Tensor] = {}  # name -> weighted sum, sum of weights
+        self._only_fills_up = False
+        self._accumulation: AccumulatedAlignment | None = None
+        self._check_processes()
 
     def get_train_dataloader(self) -> DataLoader:
-        """Trainer's; the features of a frozen vision tower are made ready first."""
+        """Trainer's; the features of a frozen vision tower are made ready first.
+
+        On several processes every sample is used once an epoch, none to fill up the last batch.
+        """
         self._cache_features(self.train_dataset)
-        return super().get_train_dataloader()
+        if self.args.world_size == 1 or self.train_dataset is None:
+            return super().get_train_dataloader()
+        sharing = {
+            "batch_size": self._train_batch_size * self.args.world_size,
+            "processes": self.args.world_size,
+            "process": self.args.process_index,
+            "drop_last": self.args.dataloader_drop_last,
+        }
+        if not isinstance(self.train_dataset, IterableDataset):
+            return share_loader(super().get_train_dataloader(), **sharing)
+        loader: Any = DataLoader(
+            SharedStream(self.train_dataset, **sharing),
+            batch_size=None,
+            collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="Training"),
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        # Accelerate would have process 0 render all of it; it is told of one process, since the parts are made.
+        return prepare_data_loader(
+            loader,
+            device=self.args.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            dispatch_batches=False,
+        )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """As `get_train_dataloader`, for the data to evaluate on."""
@@ -139,19 +184,57 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The weighted sum of the loss terms in training, the task loss alone in evaluation."""
-        if not self.label_names:  # pre-training, on data that other tasks have labels for
-            inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        inputs = self._without_labels_in_pretraining(inputs)
         outputs = model(**inputs)
         if outputs.loss is None:
             raise ValueError(f"The batch has no 'labels', only {sorted(inputs)}: there is no loss to compute.")
-        for name in _LOSS_TERMS:
-            value = getattr(outputs, name, None)
-            if value is not None:
-                self._term_sums[name] = self._term_sums.get(name, 0) + value.detach().mean()
-        self._term_batches += 1
         task_loss = getattr(outputs, "task_loss", None)
         loss = outputs.loss if model.training or task_loss is None else task_loss
+        terms = {name: getattr(outputs, name, None) for name in _LOSS_TERMS}
+        self._add_terms(terms if model.training else {**terms, "loss": loss}, inputs, model.training)
         return (loss, outputs) if return_outputs else loss
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's; what it returns are the batches of one optimizer step."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if self.args.alignment_over_accumulation and len(batches) > 1:
+            self._accumulation = AccumulatedAlignment(self._alignment_objective(), batches)
+        else:
+            self._accumulation = None
+        return batches, items
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Trainer's step; with `args.alignment_over_accumulation` as a part of the accumulated batch."""
+        if self._accumulation is None:
+            return super().training_step(model, inputs, *args, **kwargs)
+
+        def forward(batch: dict[str, Any]) -> None:
+            model.train()
+            with self.compute_loss_context_manager():
+                model(**self._without_labels_in_pretraining(self._prepare_inputs(batch)))
+
+        with self._accumulation.micro_batch(forward, next(model.parameters())):
+            return super().training_step(model, inputs, *args, **kwargs)
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[Tensor | None, Any, Any]:
+        """Trainer's step; rows that only fill up the last batch of several processes do not count in losses."""
+        state, rows = self.accelerator.gradient_state, find_batch_size(inputs)
+        if self.args.world_size == 1 or not state.end_of_dataloader or state.remainder <= 0 or rows is None:
+            return super().prediction_step(model, inputs, *args, **kwargs)
+        own = min(max(0, state.remainder - rows * self.args.process_index), rows)
+        self._only_fills_up = own == 0
+        inputs = {name: value[: max(own, 1)] for name, value in inputs.items()}
+        try:
+            loss, outputs, labels = super().prediction_step(model, inputs, *args, **kwargs)
+        finally:
+            self._only_fills_up = False
+        # The rows left out are at the end of what all processes gather, where Trainer cuts them off.
+        outputs, labels = (
+            None if x is None else self.accelerator.pad_across_processes(x, dim=0) for x in (outputs, labels)
+        )
+        return loss, outputs, labels
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Trainer's optimizer, with the towers' weights in groups of their own where they learn at another rate."""
@@ -184,9 +267,10 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
             found = retrieval_accuracy(*output.predictions)
             output.metrics.update({f"{metric_key_prefix}_{name}": share for name, share in found.items()})
         terms = self._mean_terms(self._pop_terms())
-        if output.metrics is not None and "alignment_loss" in terms:
-            output.metrics[f"{metric_key_prefix}_alignment_loss"] = terms["alignment_loss"]
-        self._term_sums, self._term_batches = training_terms
+        for name in ("loss", "alignment_loss"):
+            if output.metrics is not None and name in terms:
+                output.metrics[f"{metric_key_prefix}_{name}"] = terms[name]
+        self._terms = training_terms
         return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -262,7 +346,7 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
         if not hasattr(dataset, "__len__"):
             raise ValueError("epoch_decay and average_epochs count epochs: the training data must have a length.")
         size = self.args.train_batch_size * self.args.world_size
-        batches = len(dataset) // size if self.args.dataloader_drop_last else math.ceil(len(dataset) / size)
+        batches = count_batches(len(dataset), size, self.args.world_size, self.args.dataloader_drop_last)
         return max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
 
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
@@ -306,17 +390,58 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
         pre_training = isinstance(unwrap_peft_model(self.model), TimesCLIPForPreTraining)
         return pre_training and ignore_keys in (None, _BESIDE_EMBEDS)
 
-    def _pop_terms(self) -> tuple[dict[str, Tensor], int]:
-        terms = (self._term_sums, self._term_batches)
-        self._term_sums, self._term_batches = {}, 0
+    def _alignment_objective(self) -> Any:
+        return getattr(unwrap_peft_model(self.accelerator.unwrap_model(self.model)), "alignment", None)
+
+    def _without_labels_in_pretraining(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Pre-training takes data that other tasks have labels for."""
+        if self.label_names:
+            return inputs
+        return {name: value for name, value in inputs.items() if name != "labels"}
+
+    def _check_processes(self) -> None:
+        """What cannot work with the processes or the model that there are."""
+        if self.args.alignment_over_accumulation:
+            if self._alignment_objective() is None:
+                raise ValueError("alignment_over_accumulation=True, but the model has no alignment loss.")
+            if self.args.n_gpu > 1:
+                raise ValueError(
+                    f"alignment_over_accumulation=True, but one process has {self.args.n_gpu} GPUs: start one process "
+                    "for each with accelerate launch."
+                )
+        if self.is_fsdp_enabled and self.args.average_epochs is not None:
+            raise ValueError("average_epochs keeps whole weights, which FSDP shards: leave one of the two out.")
+        if self.is_fsdp_enabled and self.args.eval_on_start and self.args.load_best_model_at_end:
+            raise ValueError(
+                "eval_on_start with load_best_model_at_end keeps whole weights, which FSDP shards: leave one out."
+            )
+
+    def _add_terms(self, terms: dict[str, Tensor | None], inputs: dict[str, Any], training: bool) -> None:
+        """Adds a batch to the means of its loss terms: by its observed labels or samples in evaluation."""
+        labels: Any = inputs.get("labels")
+        rows = find_batch_size(inputs) or 1
+        for name, value in terms.items():
+            if value is None:
+                continue
+            # Millions of labels add up; Apple's GPUs know nothing beyond fp32.
+            precision = torch.float32 if value.device.type == "mps" else torch.float64
+            weight = torch.ones((), device=value.device, dtype=precision)
+            if self._only_fills_up:
+                weight = weight * 0
+            elif not training:
+                own_task = name != "alignment_loss" and isinstance(labels, Tensor)
+                weight = weight * (observed_count(labels) if own_task else rows)
+            added = torch.stack([value.detach().mean().to(weight.dtype) * weight, weight])
+            self._terms[name] = self._terms[name] + added if name in self._terms else added
+
+    def _pop_terms(self) -> dict[str, Tensor]:
+        terms, self._terms = self._terms, {}
         return terms
 
-    def _mean_terms(self, terms: tuple[dict[str, Tensor], int]) -> dict[str, float]:
-        sums, batches = terms
-        return {
-            name: self.accelerator.reduce(total / max(batches, 1), reduction="mean").item()
-            for name, total in sums.items()
-        }
+    def _mean_terms(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        """Means over all processes."""
+        sums = {name: self.accelerator.reduce(total, reduction="sum").tolist() for name, total in terms.items()}
+        return {name: value / max(weight, 1.0) for name, (value, weight) in sums.items()}
 
 
 class _KeptWeights(TrainerCallback):

@@ -25,6 +25,10 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         average_epochs (`float`, *optional*): keep an exponential moving average of the weights with this time
             constant, in epochs; it is evaluated and saved in place of the last weights (Polyak averaging). Not set:
             none.
+        alignment_over_accumulation (`bool`, defaults to `False`): the alignment loss compares all samples of the
+            `gradient_accumulation_steps` batches of a step, of all processes, in the memory of one batch (GradCache,
+            arXiv 2101.06983): embeds are computed a first time without gradients. All gradients equal those of the
+            whole batch at once.
         early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
             Not set: never.
         feature_cache (`str`, defaults to `"auto"`): where the features of a frozen vision tower are kept, so that each
@@ -56,6 +60,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     )
     average_epochs: float | None = field(
         default=None, metadata={"help": "Average the weights over about so many epochs; default: do not."}
+    )
+    alignment_over_accumulation: bool = field(
+        default=False, metadata={"help": "Compare samples over all accumulated batches, in the memory of one."}
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without improvement; default: never."}
