@@ -6,14 +6,10 @@ python examples/forecast.py runs/mine/forecast/seed0 my_sensors.csv --timestamp_
 
 import argparse
 
-import numpy as np
-import pandas as pd
-import torch
+from transformers import pipeline
 
-from timesclip_hf import TimesCLIPForPrediction, TimesCLIPProcessor, load_long_table, load_series_rows
-from timesclip_hf.data import continue_timestamps
-
-BATCH = 256
+from timesclip_hf import load_series_rows
+from timesclip_hf.tables import read_long_table
 
 
 def main() -> None:
@@ -28,42 +24,16 @@ def main() -> None:
     parser.add_argument("--output", help="write the forecast to this CSV")
     arguments = parser.parse_args()
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = TimesCLIPForPrediction.from_pretrained(arguments.model).eval().to(device)
-    processor = TimesCLIPProcessor.from_pretrained(arguments.model)
+    forecast = pipeline("time-series-forecasting", model=arguments.model)
     if arguments.layout == "rows":
-        series = load_series_rows(arguments.table)
+        result = forecast(load_series_rows(arguments.table))
     else:
-        series = load_long_table(
-            arguments.table,
+        result = forecast(
+            read_long_table(arguments.table, header=not arguments.no_header),
             timestamp_column=arguments.timestamp_column,
             series_column=arguments.series_column,
-            variates=processor.variate_names,
-            header=not arguments.no_header,
             fill_gaps=arguments.fill_gaps,
         )
-    if short := sum(len(values) < processor.context_length for values in series.values):
-        print(
-            f"{short} series are shorter than the {processor.context_length} steps that the model was trained to see."
-        )
-    context = [values[-processor.context_length :] for values in series.values]
-    predictions = []
-    with torch.no_grad():
-        for first in range(0, len(context), BATCH):
-            batch = processor(context[first : first + BATCH]).to(device)
-            predictions.append(model(**batch).predictions.cpu().numpy())
-
-    tables = []
-    for number, forecast in enumerate(np.concatenate(predictions)):
-        table = pd.DataFrame(forecast, columns=series.variate_names)
-        if series.timestamps is None:
-            table.insert(0, "step", range(1, len(table) + 1))
-        else:
-            table.insert(0, arguments.timestamp_column, continue_timestamps(series.timestamps[number], len(table)))
-        if arguments.series_column or arguments.layout == "rows":
-            table.insert(0, arguments.series_column or "series", series.series_names[number])
-        tables.append(table)
-    result = pd.concat(tables, ignore_index=True)
     if arguments.output:
         result.to_csv(arguments.output, index=False)
         print(f"{len(result)} rows written to {arguments.output}.")

@@ -28,6 +28,7 @@ from training import Trained, environment, train_regression
 
 from timesclip_hf import (
     PRESETS,
+    TimesCLIPDataCollator,
     TimesCLIPTrainingArguments,
     load_wide_table,
     read_wide_table,
@@ -198,7 +199,7 @@ def run_block(
                 / (name if block == "test" else f"{name}-without-{block}").replace(" ", "_")
                 / f"seed{seed}"
             )
-            run = train_regression(variant, parts, training, seed, folder, arguments.variates)
+            run = train_regression(variant, parts, training, seed, folder, arguments.variates, arguments.target)
             record(f"TimesCLIP {name}", seed, run.predictions[:, 0])
             trained.setdefault(name, run)
     record("climatology", seeds[0], climatology)
@@ -253,7 +254,7 @@ def draw(name: str, run: Trained, parts: datasets.DatasetDict, arguments: Regres
         groups = [row["crop"] for row in test["static_values"]]
     observed = np.asarray(test["labels"])[:, 0]
     plot_predictions(run.predictions[:, 0], observed, title, groups).savefig(out / f"{name}_predictions.png", dpi=120)
-    batch = run.trainer.data_collator([test[i] for i in range(min(64, len(test)))])
+    batch = TimesCLIPDataCollator(run.processor)([test[i] for i in range(min(64, len(test)))])
     names = run.processor.variate_names
     if "pixel_values" in batch:
         images = run.processor.to_images(batch["pixel_values"][0])

@@ -81,9 +81,11 @@ def train_regression(
     seed: int,
     folder: Path,
     variate_names: list[str] | None,
+    target_name: str,
 ) -> Trained:
     """Trains on train, keeps the epoch with the best validation RMSE, saves model and processor to `folder`."""
     settings, fitting = _of_wide_table(variant, parts["train"], variate_names)
+    fitting["target_names"] = [target_name]
     fit_on = parts["train"]
     return _train(TimesCLIPForRegression, variant, settings, fitting, fit_on, parts, training, seed, folder)
 

@@ -72,7 +72,7 @@ def test_own_table_gives_table_metrics_pictures_card_and_a_checkpoint_that_predi
     predicted = run("predict.py", str(out / "small" / "seed0"), str(table), "--output", str(tmp_path / "p.csv"))
     assert predicted.returncode == 0, predicted.stderr[-2000:]
     predictions = pd.read_csv(tmp_path / "p.csv")
-    test_rows = predictions[predictions["year"] >= 2019]["prediction"]  # a fifth of six years, rounded up: two
+    test_rows = predictions[predictions["year"] >= 2019]["predicted_yield"]  # a fifth of six years, rounded up: two
     expected = results["TimesCLIP small"]["predictions"]
     np.testing.assert_allclose(test_rows, expected, atol=2e-4)
 

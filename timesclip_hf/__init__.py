@@ -12,6 +12,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING,
     MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .adapters import lora_config
 from .configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
@@ -41,6 +42,14 @@ from .modeling_timesclip import (
     TimesCLIPModel,
     TimesCLIPPreTrainedModel,
 )
+from .pipelines import (
+    TASKS,
+    CheckpointLoader,
+    TimeSeriesClassificationPipeline,
+    TimeSeriesForecastingPipeline,
+    TimeSeriesRegressionPipeline,
+    pipeline_task,
+)
 from .processing_timesclip import TimesCLIPProcessor
 from .rendering import render_line
 from .trainer import TimesCLIPTrainer
@@ -61,6 +70,8 @@ for _mapping, _model in (
     (MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING, TimesCLIPForRegression),
 ):
     _mapping.register(TimesCLIPConfig, _model, exist_ok=True)  # type: ignore[arg-type]
+for _task, (_pipeline, _) in TASKS.items():
+    PIPELINE_REGISTRY.register_pipeline(_task, _pipeline, pt_model=CheckpointLoader)
 
 __all__ = [
     "FeatureCache",
@@ -68,6 +79,9 @@ __all__ = [
     "PRESETS",
     "SeriesCollection",
     "TOWERS",
+    "TimeSeriesClassificationPipeline",
+    "TimeSeriesForecastingPipeline",
+    "TimeSeriesRegressionPipeline",
     "TimesCLIPConfig",
     "TimesCLIPDataCollator",
     "TimesCLIPForClassification",
@@ -90,6 +104,7 @@ __all__ = [
     "load_wide_table",
     "lora_config",
     "m4_metrics",
+    "pipeline_task",
     "read_wide_table",
     "regression_metrics",
     "render_line",

@@ -607,8 +607,8 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config)
         two_branches = config.vision_config is not None and config.text_config is not None
-        self._vision_is_read = not two_branches or config.variate_selection == "gated"
-        if two_branches and config.alignment is None and not self._vision_is_read:
+        self.vision_is_read = not two_branches or config.variate_selection == "gated"
+        if two_branches and config.alignment is None and not self.vision_is_read:
             raise ValueError(
                 "The vision branch would have no effect: without alignment, its embeds reach a forecast only through "
                 "variate_selection='gated'. Choose an alignment or that selection, or set vision_config=None."
@@ -665,7 +665,7 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
             pixel_values=pixel_values,
             vision_features=vision_features,
             variate_values=variate_values,
-            skip_vision=labels is None and not self._vision_is_read,
+            skip_vision=labels is None and not self.vision_is_read,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,

@@ -47,13 +47,19 @@ def plot_predictions(
     return figure
 
 
-def plot_model_view(images: ArrayLike, variate_names: Sequence[str] | None = None, title: str | None = None) -> Figure:
+def plot_model_view(
+    images: ArrayLike,
+    variate_names: Sequence[str] | None = None,
+    title: str | None = None,
+    columns: int | None = None,
+) -> Figure:
     """The plots of one sample exactly as the vision tower sees them, pixel by pixel.
 
     Args:
         images: uint8 `(V, height, width, 3)`, from `TimesCLIPProcessor.to_images`.
         variate_names: V names.
         title: above all.
+        columns: plots beside each other; not given: up to four.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] != 3:
@@ -62,7 +68,7 @@ def plot_model_view(images: ArrayLike, variate_names: Sequence[str] | None = Non
     names = list(variate_names) if variate_names is not None else [f"variate {i}" for i in range(count)]
     if count == 0 or len(names) != count:
         raise ValueError(f"{len(names)} variate_names were given for {count} images.")
-    columns = min(count, _RASTER_COLUMNS)
+    columns = columns or min(count, _RASTER_COLUMNS)
     rows = -(-count // columns)
     figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.4), layout="constrained")
     for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):

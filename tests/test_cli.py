@@ -1,0 +1,236 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The command `timesclip`: files in, files out, errors in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from transformers import pipeline
+
+from timesclip_hf import (
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForRegression,
+    TimesCLIPProcessor,
+)
+from timesclip_hf.cli import main
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+NAMES = ["nir", "red", "evi"]
+STEPS, COUNT = 12, 5
+SERIES = np.random.default_rng(0).normal(size=(COUNT, STEPS, 3)).round(3)
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    """A row per series."""
+    table: dict[str, Any] = {"field": [f"f{i}" for i in range(COUNT)], "year": 2020 + np.arange(COUNT)}
+    table |= {f"{name}_{step:02d}": SERIES[:, step, v] for v, name in enumerate(NAMES) for step in range(STEPS)}
+    pd.DataFrame(table).to_csv(tmp_path / "fields.csv", index=False)
+    return tmp_path / "fields.csv"
+
+
+@pytest.fixture
+def sensors(tmp_path: Path) -> Path:
+    """A row per time step, two series."""
+    parts = [
+        pd.DataFrame(SERIES[i], columns=NAMES).assign(site=f"s{i}", time=pd.date_range("2024-01-30", periods=STEPS))
+        for i in range(2)
+    ]
+    pd.concat(parts).to_csv(tmp_path / "sensors.csv", index=False)
+    return tmp_path / "sensors.csv"
+
+
+@pytest.fixture
+def save(tiny_config: Any, tmp_path: Path) -> Any:
+    """`save(model_class, preset="full", target_names=None, **config)`: the folder of model and processor."""
+
+    def make(model_class: Any, preset: str = "full", target_names: list[str] | None = None, **config: Any) -> str:
+        names = {"variate_names": NAMES, "target_names": target_names}
+        processor = TimesCLIPProcessor.from_config(tiny_config(preset), **names).fit(SERIES)
+        folder = tmp_path / "model"
+        model_class(processor.complete_config(tiny_config(preset, **config))).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+def test_numbers_stand_beside_the_tables_own_columns(
+    save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = save(TimesCLIPForRegression, target_names=["yield"])
+    capsys.readouterr()
+    assert main(["predict", str(fields), "--model", model, "--output", str(tmp_path / "p.csv")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"5 rows written to {tmp_path / 'p.csv'}\n" and captured.err == ""
+    result = pd.read_csv(tmp_path / "p.csv")
+    assert list(result.columns) == ["field", "year", "predicted_yield"]
+    expected = [answer["yield"] for answer in pipeline("time-series-regression", model=model)(SERIES)]
+    np.testing.assert_allclose(result["predicted_yield"], expected, rtol=1e-4)
+
+
+def test_the_model_says_which_task_it_is_for(save: Any, fields: Path, sensors: Path, tmp_path: Path) -> None:
+    model = save(TimesCLIPForClassification, id2label={0: "low", 1: "high"})
+    assert main(["predict", str(fields), "--model", model, "--output", str(tmp_path / "p.parquet")]) == 0
+    result = pd.read_parquet(tmp_path / "p.parquet")
+    assert list(result.columns) == ["field", "year", "predicted_label", "score"]
+    assert set(result["predicted_label"]) <= {"low", "high"}
+
+    model = save(TimesCLIPForPrediction, "forecast", prediction_length=3)
+    options = ["--timestamp-column", "time", "--series-column", "site", "--batch-size", "1", "--device", "cpu"]
+    assert main(["predict", str(sensors), "--model", model, "--output", str(tmp_path / "f.csv"), *options]) == 0
+    forecast = pd.read_csv(tmp_path / "f.csv")
+    assert list(forecast.columns) == ["site", "time", *NAMES]
+    assert forecast["time"].tolist() == ["2024-02-11", "2024-02-12", "2024-02-13"] * 2
+
+
+def test_without_output_the_table_is_printed(save: Any, fields: Path, capsys: pytest.CaptureFixture) -> None:
+    model = save(TimesCLIPForRegression)
+    capsys.readouterr()
+    assert main(["predict", str(fields), "--model", model]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "field,year,prediction" and len(lines) == COUNT + 1
+
+
+def test_render_draws_what_the_model_sees(save: Any, fields: Path, tmp_path: Path) -> None:
+    model = save(TimesCLIPForRegression)
+    sizes = {}
+    for rows in (1, 2):
+        output = tmp_path / f"{rows}.png"
+        assert main(["render", str(fields), "--model", model, "--rows", str(rows), "--output", str(output)]) == 0
+        with Image.open(output) as picture:
+            sizes[rows] = picture.size
+    assert sizes[1][0] == sizes[2][0] and sizes[1][1] < sizes[2][1]  # three plots wide, a row for each series
+
+
+def test_render_needs_no_model(fields: Path, sensors: Path, tmp_path: Path) -> None:
+    long = ["--timestamp-column", "time", "--series-column", "site"]
+    for table, options in ((fields, []), (sensors, long)):
+        output = tmp_path / f"{table.stem}.png"
+        assert main(["render", str(table), "--output", str(output), *options]) == 0
+        with Image.open(output) as picture:
+            colors = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+        assert len(np.unique(colors, axis=0)) > 10  # lines of three colours on white
+
+
+def _without_column(path: Path) -> None:
+    pd.read_csv(path).filter(regex="^(?!red)").to_csv(path, index=False)
+
+
+def _with_text(path: Path) -> None:
+    pd.read_csv(path).astype({"nir_02": object}).assign(nir_02="n/k").to_csv(path, index=False)
+
+
+def _emptied(path: Path) -> None:
+    path.write_text("")
+
+
+def _header_only(path: Path) -> None:
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without_column, "missing variates: 'red'"),
+        (_with_text, "non-numeric cells in column 'nir_02'"),
+        (_emptied, "the table is empty"),
+        (_header_only, "the table is empty"),
+        (Path.unlink, "no such file"),
+    ],
+)
+def test_faults_of_a_table_are_one_line_and_exit_code_2(
+    save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture, change: Any, message: str
+) -> None:
+    model = save(TimesCLIPForRegression)
+    change(fields)
+    capsys.readouterr()
+    assert main(["predict", str(fields), "--model", model, "--output", str(tmp_path / "p.csv")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and errors.startswith("timesclip predict: error: ") and message in errors
+    assert not (tmp_path / "p.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "runs/no_such_model"], "no such folder, nor a model on the Hub"),
+        (["--model", "/no/such/folder"], "no such folder, nor a model on the Hub"),
+        (["--model", "{folder}"], "this folder holds no model"),
+        (["--model", "x", "--output", "nowhere/p.csv"], "there is no folder nowhere"),
+        (["--model", "x", "--output", "p.xlsx"], "must end in .csv or .parquet"),
+        (["--model", "x", "--output", "{folder}/fields.csv"], "this is your table"),
+        (["--model", "x", "--batch-size", "0"], "'0' is no whole number above 0"),
+        ([], "the following arguments are required: --model"),
+        (["--model", "x", "--spead", "3"], "unrecognized arguments: --spead"),
+    ],
+)
+def test_faults_of_options_are_one_line_and_exit_code_2(
+    fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture, options: list[str], message: str
+) -> None:
+    filled = [option.format(folder=tmp_path) for option in options]
+    try:
+        code = main(["predict", str(fields), *filled])
+    except SystemExit as stop:
+        code = stop.code
+    errors = capsys.readouterr().err
+    assert code == 2 and errors.count("\n") == 1 and message in errors, errors
+
+
+def test_errors_speak_of_options_and_not_of_python(
+    save: Any, sensors: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = save(TimesCLIPForPrediction, "forecast", prediction_length=3)
+    capsys.readouterr()
+    assert main(["predict", str(sensors), "--model", model]) == 2
+    assert "(--timestamp-column)" in capsys.readouterr().err
+    gap = pd.read_csv(sensors).iloc[:STEPS].drop(index=5)
+    gap.to_csv(sensors, index=False)
+    assert main(["predict", str(sensors), "--model", model, "--timestamp-column", "time"]) == 2
+    assert "pass --fill-gaps to insert them" in capsys.readouterr().err
+    assert main(["predict", str(sensors), "--model", model, "--timestamp-column", "time", "--fill-gaps"]) == 0
+
+
+def test_broken_weights_are_one_short_line(save: Any, fields: Path, capsys: pytest.CaptureFixture) -> None:
+    model = save(TimesCLIPForRegression)
+    (Path(model) / "model.safetensors").write_bytes(b"nonsense")
+    capsys.readouterr()
+    assert main(["predict", str(fields), "--model", model]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and len(errors) < 500 and "Traceback" not in errors
+
+
+def test_model_without_pictures_says_so(
+    save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = save(TimesCLIPForPrediction, "forecast", prediction_length=3)
+    capsys.readouterr()
+    assert main(["render", str(fields), "--model", model, "--output", str(tmp_path / "x.png")]) == 2
+    assert "no vision tower" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "render"])
+def test_help_explains_each_command_with_an_example(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert f"timesclip {command} new_fields.csv" in capsys.readouterr().out
+
+
+def test_package_runs_as_the_command() -> None:
+    words = [sys.executable, "-m", "timesclip_hf", "predict", "x.csv", "--model", "x", "--output", "p.xlsx"]
+    finished = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert finished.returncode == 2 and finished.stderr.startswith("timesclip predict: error: --output p.xlsx")
+
+
+@pytest.mark.skipif(not (DATA / "ETTh1.csv").exists(), reason="the public series are not in this checkout")
+def test_public_series_and_the_crop_yield_table_are_drawn(tmp_path: Path) -> None:
+    crop = ROOT / "examples" / "crop_yield" / "crop_yield.parquet"
+    for table, options in ((DATA / "ETTh1.csv", ["--timestamp-column", "date"]), (crop, [])):
+        assert main(["render", str(table), "--output", str(tmp_path / "x.png"), *options]) == 0

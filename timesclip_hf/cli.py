@@ -1,0 +1,251 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The command `timesclip`: predictions for a table, and pictures of what a model sees, without writing Python."""
+
+import argparse
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+_LAYOUTS = """\
+The table (CSV or Parquet, numbers with a decimal point, blank cells for missing values) may have
+
+  one row per series, as fields of a farm:       field, ndvi_00, ndvi_01, ..., red_00, red_01, ...
+  one row per time step, as a log of sensors:    time, load, temperature
+
+Columns are found by their names; their order does not matter."""
+
+_PREDICT = """\
+Predict the rows of a table with a trained model, in the units that it was trained on.
+
+The model itself says what comes out: a number or a class for each series, or the time steps that follow. The other
+columns of your table (names, years, ...) stay beside the predictions."""
+
+_PREDICT_EXAMPLES = """\
+examples:
+  timesclip predict new_fields.csv --model runs/fields/small/seed0 --output predictions.csv
+  timesclip predict sensors.csv --model runs/sensors/forecast/seed0 --timestamp-column time --output next.csv
+
+exit codes: 0 all went well; 2 something was wrong, and one line says what."""
+
+_RENDER = """\
+Draw the plots that the model's vision tower sees: one small picture for each variate, pixel by pixel."""
+
+_RENDER_EXAMPLES = """\
+examples:
+  timesclip render new_fields.csv --output seen.png
+  timesclip render new_fields.csv --model runs/fields/full/seed0 --rows 3 --output seen.png
+
+exit codes: 0 all went well; 2 something was wrong, and one line says what."""
+
+# Of a picture that no model asks for: steps drawn of a table with one row per time step.
+_STEPS = 96
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (help: {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: words of the command line; not given: those that the process was started with.
+
+    Returns:
+        The exit code: 0, or 2 after an error, which is told in one line on stderr.
+    """
+    options = _parser().parse_args(arguments)
+    command = f"timesclip {options.command}"
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"{command}: warning: {_one_line(message)}", file=sys.stderr)
+        try:
+            options.run(options)
+        except KeyboardInterrupt:
+            return 130
+        except Exception as error:  # whatever it is: people who use commands are not helped by a traceback
+            print(f"{command}: error: {_one_line(error)}", file=sys.stderr)
+            return 2
+    return 0
+
+
+def _parser() -> _Parser:
+    from . import __version__
+
+    parser = _Parser(prog="timesclip", description=__doc__, epilog="timesclip COMMAND --help explains a command.")
+    parser.add_argument("--version", action="version", version=f"timesclip_hf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, run, summary, text, examples in (
+        ("predict", _predict, "predict the rows of a table with a trained model", _PREDICT, _PREDICT_EXAMPLES),
+        ("render", _render, "draw what a model sees of a table", _RENDER, _RENDER_EXAMPLES),
+    ):
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{text}\n\n{_LAYOUTS}",
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        command.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt or .parquet")
+        if name == "predict":
+            command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
+            command.add_argument("--output", metavar="CSV", help="file to write (.csv or .parquet); else printed")
+            command.add_argument(
+                "--batch-size", type=_positive, metavar="N", help="series at once; less needs less memory"
+            )
+            command.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; else a GPU where there is one")
+        else:
+            command.add_argument("--output", metavar="PNG", required=True, help="picture to write")
+            command.add_argument("--model", help="draw as this model sees it; else with usual settings")
+            command.add_argument("--rows", type=_positive, default=1, metavar="N", help="first so many series (1)")
+        command.add_argument("--timestamp-column", metavar="NAME", help="column of the times; one row per time step")
+        command.add_argument("--series-column", metavar="NAME", help="column that says which series a time step is of")
+        command.add_argument("--fill-gaps", action="store_true", help="take time steps that are not there as missing")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _one_line(message: Any) -> str:
+    """An error in one line, with the options' names in place of Python's."""
+    text = str(message) or type(message).__name__
+    if "Traceback (most recent call last)" in text:  # transformers quotes those of every class that it tried
+        text = text.split("See the original errors")[0] + text.strip().splitlines()[-1]
+    for name in ("timestamp_column", "series_column", "fill_gaps"):
+        text = re.sub(rf"\b{name}(=True)?\b", f"--{name.replace('_', '-')}", text)
+    return " ".join(text.split())
+
+
+def _reading(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("timestamp_column", "series_column", "fill_gaps")
+    return {name: value for name in names if (value := getattr(options, name))}
+
+
+def _quiet() -> None:
+    """Bars only where someone looks at them, and no reports on weights."""
+    from huggingface_hub.utils import disable_progress_bars
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
+def _check_output(options: argparse.Namespace, accepted: tuple[str, ...]) -> Path:
+    """Before the work, not after it."""
+    path = Path(options.output)
+    if path.suffix.lower() not in accepted:
+        raise ValueError(f"--output {path}: the name must end in {' or '.join(accepted)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"--output {path}: there is no folder {path.parent}")
+    if path.exists() and Path(options.table).exists() and path.samefile(options.table):
+        raise ValueError(f"--output {path}: this is your table, which would be lost")
+    return path
+
+
+def _find_task(model: str) -> str:
+    from .pipelines import pipeline_task
+
+    if Path(model).exists() and not (Path(model) / "config.json").is_file():
+        raise ValueError(f"--model {model}: this folder holds no model, it has no config.json")
+    try:
+        return pipeline_task(model)
+    except OSError as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"--model {model}: no such folder, nor a model on the Hub ({reason})") from error
+
+
+def _predict(options: argparse.Namespace) -> None:
+    output = None if options.output is None else _check_output(options, (".csv", ".parquet"))
+    from transformers import pipeline
+
+    from .tables import read_long_table
+
+    _quiet()
+    frame = read_long_table(options.table)
+    task: Any = _find_task(options.model)  # transformers' types know its own tasks only
+    predict = pipeline(task, model=options.model, device=options.device)
+    result = predict(frame, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
+    if output is None:
+        result.to_csv(sys.stdout, index=False)
+        return
+    if output.suffix.lower() == ".parquet":
+        result.to_parquet(output, index=False)
+    else:
+        result.to_csv(output, index=False)
+    print(f"{len(result)} rows written to {output}")
+
+
+def _render(options: argparse.Namespace) -> None:
+    output = _check_output(options, (".png", ".pdf", ".svg"))
+    from .data import TimesCLIPDataCollator
+    from .pipeline_inputs import read_samples
+    from .tables import read_long_table
+    from .visualization import plot_model_view
+
+    _quiet()
+    frame = read_long_table(options.table)
+    if options.model is None:
+        processor, newest_steps = _usual_processor(frame, _reading(options)), True
+    else:
+        processor, newest_steps = _saved_processor(options.model)
+    samples = read_samples(frame, processor, newest_steps=newest_steps, **_reading(options))
+    rows = list(samples.rows)
+    if not rows or samples.table is None:
+        raise ValueError("no series to draw: in each of them a variate has no value at all")
+    if processor.statistics is None and processor.scaling == "dataset":
+        processor.fit([row["past_values"] for row in rows])
+    rows = rows[: options.rows]
+    images = processor.to_images(TimesCLIPDataCollator(processor)(rows)["pixel_values"])  # (rows, V, height, width, 3)
+    names = processor.variate_names or ["value"]
+    titles = names
+    if len(rows) > 1:
+        identity = samples.table.identity
+        labels = [
+            str(identity.iloc[k, 0] if len(identity.columns) else k) for k in samples.table.positions[: len(rows)]
+        ]
+        titles = [f"{name} ({label})" for label in labels for name in names]
+    columns = None if len(rows) == 1 else len(names)  # a row of the picture for each series
+    figure = plot_model_view(images.reshape(-1, *images.shape[2:]), titles, Path(options.table).name, columns)
+    figure.savefig(output)
+    print(f"{len(rows)} series drawn to {output}")
+
+
+def _saved_processor(model: str) -> tuple[Any, bool]:
+    """A model's processor, and whether the model reads the newest steps of a table with one row per series."""
+    from transformers import AutoConfig, AutoProcessor
+
+    from .pipelines import TASKS, check_processor
+
+    task = _find_task(model)
+    processor = AutoProcessor.from_pretrained(model)
+    check_processor(processor, AutoConfig.from_pretrained(model))
+    if processor.image_size is None:
+        raise ValueError(f"--model {model}: this model has no vision tower, it sees no plots")
+    return processor, TASKS[task][0].newest_steps
+
+
+def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
+    """Whole series share the axes of their table, so that height means level; of a long series, each plot its own."""
+    from .data import find_variates
+    from .processing_timesclip import TimesCLIPProcessor
+
+    if variates := find_variates(frame.columns):
+        steps = len(next(iter(variates.values())))
+        return TimesCLIPProcessor(steps, min(16, steps), min(8, steps), variate_names=list(variates))
+    numbers = frame.drop(columns=[name for name in reading.values() if name in frame.columns]).select_dtypes("number")
+    if numbers.empty:
+        raise ValueError("the table has no columns of numbers")
+    return TimesCLIPProcessor(_STEPS, scaling="instance", variate_names=list(numbers.columns))
+
+
+__all__ = ["main"]
