@@ -56,6 +56,7 @@ class Fault:
     path: str
     status: int | None
     cut: int | None
+    lose: int
     times: int
 
 
@@ -108,10 +109,24 @@ class HubServer:
         self._http.server_close()
 
     def fail(
-        self, method: str, path: str, *, status: int | None = None, cut: int | None = None, times: int = 1
+        self,
+        method: str,
+        path: str,
+        *,
+        status: int | None = None,
+        cut: int | None = None,
+        lose: int = 0,
+        times: int = 1,
     ) -> None:
-        """The next requests whose path contains `path` get `status`, or a connection cut after `cut` bytes of body."""
-        self.faults.append(Fault(method, path, status, cut, times))
+        """What befalls the next requests whose path contains `path`.
+
+        Args:
+            status: the answer.
+            cut: the connection ends after so many bytes of the request's body, or of the answer to a GET.
+            lose: so many bytes are missing at the end of the answer, whose length says nothing of it.
+            times: how many requests.
+        """
+        self.faults.append(Fault(method, path, status, cut, lose, times))
 
     def heal(self) -> None:
         self.faults.clear()
@@ -175,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self, method: str) -> None:
-        self.cut: int | None = None
+        self.cut, self.lose = None, 0
         self.body = b""
         split = urlsplit(self.path)
         path = split.path
@@ -189,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
             self.body = self._read_body()
             if fault is not None and fault.status is not None:
                 raise HubError(fault.status, None, "Fault on demand")
-            self.cut = fault.cut if fault is not None else None
+            self.cut, self.lose = (fault.cut, fault.lose) if fault is not None else (None, 0)
             for route_method, pattern, name in ROUTES:
                 match = pattern.match(path)
                 if match and method in (route_method, "HEAD" if route_method == "GET" else ""):
@@ -214,6 +229,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.server_state.requests.append((self.command, urlsplit(self.path).path, status))
+        body = body[: len(body) - self.lose]
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)

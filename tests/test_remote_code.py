@@ -18,6 +18,7 @@ import pytest
 import torch
 from hub_server import HubServer
 from safetensors.torch import load_file
+from transformers.dynamic_module_utils import get_imports, get_relative_import_files, get_relative_imports
 
 from timesclip_hf import (
     TimesCLIPForClassification,
@@ -26,6 +27,7 @@ from timesclip_hf import (
     TimesCLIPForRegression,
     TimesCLIPModel,
     TimesCLIPProcessor,
+    remote_code,
 )
 from timesclip_hf.remote_code import AUTO_CLASSES, add_model_code, add_processor_code
 
@@ -80,6 +82,21 @@ for repo, auto_classes in job["repos"].items():
             processor.push_to_hub(repo + "-again")
 save_file(outputs, job["answer"])
 """
+
+
+def carried() -> list[Path]:
+    """Every file that goes along with a model or a processor."""
+    roots = [
+        Path(remote_code.__file__).with_name(name) for name in ("modeling_timesclip.py", "processing_timesclip.py")
+    ]
+    return sorted({*roots, *(Path(file) for root in roots for file in get_relative_import_files(root))})
+
+
+@pytest.mark.parametrize("file", carried(), ids=lambda file: file.name)
+def test_carried_code_asks_for_few_libraries_and_for_files_that_are_there(file: Path) -> None:
+    installed = {"huggingface_hub", "numpy", "pandas", "torch", "transformers"}
+    assert set(get_imports(file)) <= installed | sys.stdlib_module_names
+    assert all(file.with_name(f"{name}.py").is_file() for name in get_relative_imports(file))
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ from transformers.image_utils import (
     OPENAI_CLIP_STD,
 )
 
+from .remote_code import CarriesModelCode
+
 # The closed lists: nothing else that a JSON file names is ever built.
 VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {
     "clip_vision_model": CLIPVisionConfig,
@@ -146,7 +148,7 @@ def _build_tower(name: str, value: Any, known: dict[str, type[PreTrainedConfig]]
 
 
 @strict
-class TimesCLIPConfig(PreTrainedConfig):
+class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
     r"""
     Everything that fixes the shape of a TimesCLIP model and of its training objective.
 

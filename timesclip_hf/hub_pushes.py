@@ -23,14 +23,13 @@ _MODEL_FILES = (
     "adapter_config.json", "adapter_model.safetensors",
 )  # fmt: skip
 _RUN_FILES = (*_MODEL_FILES, "*.json", "*.md")
-_CHECKPOINT_FILES = ("*.safetensors", "*.json")
 
 
 class PushingTrainer(Trainer):
     """
     As `transformers.Trainer`, but a push is one commit of what the model needs: safetensors, JSON and Markdown from
     the top of the run's folder, and the package's code beside them (`trust_remote_code=True` loads it without the
-    package). Logs, figures and whatever else lies in the folder stay where they are.
+    package). Logs, figures, checkpoints and whatever else lies in the folder stay where they are.
     """
 
     push_in_progress: Any
@@ -83,7 +82,7 @@ class PushingTrainer(Trainer):
         )
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Called after each checkpoint with `push_to_hub=True`; what it uploads is up to `hub_strategy`."""
+        """Called after each checkpoint with `push_to_hub=True`; nothing with `hub_strategy="end"`."""
         args = self.args
         if not self.is_world_process_zero() or args.hub_strategy == HubStrategy.END:
             return
@@ -93,20 +92,18 @@ class PushingTrainer(Trainer):
         self.callback_handler.on_push_begin(args, self.state, self.control)
         by_steps = args.save_strategy == SaveStrategy.STEPS
         when = f"step {self.state.global_step}" if by_steps else f"epoch {int(self.state.epoch or 0)}"
-        message = f"Training in progress, {when}"
-        to: dict[str, Any] = {"token": args.hub_token, "revision": args.hub_revision, "blocking": False}
-        jobs = [self._upload(checkpoint_folder, _MODEL_FILES, commit_message=message, **to)]
-        if args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-            last = args.hub_strategy == HubStrategy.CHECKPOINT
-            path = "last-checkpoint" if last else Path(checkpoint_folder).name
-            message = f"{message}, checkpoint"
-            jobs.append(
-                self._upload(checkpoint_folder, _CHECKPOINT_FILES, path_in_repo=path, commit_message=message, **to)
-            )
+        job = self._upload(
+            checkpoint_folder,
+            _MODEL_FILES,
+            commit_message=f"Training in progress, {when}",
+            token=args.hub_token,
+            revision=args.hub_revision,
+            blocking=False,
+        )
         if busy:
-            self.push_in_progress.jobs.extend(jobs)
+            self.push_in_progress.jobs.append(job)
         else:
-            self.push_in_progress = PushInProgress(jobs)  # type: ignore[arg-type]
+            self.push_in_progress = PushInProgress([job])  # type: ignore[arg-type]
 
     def _upload(
         self,
@@ -117,9 +114,8 @@ class PushingTrainer(Trainer):
         token: str | None,
         revision: str | None,
         blocking: bool,
-        path_in_repo: str = "",
     ) -> Any:
-        """One commit of the files at the top of `folder`; the model's code joins them at the top of the repository.
+        """One commit of the files at the top of `folder`, with the code that loads them.
 
         They are copied first: a checkpoint may be removed, or written anew, before an upload in the background ends.
         """
@@ -127,9 +123,8 @@ class PushingTrainer(Trainer):
         files = {file for pattern in patterns for file in Path(folder).glob(pattern) if not file.name.startswith("_")}
         for file in files:
             shutil.copy2(file, staging.name)
-        if not path_in_repo:
-            add_model_code(staging.name)
-            add_processor_code(staging.name)
+        add_model_code(staging.name)
+        add_processor_code(staging.name)
         repo_id = str(self.hub_model_id)
 
         def upload() -> Any:
@@ -137,7 +132,7 @@ class PushingTrainer(Trainer):
                 if revision is not None:
                     create_branch(repo_id, branch=revision, token=token, exist_ok=True)
                 operations = [
-                    CommitOperationAdd(path_in_repo=(Path(path_in_repo) / file.name).as_posix(), path_or_fileobj=file)
+                    CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file)
                     for file in sorted(Path(staging.name).iterdir())
                 ]
                 return create_commit(

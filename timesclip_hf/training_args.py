@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
 
 def _installed_reporters() -> list[str]:
@@ -48,6 +49,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         save_total_limit: 1, beside the best one.
         lr_scheduler_type: `"cosine"`; warmup_steps: 0.05 (a share of all steps).
         learning_rate: 1e-4, as in the paper; label_names: `["labels"]`.
+        hub_strategy: `"every_save"` or `"end"`; what resuming needs is never pushed.
         report_to: TensorBoard where it is installed.
         dataloader_pin_memory: where there is an accelerator.
     """
@@ -100,6 +102,11 @@ class TimesCLIPTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.push_to_hub and self.hub_strategy not in (HubStrategy.END, HubStrategy.EVERY_SAVE):
+            raise ValueError(
+                f"hub_strategy={HubStrategy(self.hub_strategy).value!r} would push what resuming needs, pickles among "
+                "it, but only what loads a model is pushed: choose 'every_save' or 'end'; output_dir resumes."
+            )
         if self.epoch_decay is not None and not 0 < self.epoch_decay <= 1:
             raise ValueError(f"epoch_decay must be in (0, 1], got {self.epoch_decay}.")
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
