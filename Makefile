@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test quality style bench clean
+.PHONY: demo test conformance quality style bench clean
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,7 +19,11 @@ demo: $(READY)  ## fine-tune on the crop-yield data, evaluate, save, reload in a
 	$(BIN)/python examples/predict.py runs/demo/small/seed0 examples/crop_yield/crop_yield.parquet --rows 5
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 tests --ignore tests/conformance
+
+conformance: $(READY)  ## the tests that transformers keeps for its own models, fetched from the package index, on ours
+	$(BIN)/python tests/conformance/upstream.py
+	$(BIN)/python -m pytest -n 2 -rs --disable-warnings tests/conformance
 
 quality: $(READY)
 	$(BIN)/ruff check .

@@ -37,6 +37,14 @@ class ResNetTower(ResNetModel):
     _supports_sdpa = True
 
 
+class SwinTower(SwinModel):
+    """Swin, whose patch embedding returns more than a tensor: what it is asked for by those who hook onto it (adapters
+    with activation checkpointing) is the convolution inside."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.patch_embeddings.projection
+
+
 def _pooler_output(outputs: Any) -> Tensor:
     return outputs.pooler_output.flatten(1)  # ResNet's is (n, width, 1, 1)
 
@@ -143,7 +151,7 @@ VISION_FAMILIES: dict[str, VisionFamily] = {
     # Published classifiers come without ViT's pooling layer and read the CLS token itself, so we do too.
     "vit": VisionFamily(ViTModel, pool=_cls_token, arguments={"add_pooling_layer": False}),
     "dinov2": VisionFamily(Dinov2Model, settings={"use_mask_token": False}),
-    "swin": VisionFamily(SwinModel),
+    "swin": VisionFamily(SwinTower),
     "resnet": VisionFamily(ResNetTower, mixes_images=True),  # batch norm
 }
 TEXT_FAMILIES: dict[str, TextFamily] = {
@@ -355,6 +363,7 @@ def record_tokens(
 
 __all__ = [
     "ResNetTower",
+    "SwinTower",
     "TEXT_FAMILIES",
     "TextFamily",
     "VISION_FAMILIES",
