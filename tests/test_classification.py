@@ -118,6 +118,11 @@ def test_pre_training_is_the_alignment_loss_of_both_branches(tiny_config, make_b
         TimesCLIPForPreTraining(tiny_config("text_only"))
 
 
+def test_pretraining_learns_no_weight_of_a_loss_that_stands_alone(tiny_config):
+    model = TimesCLIPForPreTraining(tiny_config(alignment_weighting="uncertainty", learn_logit_scale=True))
+    assert [name for name, _ in model.alignment.named_parameters()] == ["logit_scale"]
+
+
 def test_pre_training_brings_the_branches_together_and_other_models_start_from_it(tiny_config, tmp_path):
     white = {"image_mean": [1.0] * 3, "image_std": [0.5] * 3}  # tower from random weights: blank paper is zero
     config = tiny_config("full", freeze_vision=False, alignment="global", text_dropout=0.0, **white)

@@ -247,18 +247,24 @@ class PredictionHead(nn.Module):
 
 
 class AlignmentObjective(nn.Module):
-    """The contrastive term beside a task loss: its temperature and its weight, learnt or fixed."""
+    """The contrastive term: its temperature and its weight beside a task loss, learnt or fixed.
 
-    def __init__(self, config: TimesCLIPConfig):
+    Args:
+        config: as for the models.
+        alone: there is no task loss to weigh it against, so nothing of a weight is learnt or counted.
+    """
+
+    def __init__(self, config: TimesCLIPConfig, alone: bool = False):
         super().__init__()
         self.config = config
         # While set (by the trainer), samples are compared with all those of an accumulated batch.
         self.accumulation: Any = None
+        self.weighting = "fixed" if alone else config.alignment_weighting
         if config.learn_logit_scale:
             self.logit_scale = nn.Parameter(torch.empty(()))
-        if config.alignment_weighting == "uncertainty":
+        if self.weighting == "uncertainty":
             self.log_variances = nn.Parameter(torch.empty(2))
-        if config.alignment_weighting == "warmup":  # saved with the weights, so that a resumed run goes on from here
+        if self.weighting == "warmup":  # saved with the weights, so that a resumed run goes on from here
             self.training_batches: Tensor
             self.register_buffer("training_batches", torch.zeros((), dtype=torch.long))
 
@@ -289,10 +295,10 @@ class AlignmentObjective(nn.Module):
 
     def combine(self, task_loss: Tensor, alignment: Tensor) -> Tensor:
         """What training minimises."""
-        if self.config.alignment_weighting == "uncertainty":
+        if self.weighting == "uncertainty":
             return uncertainty_weighted(task_loss, alignment, self.log_variances)
         weight: Tensor | float = self.config.alignment_weight
-        if self.config.alignment_weighting == "warmup":
+        if self.weighting == "warmup":
             weight = (self.training_batches / self.config.alignment_warmup_steps).clamp(max=1.0) * weight
             if self.training and (self.accumulation is None or self.accumulation.is_last):
                 self.training_batches += 1

@@ -76,10 +76,10 @@ class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
             config = module.config
             if config.learn_logit_scale:
                 init.constant_(module.logit_scale, config.logit_scale_init_value)
-            if config.alignment_weighting == "uncertainty":  # start from weights 1 and lambda
+            if module.weighting == "uncertainty":  # start from weights 1 and lambda
                 start = torch.tensor([1.0, config.alignment_weight]).log().neg()
                 init.copy_(module.log_variances, start)
-            if config.alignment_weighting == "warmup":
+            if module.weighting == "warmup":
                 init.zeros_(module.training_batches)
 
     def post_init(self) -> None:
@@ -711,7 +711,7 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
                 "Pre-training is alignment alone: the configuration needs both branches and an alignment."
             )
         self.timesclip = TimesCLIPModel(config, add_variate_selection=False)
-        self.alignment = AlignmentObjective(config)
+        self.alignment = AlignmentObjective(config, alone=True)
         self.post_init()
         self.freeze_towers()
 
