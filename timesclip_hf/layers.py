@@ -26,8 +26,11 @@ class SeriesLinear(nn.Linear):
             return F.linear(values.float(), self.weight.float(), self.bias.float())
 
 
-class SeriesNorm(nn.LayerNorm):
-    """A norm behind `SeriesLinear`: reads fp32, gives the dtype of its weights."""
+class SeriesLayerNorm(nn.LayerNorm):
+    """A norm behind `SeriesLinear`: reads fp32, gives the dtype of its weights.
+
+    By `LayerNorm` in the name transformers knows how its weights start where a checkpoint has none.
+    """
 
     def forward(self, values: Tensor) -> Tensor:
         with torch.autocast(values.device.type, enabled=False):
@@ -42,7 +45,7 @@ class PatchTokenizer(nn.Module):
         super().__init__()
         width = text_width(config.text_config)
         self.projection = SeriesLinear(config.patch_length, width)
-        self.norm = SeriesNorm(width)
+        self.norm = SeriesLayerNorm(width)
         self.cls_token = nn.Parameter(torch.empty(width))
         self.position_embedding = nn.Parameter(torch.empty(config.num_patches + 1, width))
         self.dropout = nn.Dropout(config.text_dropout)
@@ -314,7 +317,7 @@ __all__ = [
     "PredictionHead",
     "SampleHead",
     "SeriesLinear",
-    "SeriesNorm",
+    "SeriesLayerNorm",
     "VariateTokenizer",
     "ZeroLinear",
     "ZeroSeriesLinear",
