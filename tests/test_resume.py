@@ -83,10 +83,8 @@ def names(folder: Path) -> set[str]:
         ("step", 3, 0),  # in the first epoch: nothing saved yet
         ("step", 8, 5),
         ("evaluation", 2, 5),
-        ("weights", 1, 0),  # half of model.safetensors written
-        ("weights", 2, 5),
-        ("torch.save", 4, 0),  # half of the last .pt or .pth file written
-        ("torch.save", 7, 5),
+        ("weights", 2, 5),  # half of model.safetensors written
+        ("torch.save", 7, 5),  # half of a .pt or .pth file written
         ("saved", 2, 10),
         ("deletion", 1, 15),  # of checkpoint-10, half: 15 is complete, 5 is the best
         ("deletion", 2, 5),  # of checkpoint-15 at the end, when only the best is kept
@@ -101,7 +99,7 @@ def test_killed_anywhere_a_run_goes_on_bit_for_bit(
     assert names(tmp_path) == {"checkpoint-5"}  # the best; what was half written or deleted is gone
 
 
-@pytest.mark.parametrize("count", range(9, 70, 12))
+@pytest.mark.parametrize("count", range(9, 70, 15))
 def test_killed_before_any_change_of_a_file_a_run_goes_on_bit_for_bit(
     worker: Worker, tmp_path: Path, count: int
 ) -> None:
@@ -199,12 +197,18 @@ def test_without_any_checkpoint_a_run_starts_from_scratch_and_says_so(worker: Wo
     assert f"No complete checkpoint in {tmp_path / 'new'}: training starts from scratch." in worker.logged()
 
 
-@pytest.fixture
-def two_checkpoints(worker: Worker, tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def killed_run(worker: Worker) -> Path:
+    folder = worker.folder / "killed"
     worker.killed(folder, "saved", 2, arguments={"save_total_limit": None})
     assert names(folder) == {"checkpoint-5", "checkpoint-10"}
     return folder
+
+
+@pytest.fixture
+def two_checkpoints(killed_run: Path, tmp_path: Path) -> Path:
+    """A copy of a killed run; its `trainer_state.json` still names the best checkpoint where it was written."""
+    return Path(shutil.copytree(killed_run, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "empty folder"])
@@ -231,11 +235,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_refused_by_name(
     assert f"{broken} is passed over: {fault}" in worker.logged()
 
 
-def test_a_moved_folder_still_knows_its_best_checkpoint(worker: Worker, two_checkpoints: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "elsewhere"
-    two_checkpoints.rename(moved)
-    assert_went_on(worker.train(moved), worker.expected(), 10)
-    assert names(moved) == {"checkpoint-5"}
+def test_a_copied_folder_still_knows_its_best_checkpoint(worker: Worker, two_checkpoints: Path) -> None:
+    assert_went_on(worker.train(two_checkpoints), worker.expected(), 10)
+    assert names(two_checkpoints) == {"checkpoint-5"}
 
 
 def test_arguments_are_saved_as_json_without_tokens_and_not_as_a_pickle(worker: Worker, tmp_path: Path) -> None:
@@ -270,5 +272,5 @@ def test_no_code_in_a_checkpoint_is_run(worker: Worker, two_checkpoints: Path, t
     sizes = json.loads((folder / "checkpoint_files.json").read_text())
     (folder / "checkpoint_files.json").write_text(json.dumps({**sizes, name: (folder / name).stat().st_size}))
     error = worker.train(two_checkpoints).get("error")
-    assert (error is None) == (name == "training_args.bin")  # nothing reads that one
+    assert (error is None) == (name == "training_args.bin"), error  # nothing reads that one
     assert not touched.exists()
