@@ -31,6 +31,7 @@ from .data import (
     split_chronologically,
     split_windows,
 )
+from .export import export_onnx, export_program
 from .feature_cache import FeatureCache
 from .losses import alignment_loss, info_nce
 from .metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
@@ -96,6 +97,8 @@ __all__ = [
     "WindowSplits",
     "alignment_loss",
     "classification_metrics",
+    "export_onnx",
+    "export_program",
     "find_variates",
     "forecast_metrics",
     "info_nce",

@@ -53,7 +53,7 @@ class PatchTokenizer(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """`(n, N, L)` patches to `(n, 1 + N, width)` tokens."""
         tokens = F.gelu(self.norm(self.projection(patches)))
-        cls_token = self.cls_token.to(tokens.dtype).expand(len(tokens), 1, -1)
+        cls_token = self.cls_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
         tokens = torch.cat([cls_token, tokens], dim=1)
         return self.dropout(tokens + self.position_embedding)
 

@@ -369,9 +369,10 @@ class TimesCLIPModel(TimesCLIPPreTrainedModel):
                 text_embeds = self.text_projection(text_tokens[:, :, 0])
         if image_embeds is None and text_tokens is None:
             raise ValueError("skip_vision=True leaves nothing of a model without a text branch.")
-        if image_embeds is not None and text_tokens is not None and len(image_embeds) != len(text_tokens):
+        branches = [part for part in (image_embeds, text_tokens) if part is not None]
+        if branches[0].shape[0] != branches[-1].shape[0]:  # not `len`, which a graph for any batch cannot hold
             raise ValueError(
-                f"The vision branch was given {len(image_embeds)} samples, the text branch {len(text_tokens)}; "
+                f"The vision branch was given {len(branches[0])} samples, the text branch {len(branches[-1])}; "
                 "they must be the same samples."
             )
         if self.variate_tokenizer is not None:
@@ -656,8 +657,8 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
         if variate_values is not None:
             self._check_shape("variate_values", variate_values, (config.num_variates, config.context_length))
         given = {"patch_values": patch_values, "variate_values": variate_values, "loc": loc, "scale": scale}
-        sizes = {name: len(tensor) for name, tensor in given.items() if tensor is not None}
-        if len(set(sizes.values())) > 1:
+        sizes = {name: tensor.shape[0] for name, tensor in given.items() if tensor is not None}
+        if any(size != loc.shape[0] for size in sizes.values()):
             raise ValueError(f"All inputs must have one row for each sample, got {sizes}.")
         outputs = self.timesclip(
             patch_values=patch_values,

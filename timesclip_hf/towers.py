@@ -30,6 +30,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 from transformers.utils.output_capturing import capture_outputs
 
+# torch 2.6 does not tell the two apart.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
 
 class ResNetTower(ResNetModel):
     """ResNet, which has no attention: whatever implementation of it is asked of the whole model suits."""
@@ -311,7 +314,7 @@ def encode_images(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int 
     def encode(images: Tensor) -> Tensor:
         return family.pool(tower(pixel_values=images.to(tower.dtype)))  # not every family casts its own input
 
-    if chunk_size is None or len(pixel_values) <= chunk_size:
+    if chunk_size is None or _in_one_piece(pixel_values, chunk_size):
         return encode(pixel_values)
     return torch.cat([_encode_chunk(encode, chunk) for chunk in pixel_values.split(chunk_size)])
 
@@ -333,10 +336,15 @@ def encode_tokens(
         chunk_size: sequences that the tower sees at once; bounds its memory as for images. `None`: all.
     """
     encode = partial(TEXT_FAMILIES[tower.config.model_type].encode, tower)
-    if chunk_size is None or len(hidden) <= chunk_size:
+    if chunk_size is None or _in_one_piece(hidden, chunk_size):
         return encode(hidden, mask)
     masks = [None] * len(hidden.split(chunk_size)) if mask is None else mask.split(chunk_size)
     return torch.cat([_encode_chunk(encode, *chunk) for chunk in zip(hidden.split(chunk_size), masks, strict=True)])
+
+
+def _in_one_piece(inputs: Tensor, chunk_size: int) -> bool:
+    """Whether a tower need not see its inputs in chunks: few, or part of a graph for any number of them."""
+    return _is_exporting() or len(inputs) <= chunk_size
 
 
 def _encode_chunk(encode: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:

@@ -108,16 +108,15 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class, draw=False)
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
         if args.metric_for_best_model == "task":
-            learner = unwrap_peft_model(self.model)
-            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(learner, model_class)]
+            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(self._task_model, model_class)]
             self.args = copy.copy(args)  # the caller's may go on to a model of another task
             self.args.metric_for_best_model = chosen[0] if chosen else "loss"
         if self.compute_metrics is None:
-            self.compute_metrics = _metrics_of(unwrap_peft_model(self.model))
-        if isinstance(unwrap_peft_model(self.model), TimesCLIPForPreTraining):
+            self.compute_metrics = _metrics_of(self._task_model)
+        if isinstance(self._task_model, TimesCLIPForPreTraining):
             self.label_names = []
         if isinstance(processing_class, TimesCLIPProcessor):
-            _check_agreement(unwrap_peft_model(self.model), processing_class)
+            _check_agreement(self._task_model, processing_class)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         self._average: WeightAverage | None = None
@@ -128,6 +127,11 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
         self._only_fills_up = False
         self._accumulation: AccumulatedAlignment | None = None
         self._check_processes()
+
+    @property
+    def _task_model(self) -> Any:
+        """The TimesCLIP model itself, without what peft wraps around it."""
+        return unwrap_peft_model(self.model)
 
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's; the features of a frozen vision tower are made ready first.
@@ -308,7 +312,7 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
         """Has the features of these series stored, where the vision tower is frozen and the data can be gone over."""
         collator: Any = self.data_collator
         ours = isinstance(collator, TimesCLIPDataCollator) and not collator.draw
-        model = unwrap_peft_model(self.model)
+        model = self._task_model
         if self.args.feature_cache == "off" or not ours or not has_frozen_vision(model) or self.is_fsdp_enabled:
             return
         if collator.processor.image_size is None or not hasattr(dataset, "__len__"):
@@ -387,8 +391,7 @@ class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
 
     def _retrieves(self, ignore_keys: list[str] | None) -> bool:
         """Whether this evaluation compares embeds: in pre-training, unless the caller asked for other outputs."""
-        pre_training = isinstance(unwrap_peft_model(self.model), TimesCLIPForPreTraining)
-        return pre_training and ignore_keys in (None, _BESIDE_EMBEDS)
+        return isinstance(self._task_model, TimesCLIPForPreTraining) and ignore_keys in (None, _BESIDE_EMBEDS)
 
     def _alignment_objective(self) -> Any:
         return getattr(unwrap_peft_model(self.accelerator.unwrap_model(self.model)), "alignment", None)
