@@ -27,6 +27,7 @@ from timesclip_hf import (
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
     lora_config,
+    pipeline_task,
 )
 
 WRITER, READER, STRANGER = "hf_writer", "hf_reader", "hf_stranger"
@@ -108,6 +109,24 @@ def predict(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 # Round trip
+
+
+def test_a_pushed_pipeline_is_found_by_its_name_alone_and_carries_the_code(
+    logged_in: HubServer, tiny_config: Any, processor: TimesCLIPProcessor, empty_cache: Any
+) -> None:
+    model = TimesCLIPForRegression(processor.complete_config(tiny_config("full"))).eval()
+    pipe = transformers.pipeline("time-series-regression", model=model, processor=processor)
+    pipe.push_to_hub(REPO)
+
+    empty_cache()
+    loaded = transformers.pipeline(pipeline_task(REPO), model=REPO)
+
+    soil = {"soil": "a", "latitude": 3.0}
+    samples = [{"past_values": series, "static_values": soil} for series in make_series(seed=1)]
+    assert loaded(samples) == pipe(samples)
+    files = set(logged_in.files(REPO))
+    assert {"modeling_timesclip.py", "processing_timesclip.py", "model.safetensors"} <= files
+    assert {Path(name).suffix for name in files} <= {".json", ".md", ".py", ".safetensors", ""}
 
 
 def test_a_pushed_model_predicts_the_same_from_an_empty_cache(

@@ -20,6 +20,7 @@ from timesclip_hf import (
     TimesCLIPProcessor,
     load_long_table,
     load_series_rows,
+    lora_config,
     pipeline_task,
     split_windows,
 )
@@ -323,6 +324,22 @@ def test_processor_that_was_not_saved_or_is_of_another_model_is_named(build: Any
     processor.target_names = ["yield", "yield"]
     with pytest.raises(ValueError, match="expected 1 different ones"):
         pipeline("time-series-regression", model=model, processor=processor)
+
+
+def test_folder_of_an_adapter_alone_is_loaded_on_its_base(build: Any, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model, processor = build(TimesCLIPForRegression)
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    base = TimesCLIPForRegression.from_pretrained(tmp_path / "base")
+    adapted = peft.get_peft_model(base, lora_config(base, r=2, init_lora_weights=False)).eval()
+    given = pipeline("time-series-regression", model=adapted, processor=processor)(SERIES)
+    adapted.save_pretrained(tmp_path / "adapter")
+    task: Any = pipeline_task(tmp_path / "adapter")
+    loaded = pipeline(task, model=str(tmp_path / "adapter"))(SERIES)
+    np.testing.assert_allclose(as_array(loaded), as_array(given), rtol=1e-4)
+    plain = pipeline(task, model=str(tmp_path / "base"))(SERIES)
+    assert np.abs(as_array(plain) - as_array(given)).max() > 1e-3
 
 
 # --- classification ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 """`transformers.pipeline` tasks: series of any form in, results in original units out."""
 
 import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 from transformers import AutoConfig, Pipeline
-from transformers.utils import ModelOutput
+from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_file
 
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
@@ -25,6 +26,7 @@ from .modeling_timesclip import (
 )
 from .pipeline_inputs import TableRows, read_samples
 from .processing_timesclip import TimesCLIPProcessor
+from .remote_code import CarriesModelCode, CarriesProcessorCode
 from .timestamps import continue_timestamps
 
 # Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
@@ -32,7 +34,7 @@ _IMAGES = 256
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
-class TimeSeriesPipeline(Pipeline):
+class TimeSeriesPipeline(CarriesProcessorCode, CarriesModelCode, Pipeline):
     """What the time-series pipelines share: reading inputs, batches, saving.
 
     Made by `transformers.pipeline(task, model="folder or Hub id")`, which finds the processor beside the model. Takes
@@ -309,7 +311,7 @@ class CheckpointLoader:
     def from_pretrained(cls, model: str, **kwargs: Any) -> Any:
         """As of the models; for `transformers.pipeline`."""
         hub_kwargs = {name: kwargs[name] for name in _HUB_ARGUMENTS if name in kwargs}
-        architectures = AutoConfig.from_pretrained(model, **hub_kwargs).architectures or []
+        architectures = _read_config(model, **hub_kwargs).architectures or []
         kinds = (*(model_class for _, model_class in TASKS.values()), TimesCLIPForPreTraining)
         found: Any = next((kind for kind in kinds if kind.__name__ in architectures), TimesCLIPModel)
         return found.from_pretrained(model, **kwargs)
@@ -326,10 +328,18 @@ def pipeline_task(model: str | Path, **hub_kwargs: Any) -> str:
         ValueError: not a TimesCLIP model, or one without a pipeline.
         OSError: no such folder or repository.
     """
-    config = AutoConfig.from_pretrained(str(model), **hub_kwargs)
+    config = _read_config(str(model), **hub_kwargs)
     if not isinstance(config, TimesCLIPConfig):
         raise ValueError(f"{model} is a {config.model_type!r} model, expected 'timesclip'.")
     return _task_of(config, str(model))
+
+
+def _read_config(model: str, **hub_kwargs: Any) -> Any:
+    """The configuration of a saved model, or of the base model of a saved adapter."""
+    adapter = find_adapter_config_file(model, **hub_kwargs)
+    if adapter is not None and not (Path(model) / CONFIG_NAME).is_file():
+        model = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return AutoConfig.from_pretrained(model, **hub_kwargs)
 
 
 def _task_of(config: TimesCLIPConfig, name: str) -> str:
