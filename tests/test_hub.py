@@ -15,7 +15,7 @@ import transformers.utils.hub
 from datasets import Dataset
 from hub_server import HubServer
 from huggingface_hub import HfApi, ModelCard, constants
-from transformers import AutoConfig, AutoModel, AutoModelForTimeSeriesPrediction, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoModelForTimeSeriesPrediction, AutoProcessor, pipeline
 
 from timesclip_hf import (
     TimesCLIPForClassification,
@@ -267,6 +267,39 @@ def test_saving_without_a_push_writes_no_code(model: Any, processor: TimesCLIPPr
         "processor_config.json",
     ]
     assert "auto_map" not in json.loads((tmp_path / "config.json").read_text())
+
+
+def test_a_model_from_the_hub_is_saved_without_a_pointer_to_code_that_is_not_there(
+    logged_in: HubServer, model: Any, processor: TimesCLIPProcessor, tmp_path: Path
+) -> None:
+    model.push_to_hub(REPO)
+    processor.push_to_hub(REPO)
+
+    TimesCLIPForRegression.from_pretrained(REPO).save_pretrained(tmp_path)
+    TimesCLIPProcessor.from_pretrained(REPO).save_pretrained(tmp_path)
+
+    for name in ("config.json", "processor_config.json"):
+        assert "auto_map" not in json.loads((tmp_path / name).read_text()), name
+    assert type(AutoModel.from_pretrained(tmp_path)) is TimesCLIPForRegression
+
+
+def test_a_pipeline_pushes_model_and_processor_with_their_code(
+    logged_in: HubServer, model: Any, processor: TimesCLIPProcessor
+) -> None:
+    model.push_to_hub(REPO)
+    processor.push_to_hub(REPO)
+    predict_yield = pipeline("time-series-regression", model=REPO)
+
+    predict_yield.push_to_hub("me/again")
+
+    first, again = logged_in.files(REPO), logged_in.files("me/again")
+    assert first.keys() == again.keys()
+    for name in ("config.json", "processor_config.json"):
+        assert json.loads(first[name])["auto_map"] == json.loads(again[name])["auto_map"]
+    series = list(make_series(2, seed=5))
+    expected = [result["prediction"] for result in predict_yield(series)]
+    again_predicted = [result["prediction"] for result in pipeline("time-series-regression", model="me/again")(series)]
+    np.testing.assert_allclose(again_predicted, expected, rtol=1e-6)
 
 
 def test_saving_and_pushing_at_once_never_overwrites_a_file_of_the_users(

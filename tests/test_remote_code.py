@@ -54,6 +54,7 @@ else:
     sys.exit("timesclip_hf is there")
 
 import numpy as np, torch, transformers
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 job = json.loads(sys.argv[1])
@@ -81,6 +82,10 @@ for repo, auto_classes in job["repos"].items():
             model.push_to_hub(repo + "-again")
             processor.push_to_hub(repo + "-again")
 save_file(outputs, job["answer"])
+
+constants.HF_HUB_OFFLINE = True  # from here on the cache has to do
+transformers.AutoProcessor.from_pretrained(repo, trust_remote_code=True)
+transformers.AutoModel.from_pretrained(repo, trust_remote_code=True)
 """
 
 

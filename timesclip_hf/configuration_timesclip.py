@@ -336,6 +336,13 @@ class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
             raise ValueError(f"Unknown towers {towers!r}; choose one of {sorted(TOWERS)}.")
         return cls(**copy.deepcopy({**TOWERS[towers], **PRESETS[preset], **overrides}))
 
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers, without the pointer to a repository's code: what is saved elsewhere lacks that code."""
+        output: dict[str, Any] = super().to_dict()
+        if type(self)._auto_class is None:  # else this class is such code, which transformers saves with it
+            output.pop("auto_map", None)
+        return output
+
     @property
     def num_patches(self) -> int:
         """Patches N of one variate (DESIGN 4, as in PatchTST)."""
