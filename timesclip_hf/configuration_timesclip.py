@@ -21,6 +21,7 @@ from transformers import (
     T5Config,
     ViTConfig,
 )
+from transformers.activations import ACT2FN
 from transformers.image_utils import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
@@ -134,6 +135,35 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Far beyond any tower there is: a number in a broken file must not ask for all memory and time there are.
+_MAX_LAYERS, _MAX_SIZE = 1000, 10**7
+_PRECISIONS = ("auto", "float32", "float16", "bfloat16", "float64")
+
+
+def _check_settings(name: str, settings: Any) -> None:
+    """What transformers reads from a file without looking: that it is an object, names of classes, the precision."""
+    if not isinstance(settings, dict):
+        raise ValueError(f"{name} must be a JSON object, got {type(settings).__name__}.")
+    for key in ("id2label", "label2id"):
+        if settings.get(key) is not None and not isinstance(settings[key], dict):
+            raise ValueError(f"{key} of {name} must be an object, one entry a class, got {settings[key]!r}.")
+    for key in ("dtype", "torch_dtype"):
+        value = settings.get(key)
+        if value is not None and str(value).removeprefix("torch.") not in _PRECISIONS:
+            raise ValueError(f"{key} of {name} must be one of {_PRECISIONS}, got {value!r}.")
+
+
+def _check_tower(name: str, config: PreTrainedConfig) -> None:
+    """Sizes of a tower that can be built, and an activation that there is."""
+    for key, value in config.to_dict().items():
+        if key in ("hidden_act", "dense_act_fn") and value not in ACT2FN:
+            raise ValueError(f"{key} of {name} is {value!r}; transformers knows {sorted(ACT2FN)}.")
+        limit = _MAX_LAYERS if key in ("num_hidden_layers", "num_layers") else _MAX_SIZE
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(number, int) and not -limit <= number <= limit:
+                raise ValueError(f"{key} of {name} is {value!r}, beyond any tower there is ({limit} at most).")
+
+
 def _build_tower(name: str, value: Any, known: dict[str, type[PreTrainedConfig]]) -> PreTrainedConfig | None:
     if value is None:
         return None
@@ -141,7 +171,13 @@ def _build_tower(name: str, value: Any, known: dict[str, type[PreTrainedConfig]]
         model_type = value.get("model_type")
         if model_type not in known:
             raise ValueError(f"{name} has model_type {model_type!r}; supported are {sorted(known)}.")
-        return known[model_type](**value)
+        _check_settings(name, value)
+        try:
+            config = known[model_type](**value)
+        except (ArithmeticError, AttributeError, LookupError) as error:  # what transformers does not check itself
+            raise ValueError(f"{name} cannot be read: {type(error).__name__}, {error}.") from error
+        _check_tower(name, config)
+        return config
     if type(value) not in known.values():
         raise ValueError(f"{name} is a {type(value).__name__}; supported model types are {sorted(known)}.")
     return value
@@ -312,6 +348,12 @@ class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
         self.text_config = _build_tower("text_config", self.text_config, TEXT_CONFIGS)
         super().__post_init__(**kwargs)
         self.architectures = self.architectures or []  # `AutoModel` looks here which model was saved
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers, for what a config.json says; faults that it would stumble over are named."""
+        _check_settings("config.json", config_dict)
+        return super().from_dict(config_dict, **kwargs)
 
     @classmethod
     def from_preset(cls, preset: str, towers: str = "clip-b16", **overrides: Any) -> "TimesCLIPConfig":

@@ -15,6 +15,7 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .configuration_timesclip import TimesCLIPConfig
+from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
 from .remote_code import CarriesProcessorCode
 from .rendering import apply_color, variate_colors
 from .series import (
@@ -31,7 +32,6 @@ from .views import VIEWS
 
 # Rows that `fit` reads at once.
 _FIT_ROWS = 1024
-_STATISTICS_VERSION = 1
 
 
 class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
@@ -125,7 +125,7 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         self.variate_units = list(variate_units) if variate_units is not None else None
         self.target_names = list(target_names) if target_names is not None else None
         self.target_units = list(target_units) if target_units is not None else None
-        self._check_parameters()
+        check_parameters(self)
 
     @classmethod
     def from_config(cls, config: TimesCLIPConfig, **kwargs: Any) -> "TimesCLIPProcessor":
@@ -160,7 +160,12 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         cls, pretrained_model_name_or_path: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As in transformers, which would make a processor of default settings where there is none to load."""
-        fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        try:
+            fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        except AttributeError as error:  # transformers asks whatever it finds there for its keys
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: processor_config.json holds no JSON object."
+            ) from error
         if not fields:
             raise OSError(
                 f"{pretrained_model_name_or_path} has no processor_config.json: was only the model saved there? Save "
@@ -220,12 +225,12 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         variates = self._fit_variates(past_values, past_observed_mask)
         self.num_variates = len(variates["mean"])
         self.statistics = {
-            "version": _STATISTICS_VERSION,
+            "version": STATISTICS_VERSION,
             "variates": variates,
             "static": fit_static(static_values) if static_values is not None else None,
             "targets": _fit_targets(labels) if labels is not None else None,
         }
-        self._check_names()
+        check_names(self)
         return self
 
     def config_fields(self) -> dict[str, Any]:
@@ -500,59 +505,6 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         if self.statistics is None:
             raise ValueError(f"{purpose} needs statistics of the training data: call processor.fit(train) first.")
         return self.statistics
-
-    def _check_parameters(self) -> None:
-        for name in ("context_length", "patch_length", "patch_stride"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a positive integer, got {getattr(self, name)!r}.")
-        if self.patch_length > self.context_length:
-            raise ValueError(f"patch_length ({self.patch_length}) exceeds context_length ({self.context_length}).")
-        choices = {
-            "padding": ("end", "none"),
-            "scaling": ("dataset", "instance", "none"),
-            "value_range": ("dataset", "window"),
-            "view": tuple(VIEWS),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
-        if self.variate_names is not None and len(self.variate_names) != self.num_variates:
-            raise ValueError(f"{len(self.variate_names)} variate_names were given for {self.num_variates} variates.")
-        self._check_names()
-        if self.image_size is not None and (
-            len(self.image_size) != 2 or not all(isinstance(n, int) and n > 0 for n in self.image_size)
-        ):
-            raise ValueError(f"image_size must be a positive integer or [height, width], got {self.image_size!r}.")
-        if not 0 <= self.background <= 1:
-            raise ValueError(f"background must be in [0, 1], got {self.background!r}.")
-        if not (math.isfinite(self.line_width) and self.line_width > 0):
-            raise ValueError(f"line_width must be a positive number of pixels, got {self.line_width!r}.")
-        if len(self.image_mean) != 3 or len(self.image_std) != 3 or min(self.image_std) <= 0:
-            raise ValueError(
-                "image_mean and image_std must hold a number for each of three colours (std above 0), got "
-                f"{self.image_mean} and {self.image_std}."
-            )
-        version = (self.statistics or {}).get("version", _STATISTICS_VERSION)
-        if version != _STATISTICS_VERSION:
-            raise ValueError(f"These statistics have version {version}; this release reads {_STATISTICS_VERSION}.")
-
-    def _check_names(self) -> None:
-        """Names and units are lists of strings, one for each variate or target."""
-        targets = (self.statistics or {}).get("targets")
-        num_targets = len(targets["mean"]) if targets else len(self.target_names or self.target_units or [])
-        expected = {
-            "variate_units": self.num_variates,
-            "target_names": num_targets,
-            "target_units": num_targets,
-        }
-        for name, count in expected.items():
-            given = getattr(self, name)
-            if given is None:
-                continue
-            if not all(isinstance(entry, str) for entry in given):
-                raise ValueError(f"{name} must be a list of strings, got {given!r}.")
-            if count is not None and len(given) != count:
-                raise ValueError(f"{name} has {len(given)} entries, expected {count}: {given}.")
 
 
 def _all_numbers(frame: pd.DataFrame) -> bool:

@@ -200,6 +200,7 @@ def _build(model_class: type[PreTrainedModel], config: PreTrainedConfig, argumen
     # Asked of the whole model, whose other parts can do it; alone, a T5 before transformers 5.17 would refuse.
     if config._attn_implementation == "sdpa" and not model_class._supports_sdpa:
         config._attn_implementation = "eager"
+    config.return_dict = True  # a checkpoint may say otherwise, but its tower is ours to read
     return model_class._from_config(config, **arguments)
 
 
