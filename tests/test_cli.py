@@ -132,6 +132,14 @@ def _emptied(path: Path) -> None:
     path.write_text("")
 
 
+def _with_semicolons(path: Path) -> None:
+    pd.read_csv(path).to_csv(path, index=False, sep=";", decimal=",")
+
+
+def _in_latin_letters(path: Path) -> None:
+    pd.read_csv(path).assign(field="Müller").to_csv(path, index=False, encoding="cp1252")
+
+
 def _header_only(path: Path) -> None:
     path.write_text(path.read_text().splitlines()[0] + "\n")
 
@@ -143,6 +151,8 @@ def _header_only(path: Path) -> None:
         (_with_text, "non-numeric cells in column 'nir_02'"),
         (_emptied, "the table is empty"),
         (_header_only, "the table is empty"),
+        (_with_semicolons, "separated by commas, not by ';'"),
+        (_in_latin_letters, "not UTF-8 text"),
         (Path.unlink, "no such file"),
     ],
 )
@@ -167,6 +177,7 @@ def test_faults_of_a_table_are_one_line_and_exit_code_2(
         (["--model", "x", "--output", "nowhere/p.csv"], "there is no folder nowhere"),
         (["--model", "x", "--output", "p.xlsx"], "must end in .csv or .parquet"),
         (["--model", "x", "--output", "{folder}/fields.csv"], "this is your table"),
+        (["--model", "x", "--device", "gpu"], "--device gpu cannot be used here"),
         (["--model", "x", "--batch-size", "0"], "'0' is no whole number above 0"),
         ([], "the following arguments are required: --model"),
         (["--model", "x", "--spead", "3"], "unrecognized arguments: --spead"),

@@ -152,6 +152,16 @@ def _check_output(options: argparse.Namespace, accepted: tuple[str, ...]) -> Pat
     return path
 
 
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except Exception as error:  # torch has a type for each way in which a device can be absent
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"--device {name} cannot be used here: {reason}. Leave it out, or use cpu") from error
+
+
 def _find_task(model: str) -> str:
     from .pipelines import pipeline_task
 
@@ -171,6 +181,8 @@ def _predict(options: argparse.Namespace) -> None:
     from .tables import read_long_table
 
     _quiet()
+    if options.device is not None:
+        _check_device(options.device)
     frame = read_long_table(options.table)
     task: Any = _find_task(options.model)  # transformers' types know its own tasks only
     predict = pipeline(task, model=options.model, device=options.device)

@@ -244,8 +244,9 @@ def _read_wide(frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcess
     length, available = processor.context_length, len(found[names[0]])
     # What is not needed is left behind; row numbers tell which rows the loader drops.
     needed = [name for name in frame.columns if name in static or name not in others]
+    row_number = pd.Series(np.arange(len(frame)), name="row number")
     dataset = load_wide_table(
-        frame[needed].assign(**{"row number": np.arange(len(frame))}),
+        pd.concat([frame[needed], row_number], axis=1),
         target=None,
         variates=names,
         static_columns=static,

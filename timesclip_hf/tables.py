@@ -78,11 +78,6 @@ def read_long_table(table: str | Path | pd.DataFrame | Dataset, *, header: bool 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     frame = _read_csv(path, header=header)
-    if len(frame.columns) == 1 and (separator := re.search(r"[;\t|]", str(frame.columns[0]))):
-        raise ValueError(
-            f"{path}: one column, {frame.columns[0]!r}: cells must be separated by commas, not by {separator[0]!r}; "
-            "read the file with pandas and pass the DataFrame"
-        )
     if header and all(re.fullmatch(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", name, re.IGNORECASE) for name in frame.columns):
         found = some_of(frame.columns, 3)
         raise ValueError(
@@ -100,11 +95,18 @@ def _read_csv(path: Path, header: bool = True) -> pd.DataFrame:
             # The header as it stands in the file: pandas renames a second `x` to `x.1`. Nameless columns (row numbers
             # written by R or pandas) are no duplicates.
             first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
+            if len(first.columns) == 1 and (separator := re.search(r"[;\t|]", first.iloc[0, 0])):
+                raise ValueError(
+                    f"{path}: one column, {first.iloc[0, 0][:60]!r}: cells must be separated by commas, not by "
+                    f"{separator[0]!r}; save the table so, or read it with pandas and pass the DataFrame"
+                )
             if not header:
                 return pd.read_csv(path, header=None, index_col=False, low_memory=False).rename(columns=str)
             _check_header([name for name in first.iloc[0] if name], str(path))
             # index_col=False: without it, rows one cell longer than the header shift every value by one column.
             return pd.read_csv(path, index_col=False, low_memory=False)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 text ({error}); save it as UTF-8 (Excel: 'CSV UTF-8')") from error
         except pd.errors.EmptyDataError as error:
             raise ValueError(f"{path}: the table is empty, without a header line") from error
         except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
