@@ -77,24 +77,33 @@ def read_samples(
     """
     if isinstance(inputs, str | Path):
         inputs = read_long_table(inputs)
-    names = {"timestamp_column": timestamp_column, "series_column": series_column}
+    roles = {"timestamp_column": timestamp_column, "series_column": series_column}
+    given = [role for role, name in roles.items() if name is not None]
     if isinstance(inputs, pd.DataFrame):
-        index = inputs.index
         frame = read_long_table(inputs)
-        if _is_wide(frame, processor.variate_names):
-            if given := [role for role, name in names.items() if name is not None]:
-                raise ValueError(
-                    f"{' and '.join(given)}: only for tables with one row per time step; this one has one per series"
-                )
-            return _read_wide(frame, index, processor, newest_steps)
-        if timestamp_column is None and isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
-            names["timestamp_column"] = str(index.name or "index")
-        return _read_long(frame, processor, fill_gaps=fill_gaps, **names)
-    if given := [role for role, name in names.items() if name is not None]:
+        if not _is_wide(frame, processor.variate_names):
+            if timestamp_column is None and isinstance(inputs.index, pd.DatetimeIndex | pd.PeriodIndex):
+                roles["timestamp_column"] = str(inputs.index.name or "index")
+            return _read_long(frame, processor, fill_gaps=fill_gaps, **roles)
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)}: only for tables with one row per time step; this one has one per series"
+            )
+        return _read_wide(frame, inputs.index, processor, newest_steps)
+    if given:
         raise ValueError(f"{' and '.join(given)}: only for DataFrames and files, found {type(inputs).__name__}")
     if isinstance(inputs, SeriesCollection):
         identity = pd.DataFrame({"series": inputs.series_names})
         return _read_collection(inputs, processor, identity, "timestamp")
+    return _read_arrays(inputs, processor)
+
+
+# --- samples ----------------------------------------------------------------------------------------------------
+
+
+def _read_arrays(inputs: Any, processor: TimesCLIPProcessor) -> Samples:
+    """Arrays, nested lists, samples, data sets and generators."""
+    depth = _depth(inputs)
     if isinstance(inputs, Mapping):
         return Samples([_read_sample(inputs, processor)], "one")
     if isinstance(inputs, Dataset):
@@ -105,14 +114,13 @@ def read_samples(
             )
         inputs = inputs.select_columns([name for name in _SAMPLE_KEYS if name in inputs.column_names])
         inputs = inputs.with_format("numpy")
-    elif (depth := _depth(inputs)) is not None:
-        if depth not in (2, 3) and len(inputs):
-            raise ValueError(
-                f"the inputs have {depth} dimension{'s' if depth > 1 else ''}; expected (time, variates), or (batch, "
-                "time, variates). A univariate series needs a last dimension of 1: series[:, None]"
-            )
-        if depth == 2:
-            return Samples([_read_sample({"past_values": inputs}, processor)], "one")
+    elif depth == 2:
+        return Samples([_read_sample({"past_values": inputs}, processor)], "one")
+    elif depth not in (None, 3) and (depth == 0 or len(inputs)):
+        raise ValueError(
+            f"the inputs have {depth} dimension{'' if depth == 1 else 's'}; expected (time, variates), or "
+            "(batch, time, variates). A univariate series needs a last dimension of 1: series[:, None]"
+        )
     if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
         rows = (inputs[number] for number in range(len(inputs)))
         return Samples(_Sized(_read_each(rows, processor), len(inputs)), "many")
@@ -122,9 +130,6 @@ def read_samples(
         f"cannot read series from {type(inputs).__name__}: expected an array, a list of arrays, a DataFrame, a path, "
         "a datasets.Dataset, or samples {'past_values': ..., 'static_values': ...}"
     )
-
-
-# --- samples ----------------------------------------------------------------------------------------------------
 
 
 class _Sized(Iterable[dict[str, Any]]):
