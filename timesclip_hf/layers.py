@@ -304,7 +304,8 @@ class AlignmentObjective(nn.Module):
         if self.weighting == "warmup":
             weight = (self.training_batches / self.config.alignment_warmup_steps).clamp(max=1.0) * weight
             if self.training and (self.accumulation is None or self.accumulation.is_last):
-                self.training_batches += 1
+                # Not in place: a compiled backward pass would compute the weight again, one batch on.
+                self.training_batches = self.training_batches + 1
         return task_loss + weight * alignment
 
 
