@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
 from .losses import MAX_LOGIT_SCALE, alignment_loss, gather_pairs, uncertainty_weighted, weigh_by_share
@@ -22,7 +23,7 @@ class SeriesLinear(nn.Linear):
     """
 
     def forward(self, values: Tensor) -> Tensor:
-        with torch.autocast(values.device.type, enabled=False):
+        with maybe_autocast(values.device.type, enabled=False):
             return F.linear(values.float(), self.weight.float(), self.bias.float())
 
 
@@ -33,7 +34,7 @@ class SeriesLayerNorm(nn.LayerNorm):
     """
 
     def forward(self, values: Tensor) -> Tensor:
-        with torch.autocast(values.device.type, enabled=False):
+        with maybe_autocast(values.device.type, enabled=False):
             weight, bias = self.weight.float(), self.bias.float()
             return F.layer_norm(values, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed
+from transformers.utils.generic import maybe_autocast
 
 # CLIP (arXiv 2103.00020) clips the learnt scale so that logits are never multiplied by more than 100.
 MAX_LOGIT_SCALE = math.log(100)
@@ -206,7 +207,7 @@ def _several_processes() -> bool:
 def _mean_info_nce(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
     """Mean over variates of InfoNCE between samples, on (B, V, D), for all variates in one matrix product."""
     # Logits up to 100 lose their differences in half precision, hence fp32 whatever autocast says.
-    with torch.autocast(image_embeds.device.type, enabled=False):
+    with maybe_autocast(image_embeds.device.type, enabled=False):
         image = F.normalize(image_embeds.float(), dim=-1).transpose(0, 1)  # (V, B, D)
         text = F.normalize(text_embeds.float(), dim=-1).transpose(0, 1)
         scale = torch.as_tensor(logit_scale, dtype=torch.float32, device=image.device).clamp(max=MAX_LOGIT_SCALE).exp()
