@@ -1,7 +1,6 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """torch.compile: every model in one graph, in inference and training, with the results of the plain model."""
 
-import shutil
 from typing import Any
 
 import pytest
@@ -100,23 +99,14 @@ def test_a_whole_model_is_one_graph_in_inference_and_in_training(make_case, name
         torch.testing.assert_close(found_step[key], value, rtol=1e-4, atol=1e-5, msg=lambda t, k=key: f"{k}: {t}")
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        "aot_eager",
-        pytest.param(
-            "inductor", marks=pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-        ),
-    ],
-)
-def test_compiled_gradients_are_those_of_the_plain_model(make_case, backend):
+def test_compiled_gradients_are_those_of_the_plain_model(make_case):
     """In the first steps of a warmup, too, whose weight moves with every batch."""
-    model, batch = make_case("prediction_shortcut" if backend == "inductor" else "prediction")
+    model, batch = make_case("prediction")
     model.train()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     expected = [step(model, model, batch) for _ in range(2)]
     model.load_state_dict(state)
-    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     for wanted in expected:
         found = step(model, compiled, batch)
         for key, value in wanted.items():
