@@ -6,6 +6,7 @@
 
 import copy
 import re
+import tempfile
 import unittest
 from typing import Any
 from unittest.mock import patch
@@ -29,9 +30,10 @@ from timesclip_hf import (
 # skipped, with transformers' own reason) for the first configuration below, and not once more for each of the others.
 ASKED_ONCE = re.compile(
     "flash_attn|flex_attention|deepspeed|kernels_can|_offload|model_parallelism|multi_gpu|can_load_with_|global_device"
-    "|sdpa_can_|torch_compile|torch_export|fp32_ln"  # an accelerator and what runs on it alone
+    "|dispatch_on_flash|can_compile|torch_compile|torch_export|fp32_ln"  # an accelerator and what runs on it alone
+    "|non_composite_models"  # of one tower
     "|resize_|inputs_embeds|causal_lm|encoder_decoder_loss|generation"  # a vocabulary
-    "|grouped_inference|router_logits|rope|axial|tp_plan|sliding_window"  # experts, rotary positions, plans to split
+    "|grouped_inference|router_logits|_rope_|_axial_|tp_plan|sliding_window"  # experts, rotary positions, plans
     "|get_(text|image|audio|video)_features"  # methods of these names
 )
 
@@ -78,6 +80,34 @@ class CommonModelTests(test_modeling_common.ModelTesterMixin):
             model.set_input_embeddings(layer)
             self.assertIs(model.get_input_embeddings(), layer)
             self.assertIsNone(model.get_output_embeddings())
+
+    def test_sdpa_can_dispatch_composite_models(self) -> None:
+        """As the mixin has it, for towers by our names."""
+        for model_class in self.all_model_classes:
+            with tempfile.TemporaryDirectory() as folder:
+                model_class(self.model_tester.get_config()).save_pretrained(folder)
+                by_default = model_class.from_pretrained(folder).base_model
+                eager = model_class.from_pretrained(folder, attn_implementation="eager").base_model
+            for name in ("vision_tower", "text_tower"):
+                if (tower := getattr(by_default, name)) is not None:
+                    found = tower.config._attn_implementation, getattr(eager, name).config._attn_implementation
+                    self.assertEqual(found, ("sdpa" if tower._supports_sdpa else "eager", "eager"))
+
+    def test_keep_in_fp32_modules(self) -> None:
+        self.all_model_classes = self._with_weights_in_fp32()
+        super().test_keep_in_fp32_modules()
+
+    def test_keep_in_fp32_modules_exist(self) -> None:
+        self.all_model_classes = self._with_weights_in_fp32()
+        super().test_keep_in_fp32_modules_exist()
+
+    def _with_weights_in_fp32(self) -> tuple[type, ...]:
+        """The mixin skips all models at the first that has none."""
+        config = self.model_tester.get_config()
+        found = tuple(c for c in self.all_model_classes if c(config)._keep_in_fp32_modules_strict)
+        if not found:
+            self.skipTest("neither a learnt temperature nor learnt weights of losses")
+        return found
 
     def test_can_load_ignoring_mismatched_shapes(self) -> None:
         """The mixin takes every field with `_std` in its name for a spread of weights; `variate_std` is none."""
