@@ -4,12 +4,14 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState, DistributedType, PartialState
 from conftest import SERIES, tower_fields
 from datasets import Dataset, IterableDataset
 from safetensors.torch import save_file
@@ -177,13 +179,67 @@ def stream_run(name: str, folder: Path, **arguments: Any) -> tuple[dict[str, tor
     return tensors, {"batches": watching.seen, "logs": trainer.state.log_history}
 
 
+# Sharded SGD cannot be resumed: torch finds no device in its empty state.
+SHARDED_ARGUMENTS = {"num_train_epochs": 2, "optim": "adamw_torch", "learning_rate": 1e-3}
+
+
+@contextmanager
+def sharding_on_cpu() -> Iterator[None]:
+    """Accelerate leaves `fsdp=True` alone on CPUs; inside, it shards there too, over gloo, as it does over GPUs."""
+    prepare = AcceleratorState.__init__
+
+    def pretend(self: Any, *args: Any, **kwargs: Any) -> None:
+        if PartialState._shared_state and not AcceleratorState._shared_state:
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+        prepare(self, *args, **kwargs)
+
+    AcceleratorState.__init__ = pretend
+    try:
+        yield
+    finally:
+        AcceleratorState.__init__ = prepare
+
+
+def sharded_run(name: str, folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Two epochs with all weights sharded; what was saved, what was trained, and what a resumed run trained."""
+    arguments = {
+        "fsdp": True,
+        "fsdp_config": {"transformer_layer_cls_to_wrap": ["CLIPEncoderLayer"]},
+        **SHARDED_ARGUMENTS,
+        "save_strategy": "epoch",
+        "save_total_limit": None,
+        "output_dir": str(folder / f"sharded_{name}"),
+    }
+    tensors: dict[str, torch.Tensor] = {}
+    logs: list[Any] = []
+    with sharding_on_cpu():
+        for checkpoint in (None, f"{arguments['output_dir']}/checkpoint-3"):
+            trainer = build(name, folder, **arguments)
+            trainer.train(resume_from_checkpoint=checkpoint)
+            kinds = {type(parameter).__name__ for parameter in trainer.model.parameters()}
+            kind = "resumed" if checkpoint else "trained"
+            for n, parameter in trainer.model.named_parameters():
+                tensors[f"{kind}.{n}"] = parameter.detach().full_tensor().clone()
+            logs.append([log["loss"] for log in trainer.state.log_history if "loss" in log])
+        model_class: Any = {**RUNS, **CACHED_RUNS}[name][0]
+        saved = model_class.from_pretrained(f"{arguments['output_dir']}/checkpoint-6")
+        tensors |= {f"saved.{n}": parameter.detach().clone() for n, parameter in saved.named_parameters()}
+        refused = []
+        for keeping in ({"average_epochs": 1.0}, {"eval_on_start": True, "load_best_model_at_end": True}):
+            try:
+                build(name, folder, **arguments, **keeping)
+            except ValueError as error:
+                refused.append(str(error))
+    return tensors, {"kinds": sorted(kinds), "losses": logs, "refused": refused}
+
+
 def main(folder: Path, names: list[str]) -> None:
     """Makes the named runs and leaves what every process found in the folder."""
     torch.set_num_threads(1)
     rank = int(os.environ.get("RANK", 0))
     for name in names:
         kind, _, run = name.partition(":")
-        tensors, facts = {"train": train_run, "stream": stream_run}[kind](run, folder)
+        tensors, facts = {"train": train_run, "stream": stream_run, "sharded": sharded_run}[kind](run, folder)
         save_file({n: t.contiguous() for n, t in tensors.items()}, folder / f"{kind}_{run}_{rank}.safetensors")
         (folder / f"{kind}_{run}_{rank}.json").write_text(json.dumps(facts))
 

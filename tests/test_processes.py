@@ -12,11 +12,12 @@ import process_runs
 import pytest
 import torch
 from filelock import FileLock
-from process_runs import CACHED_RUNS, NUM_SAMPLES, RUNS, STREAMS
+from process_runs import CACHED_RUNS, NUM_SAMPLES, RUNS, SHARDED_ARGUMENTS, STREAMS
 from safetensors.torch import load_file
 
 from timesclip_hf.process_shares import SharedBatchSampler, count_batches, share_batches
 
+SHARDED = ("global", "hybrid_cached")
 TIMINGS = ("runtime", "per_second", "_time")
 
 
@@ -33,14 +34,13 @@ def launch(names: list[str], folder: Path) -> None:
 @pytest.fixture(scope="session")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of what two processes found in all runs, which are made once for all of pytest's workers."""
-    folder = (
-        tmp_path_factory.getbasetemp().parent / f"two_processes_{os.environ.get('PYTEST_XDIST_TESTRUNUID', 'one')}"
-    )
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two_processes"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
         if not (folder / "done").exists():
-            runs = [f"train:{name}" for name in (*RUNS, *CACHED_RUNS)] + [f"stream:{name}" for name in STREAMS]
-            launch(runs, folder)
+            kinds = {"train": (*RUNS, *CACHED_RUNS), "stream": STREAMS, "sharded": SHARDED}
+            launch([f"{kind}:{name}" for kind, names in kinds.items() for name in names], folder)
             (folder / "done").touch()
     return folder
 
@@ -116,6 +116,21 @@ def test_streams_reach_each_process_in_parts_and_every_sample_once_a_pass(name: 
     for start in (0, 3):
         assert sorted(sum(together[start : start + 3], [])) == list(range(NUM_SAMPLES))
     assert (together[:3] == together[3:]) == (name != "shuffled")  # a new order each pass
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_sharded_weights_train_save_reload_and_resume(name: str, two: Path, tmp_path: Path):
+    _, facts = process_runs.train_run(name, tmp_path, **SHARDED_ARGUMENTS)
+    expected = [log["loss"] for log in facts["logs"] if "loss" in log]
+    for rank in range(2):
+        tensors, found_facts = found(two, f"sharded_{name}", rank)
+        assert found_facts["kinds"] == ["DTensor"]
+        for losses in found_facts["losses"]:  # undisturbed, and resumed after the first epoch
+            assert losses == pytest.approx(expected, rel=1e-5)
+        trained = {n.removeprefix("trained."): t for n, t in tensors.items() if n.startswith("trained.")}
+        for kind in ("saved", "resumed"):
+            assert all(torch.equal(tensors[f"{kind}.{n}"], t) for n, t in trained.items())
+        assert [error.split()[0] for error in found_facts["refused"]] == ["average_epochs", "eval_on_start"]
 
 
 @pytest.mark.parametrize("items", [2, 3, 7, 8, 9, 10, 16, 17, 23])

@@ -265,7 +265,7 @@ class AlignmentObjective(nn.Module):
         self.accumulation: Any = None
         self.weighting = "fixed" if alone else config.alignment_weighting
         if config.learn_logit_scale:
-            self.logit_scale = nn.Parameter(torch.empty(()))
+            self.logit_scale = nn.Parameter(torch.empty(1))  # FSDP shards no 0-dimensional parameters
         if self.weighting == "uncertainty":
             self.log_variances = nn.Parameter(torch.empty(2))
         if self.weighting == "warmup":  # saved with the weights, so that a resumed run goes on from here
@@ -279,7 +279,7 @@ class AlignmentObjective(nn.Module):
             if self.training:  # as CLIP does: the loss clamps too, but beyond the limit no gradient leads back
                 with torch.no_grad():
                     self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-            scale = self.logit_scale
+            scale = self.logit_scale[0]
         if self.training and self.accumulation is not None:
             return self.accumulation.loss(image_embeds, text_embeds, scale)
         if self.training:
