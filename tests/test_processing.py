@@ -376,7 +376,7 @@ def expected_pixels(heights: np.ndarray, processor: TimesCLIPProcessor) -> np.nd
     height, width = processor.image_size
     ink = render_line(flat, height, width, line_width=processor.line_width).numpy()
     ink = ink.reshape(num_samples, num_variates, 1, height, width)
-    colors = variate_colors(num_variates).numpy()[None, :, :, None, None]
+    colors = variate_colors(num_variates)[None, :, :, None, None]
     image = processor.background + ink * (colors - processor.background)
     mean, std = (np.array(c)[:, None, None] for c in (processor.image_mean, processor.image_std))
     return (image - mean) / std
@@ -414,7 +414,7 @@ def test_to_images_gives_the_colours_back() -> None:
         images = processor.to_images(processor(values, return_tensors=tensors)["pixel_values"])
         assert images.shape == (1, 3, 24, 24, 3) and images.dtype == np.uint8
         assert (images[0, :, 0, 0] == 255).all()
-        expected = (variate_colors(3) * 255).round().byte().numpy()
+        expected = (variate_colors(3) * 255).round().astype(np.uint8)
         np.testing.assert_array_equal(images[0, :, 12, 12], expected)
         assert len({tuple(color) for color in images[0, :, 12, 12].tolist()}) == 3  # a colour for each variate
 
@@ -462,7 +462,7 @@ def test_each_view_is_drawn_on_the_axis_and_survives_saving(view: str, tmp_path:
     low, high = np.nanmin(values, axis=1, keepdims=True), np.nanmax(values, axis=1, keepdims=True)
     heights = torch.from_numpy(((values - low) / (high - low)).transpose(0, 2, 1).reshape(6, 12)).float()
     ink = VIEWS[view](heights, 24, 32).view(2, 3, 1, 24, 32).numpy()
-    colors = variate_colors(3).numpy()[None, :, :, None, None]
+    colors = variate_colors(3)[None, :, :, None, None]
     image = (1 + ink * (colors - 1)).transpose(0, 1, 3, 4, 2)
     assert pixels.shape == (2, 3, 3, 24, 32)
     np.testing.assert_allclose(processor.to_images(pixels), 255 * image, atol=0.6)  # uint8 rounds by half

@@ -15,18 +15,10 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from .configuration_timesclip import TimesCLIPConfig
+from .preparation import coloured_images, fitted_statistics, plot_positions, scaled_patches
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
 from .remote_code import CarriesProcessorCode
-from .rendering import apply_color, variate_colors
-from .series import (
-    cut_patches,
-    fill_missing,
-    fit_length,
-    instance_statistics,
-    is_constant,
-    observed_range,
-    replace_constant,
-)
+from .series import fit_length, observed_range, replace_constant
 from .static_values import encode_static, fit_static, static_width
 from .views import VIEWS
 
@@ -334,17 +326,9 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
             raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}.")
         values, observed = fit_length(*self._read(past_values, past_observed_mask), self.context_length)
         self._check_observed(observed)
-        loc, scale = self._loc_and_scale(values, observed)
-        scaled = ((fill_missing(values, observed) - loc[:, None]) / scale[:, None]).float()  # (B, T, V)
-        batch: dict[str, Tensor] = {
-            "patch_values": cut_patches(scaled, self.patch_length, self.patch_stride, self.padding).contiguous(),
-            "patch_mask": cut_patches(observed, self.patch_length, self.patch_stride, self.padding).any(dim=-1),
-            "variate_values": scaled.transpose(1, 2).contiguous(),
-            "loc": loc.float(),
-            "scale": scale.float(),
-        }
+        batch: dict[str, Tensor] = scaled_patches(values, observed, self)
         if self.image_size is not None:
-            plot_values = self._plot_values(values, observed)
+            plot_values = plot_positions(values, observed, self)
             batch |= {"pixel_values": self.draw(plot_values)} if draw else {"plot_values": plot_values}
         if static_values is not None:
             static = encode_static(static_values, self._fitted("static_values")["static"])
@@ -374,16 +358,11 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         """
         if self.image_size is None:
             raise ValueError("This processor draws no images: its image_size is None.")
-        num_samples, num_variates = plot_values.shape[:2]
+        num_variates = plot_values.shape[1]
         height, width = self.image_size
         settings = {"line_width": self.line_width} if self.view == "line" else {}
         coverage = VIEWS[self.view](plot_values.flatten(0, 1), height, width, **settings).to(dtype)
-        # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
-        mean, std = (coverage.new_tensor(v) for v in (self.image_mean, self.image_std))
-        colors = (variate_colors(num_variates).to(coverage) - mean) / std
-        background = (self.background - mean) / std
-        images = apply_color(coverage, colors.repeat(num_samples, 1), background)
-        return images.unflatten(0, (num_samples, num_variates))
+        return coloured_images(coverage, num_variates, self)
 
     def to_images(self, pixel_values: Tensor | np.ndarray) -> np.ndarray:
         """What the vision tower sees, for people: `(..., 3, height, width)` to uint8 `(..., height, width, 3)`."""
@@ -392,30 +371,6 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         std = torch.tensor(self.image_std, device=pixel_values.device)[:, None, None]
         images = (pixel_values.float() * std + mean).clamp(0, 1) * 255
         return images.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
-
-    def _loc_and_scale(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        if self.scaling == "instance":  # a constant series has no spread of its own: the training data's, once known
-            fitted_std = self.statistics["variates"]["std"] if self.statistics is not None else 1.0
-            return instance_statistics(values, observed, torch.as_tensor(fitted_std).to(values))
-        shape = (values.shape[0], values.shape[2])
-        if self.scaling == "none":
-            return values.new_zeros(shape), values.new_ones(shape)
-        fitted = self._fitted("scaling='dataset'")["variates"]
-        return values.new_tensor(fitted["mean"]).expand(shape), values.new_tensor(fitted["std"]).expand(shape)
-
-    def _plot_values(self, values: Tensor, observed: Tensor) -> Tensor:
-        """What is drawn: each variate's position on its image's value axis, `(B, V, T)` in fp32, NaN = gap."""
-        if self.value_range == "window":
-            lowest, highest = observed_range(values, observed)  # (B, V)
-        else:
-            fitted = self._fitted("value_range='dataset'")["variates"]
-            lowest, highest = values.new_tensor(fitted["minimum"]), values.new_tensor(fitted["maximum"])
-        spread, magnitude = highest - lowest, torch.maximum(lowest.abs(), highest.abs())
-        constant = is_constant(spread, magnitude)
-        spread = torch.where(constant, torch.where(magnitude > 0, magnitude, 1), spread)
-        heights = (values - lowest[..., None, :]) / spread[..., None, :]
-        heights = heights + 0.5 * constant[..., None, :]  # a constant variate lies in the middle of its axis
-        return torch.where(observed, heights, torch.nan).transpose(1, 2).float().contiguous()
 
     # Checking
 
@@ -502,9 +457,7 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         return repr(self.variate_names[variate]) if self.variate_names else str(variate)
 
     def _fitted(self, purpose: str) -> dict[str, Any]:
-        if self.statistics is None:
-            raise ValueError(f"{purpose} needs statistics of the training data: call processor.fit(train) first.")
-        return self.statistics
+        return fitted_statistics(self.statistics, purpose)
 
 
 def _all_numbers(frame: pd.DataFrame) -> bool:

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Series to image, as pure functions of tensors: no state, any device.
+"""Series to image, as pure functions of NumPy arrays or torch tensors: no state, any device.
 
 A *view* is one function `(N, T) -> (N, height, width)`: values already in [0, 1] (NaN = gap) in, intensity in [0, 1]
 out, row 0 at the top. `render_line` is the line plot. Colour comes after any view: `apply_color`, `variate_colors`.
@@ -8,8 +8,9 @@ out, row 0 at the top. `render_line` is the line plot. Colour comes after any vi
 import colorsys
 import math
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from .arrays import Array, add_at, cast, like, namespace, zeros
 
 # Sample lines per pixel column: powers of two, so that every weight below is exact in binary. With sixteen the mean
 # difference from Agg stays under 0.01 even for white noise; eight do as well where a step spans some columns, and cost
@@ -37,10 +38,7 @@ _BRIGHTNESS = (0.75, 0.5, 0.625)
 _SATURATION = (1.0, 0.6)
 
 
-@torch.no_grad()
-def render_line(
-    values: Tensor, height: int, width: int, line_width: float = 1.5, margin: float | None = None
-) -> Tensor:
+def render_line(values: Array, height: int, width: int, line_width: float = 1.5, margin: float | None = None) -> Array:
     """Draw each series as one antialiased line with round joins and caps; return how much ink each pixel holds.
 
     The stroke is an area: consecutive steps span capsules, and a pixel's ink is the sum of what each capsule covers,
@@ -52,8 +50,8 @@ def render_line(
     does not grow with N.
 
     Args:
-        values: (N, T) floating point. 0 is the bottom and 1 the top of the plot area; NaN is a gap. Values beyond
-            [0, 1] are drawn where they belong, and cut off at the image's edge.
+        values: (N, T) floating point, NumPy or torch. 0 is the bottom and 1 the top of the plot area; NaN is a gap.
+            Values beyond [0, 1] are drawn where they belong, and cut off at the image's edge.
         height: rows of the image, in pixels.
         width: columns of the image, in pixels. The steps are spread evenly from `margin` to `width - margin`.
         line_width: in pixels. Default 1.5.
@@ -70,24 +68,26 @@ def render_line(
     """
     margin = line_width / 2 + 0.5 if margin is None else margin
     _check_line_arguments(values, height, width, line_width, margin)
+    values = values if isinstance(values, np.ndarray) else values.detach()
+    xp = namespace(values)
     num_plots, num_steps = values.shape
     step = (width - 2 * margin) / max(num_steps - 1, 1)
     start = width / 2 if num_steps == 1 else margin
-    strokes = _columns_met(num_steps - 1, start, step, step, line_width / 2, width, values.device)
-    joints = _columns_met(num_steps, start, step, 0.0, line_width / 2, width, values.device)
+    strokes = _columns_met(num_steps - 1, start, step, step, line_width / 2, width, values)
+    joints = _columns_met(num_steps, start, step, 0.0, line_width / 2, width, values)
 
-    coverage = values.new_empty(num_plots, height, width, dtype=torch.float32)
-    plot_bytes = 40 * (strokes[0].numel() + joints[0].numel()) + 8 * (height + 2) * width
-    chunk = plots_per_chunk(values.device, plot_bytes)
+    coverage = zeros((num_plots, height, width), strokes[1])
+    plot_bytes = 40 * (math.prod(strokes[0].shape) + math.prod(joints[0].shape)) + 8 * (height + 2) * width
+    chunk = plots_per_chunk(values, plot_bytes)
     for first in range(0, num_plots, chunk):
-        part = values[first : first + chunk].float()
-        y = height - margin - part.nan_to_num().clamp(-_FAR, _FAR) * (height - 2 * margin)  # pixels from the top
-        area = _covered_area(y, ~part.isnan(), step, line_width / 2, strokes, joints, height, width)
-        torch.clamp(area, 0, 1, out=coverage[first : first + chunk])
-    return coverage.to(values.dtype)
+        part = cast(values[first : first + chunk], xp.float32)
+        y = height - margin - xp.clip(xp.nan_to_num(part), -_FAR, _FAR) * (height - 2 * margin)  # pixels from the top
+        area = _covered_area(y, ~xp.isnan(part), step, line_width / 2, strokes, joints, height, width)
+        xp.clip(area, 0, 1, out=coverage[first : first + chunk])
+    return cast(coverage, values.dtype)
 
 
-def apply_color(coverage: Tensor, colors: Tensor, background: float | Tensor = 1.0) -> Tensor:
+def apply_color(coverage: Array, colors: Array, background: float | Array = 1.0) -> Array:
     """Turn coverage into colour: `background + coverage * (colour - background)`.
 
     Args:
@@ -101,25 +101,26 @@ def apply_color(coverage: Tensor, colors: Tensor, background: float | Tensor = 1
     Raises:
         ValueError: a shape does not match.
     """
-    if coverage.ndim != 3 or not coverage.is_floating_point():
+    if coverage.ndim != 3 or not _is_floating(coverage):
         raise ValueError(
             f"coverage must be a floating point (N, height, width) tensor, got {coverage.dtype} of shape "
             f"{tuple(coverage.shape)}."
         )
-    colors = torch.as_tensor(colors).to(coverage)
-    if colors.shape not in ((3,), (coverage.shape[0], 3)):
+    colors, paper = like(colors, coverage), like(background, coverage)
+    if tuple(colors.shape) not in ((3,), (coverage.shape[0], 3)):
         raise ValueError(
             f"colors must have shape (3,) or (N, 3) with N = {coverage.shape[0]} plots, got {tuple(colors.shape)}."
         )
-    paper = torch.as_tensor(background).to(coverage)
-    if paper.shape not in ((), (3,)):
+    if tuple(paper.shape) not in ((), (3,)):
         raise ValueError(f"background must be one number or have shape (3,), got shape {tuple(paper.shape)}.")
-    paper = paper.expand(3)[:, None, None]  # (3, 1, 1)
+    paper = namespace(coverage).broadcast_to(paper, (3,))[:, None, None]  # (3, 1, 1)
     # Two steps with one broadcast factor each run vectorised, which one fused step over three operands does not.
-    return (coverage[:, None] * (colors.reshape(-1, 3, 1, 1) - paper)).add_(paper)  # (N, 3, H, W)
+    image = coverage[:, None] * (colors.reshape(-1, 3, 1, 1) - paper)  # (N, 3, H, W)
+    image += paper
+    return image
 
 
-def variate_colors(num_variates: int) -> Tensor:
+def variate_colors(num_variates: int) -> np.ndarray:
     """Colour of each variate's plot: a fixed list, so that a variate keeps its colour when others are added.
 
     The first 24 are well apart from each other and from white. Later ones come closer (hues by the golden angle) but
@@ -141,12 +142,12 @@ def variate_colors(num_variates: int) -> Tensor:
         hue = index * _GOLDEN % 1
         saturation = _SATURATION[index // len(_BRIGHTNESS) % len(_SATURATION)]
         colors.append(colorsys.hsv_to_rgb(hue, saturation, _BRIGHTNESS[index % len(_BRIGHTNESS)]))
-    return torch.tensor(colors, dtype=torch.float32)
+    return np.array(colors, dtype=np.float32)
 
 
-def check_plot_arguments(values: Tensor, height: int, width: int) -> None:
+def check_plot_arguments(values: Array, height: int, width: int) -> None:
     """What every view asks of its input: raises `ValueError` for other values or sizes."""
-    if values.ndim != 2 or not values.is_floating_point() or values.shape[1] == 0:
+    if values.ndim != 2 or not _is_floating(values) or values.shape[1] == 0:
         raise ValueError(
             "values must be a floating point tensor of shape (N, T) with at least one step, got "
             f"{values.dtype} of shape {tuple(values.shape)}."
@@ -156,12 +157,17 @@ def check_plot_arguments(values: Tensor, height: int, width: int) -> None:
             raise ValueError(f"{name} must be a whole number of pixels, at least 1, got {size!r}.")
 
 
-def plots_per_chunk(device: torch.device, plot_bytes: int) -> int:
-    """How many plots to draw at once where each takes `plot_bytes` of scratch memory."""
-    return max(1, (_CHUNK_BYTES_CPU if device.type == "cpu" else _CHUNK_BYTES) // plot_bytes)
+def plots_per_chunk(values: Array, plot_bytes: int) -> int:
+    """How many plots to draw at once, where `values` are, if each takes `plot_bytes` of scratch memory."""
+    on_cpu = isinstance(values, np.ndarray) or values.device.type == "cpu"
+    return max(1, (_CHUNK_BYTES_CPU if on_cpu else _CHUNK_BYTES) // plot_bytes)
 
 
-def _check_line_arguments(values: Tensor, height: int, width: int, line_width: float, margin: float) -> None:
+def _is_floating(array: Array) -> bool:
+    return array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point()
+
+
+def _check_line_arguments(values: Array, height: int, width: int, line_width: float, margin: float) -> None:
     check_plot_arguments(values, height, width)
     if not (math.isfinite(line_width) and line_width > 0):
         raise ValueError(f"line_width must be a positive number of pixels, got {line_width!r}.")
@@ -173,99 +179,118 @@ def _check_line_arguments(values: Tensor, height: int, width: int, line_width: f
 
 
 def _columns_met(
-    count: int, start: float, step: float, span: float, radius: float, width: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+    count: int, start: float, step: float, span: float, radius: float, width: int, values: Array
+) -> tuple[Array, Array, Array]:
     """Which sample lines each of `count` shapes meets: shape i reaches in x from `start + i * step - radius` to
     `start + i * step + span + radius`.
 
-    Returns three (count, J) tensors: pixel column of each sample line; its distance in x from `start + i * step`; and
-    its weight, 0 where it does not meet the shape or lies outside of the image.
+    Returns three (count, J) arrays where `values` are: pixel column of each sample line; its distance in x from
+    `start + i * step`; and its weight, 0 where it does not meet the shape or lies outside of the image.
     """
-    left = start + step * torch.arange(count, dtype=torch.float64)[:, None]
+    left = start + step * np.arange(count, dtype=np.float64)[:, None]
     subcolumns = _SUBCOLUMNS_WIDE if step >= _WIDE_STEP else _SUBCOLUMNS
     number = math.ceil((span + 2 * radius) * subcolumns) + 1
-    line = torch.floor((left - radius) * subcolumns) + torch.arange(number)  # (count, J)
+    line = np.floor((left - radius) * subcolumns) + np.arange(number)  # (count, J)
     offset = (line + 0.5) / subcolumns - left
     met = (offset > -radius) & (offset < span + radius) & (line >= 0) & (line < width * subcolumns)
-    column = torch.floor(line / subcolumns).clamp(0, width - 1)
-    return column.long().to(device), offset.float().to(device), (met.float() / subcolumns).to(device)
+    column = np.clip(np.floor(line / subcolumns), 0, width - 1)
+    xp = namespace(values)
+    return like(column, values, xp.int64), like(offset, values, xp.float32), like(met / subcolumns, values, xp.float32)
 
 
 def _covered_area(
-    y: Tensor,
-    observed: Tensor,
+    y: Array,
+    observed: Array,
     step: float,
     radius: float,
-    strokes: tuple[Tensor, Tensor, Tensor],
-    joints: tuple[Tensor, Tensor, Tensor],
+    strokes: tuple[Array, Array, Array],
+    joints: tuple[Array, Array, Array],
     height: int,
     width: int,
-) -> Tensor:
+) -> Array:
     """Area (N, height, width) that capsules less joints cover in each pixel; above 1 where strokes overlap."""
+    xp = namespace(y)
     y = y[..., None]  # (N, T, 1)
     rise = y[:, 1:] - y[:, :-1]  # (N, T - 1, 1)
-    joined = (observed[:, 1:] & observed[:, :-1])[..., None]
+    joined = cast(observed[:, 1:] & observed[:, :-1], xp.float32)[..., None]
     # Two rows more than the image has: an edge at its bottom writes below it.
-    change = y.new_zeros(y.shape[0], (height + 2) * width)
+    change = zeros((y.shape[0], (height + 2) * width), y)
 
     column, offset, weight = strokes
     top, bottom = _capsule(offset, y[:, :-1], rise, step, radius)  # (N, T - 1, J)
     _add_intervals(change, top, bottom, weight * joined, column, height, width)
 
     column, offset, weight = joints
-    half = (radius**2 - offset.square()).clamp_(min=0).sqrt_()
+    half = xp.sqrt(xp.clip(radius**2 - xp.square(offset), 0, None))
     top, bottom = y - half, y + half  # (N, T, J)
     if y.shape[1] > 2:
         inner = slice(1, -1)
         before = _capsule(offset[inner] + step, y[:, :-2], rise[:, :-1], step, radius)
         after = _capsule(offset[inner], y[:, inner], rise[:, 1:], step, radius)
-        clean = joined[:, 1:] & joined[:, :-1] & _edges_meet(rise, step, radius)
-        top[:, inner] = torch.where(clean, torch.maximum(before[0], after[0]), top[:, inner])
-        bottom[:, inner] = torch.where(clean, torch.minimum(before[1], after[1]), bottom[:, inner])
+        clean = (joined[:, 1:] * joined[:, :-1] > 0) & _edges_meet(rise, step, radius)
+        top[:, inner] = xp.where(clean, xp.maximum(before[0], after[0]), top[:, inner])
+        bottom[:, inner] = xp.where(clean, xp.minimum(before[1], after[1]), bottom[:, inner])
     # What two capsules share is counted twice: take it off once. An isolated step has no capsule: add its disc.
-    count = observed[..., None].float()
-    count[:, 1:] -= joined.float()
-    count[:, :-1] -= joined.float()
+    count = cast(observed, xp.float32)[..., None]
+    count[:, 1:] -= joined
+    count[:, :-1] -= joined
     _add_intervals(change, top, bottom, weight * count, column, height, width)
 
-    return change.view(-1, height + 2, width)[:, :height].cumsum_(1)
+    area = change.reshape(-1, height + 2, width)[:, :height]
+    return xp.cumsum(area, axis=1)
 
 
-def _capsule(offset: Tensor, y: Tensor, rise: Tensor, step: float, radius: float) -> tuple[Tensor, Tensor]:
+def _capsule(offset: Array, y: Array, rise: Array, step: float, radius: float) -> tuple[Array, Array]:
     """Top and bottom of the capsules around segments from (0, y) to (step, y + rise), at `offset` in x."""
+    xp = namespace(y)
     # An outline's point belongs to the disc around that point of the segment where outline and segment are parallel.
-    shift = radius * rise / torch.hypot(rise, torch.full_like(rise, step))
+    shift = radius * rise / xp.hypot(rise, xp.full_like(rise, step))
     ends = []
-    for sign in (-1, 1):
-        along = (offset + sign * shift).clamp_(0, step)
-        half = (radius**2 - (offset - along).square_()).clamp_(min=0).sqrt_()
-        ends.append(torch.addcmul(y, along, rise / step).add_(half, alpha=sign))
+    for sign, move in ((-1, xp.subtract), (1, xp.add)):
+        along = offset + sign * shift
+        xp.clip(along, 0, step, out=along)
+        half = offset - along
+        half *= half
+        half = radius**2 - half
+        xp.clip(half, 0, None, out=half)
+        xp.sqrt(half, out=half)
+        along *= rise / step
+        along += y
+        ends.append(move(along, half, out=along))
     return ends[0], ends[1]
 
 
-def _edges_meet(rise: Tensor, step: float, radius: float) -> Tensor:
+def _edges_meet(rise: Array, step: float, radius: float) -> Array:
     """Whether, at each inner step, the two strokes' inner edges intersect before either stroke ends: (N, T - 2, 1).
 
     There the outline turns cleanly and all that the strokes share counts once. Elsewhere (a sharp turn between short
     segments) Agg's outline overlaps itself beyond the joint's disc and counts twice; see `inner_miter` in
     agg_math_stroke.h, where 1.01 comes from, too.
     """
-    length = torch.hypot(rise, torch.full_like(rise, step))
+    xp = namespace(rise)
+    length = xp.hypot(rise, xp.full_like(rise, step))
     before, after = length[:, :-1], length[:, 1:]
     cosine = (rise[:, :-1] / before) * (rise[:, 1:] / after) + (step / before) * (step / after)
-    shorter = torch.minimum(before, after).clamp_(min=1.01 * radius)
-    return radius**2 <= shorter.square() * (1 + cosine) / 2
+    shorter = xp.clip(xp.minimum(before, after), 1.01 * radius, None)
+    return radius**2 <= xp.square(shorter) * (1 + cosine) / 2
 
 
 def _add_intervals(
-    change: Tensor, top: Tensor, bottom: Tensor, weight: Tensor, column: Tensor, height: int, width: int
+    change: Array, top: Array, bottom: Array, weight: Array, column: Array, height: int, width: int
 ) -> None:
     """Add to `change` (N, (height + 2) * width), whose running sum down the rows is the ink, vertical intervals
     of the given weight; `top`, `bottom` and `weight` (N, count, J), `column` (count, J)."""
+    xp, num_plots = namespace(change), change.shape[0]
     for edge, amount in ((top, weight), (bottom, -weight)):
-        edge = (edge.clamp(0, height) * _SUBROWS).round_() / _SUBROWS
-        row = edge.floor()
-        index = (row.long() * width + column).flatten(1)
-        below = ((edge - row) * amount).flatten(1)
-        change.scatter_add_(1, index, amount.flatten(1) - below)
-        change.scatter_add_(1, index + width, below)
+        edge = xp.clip(edge, 0, height)
+        edge *= _SUBROWS
+        xp.round(edge, out=edge)
+        edge /= _SUBROWS
+        row = xp.floor(edge)
+        index = (cast(row, xp.int64) * width + column).reshape(num_plots, -1)
+        below = ((edge - row) * amount).reshape(num_plots, -1)
+        add_at(change, index, amount.reshape(num_plots, -1) - below)
+        add_at(change, index + width, below)
+
+
+__all__ = ["apply_color", "check_plot_arguments", "plots_per_chunk", "render_line", "variate_colors"]

@@ -1,15 +1,13 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Arithmetic on raw series, as pure functions of tensors: gaps, lengths, statistics, patches."""
+"""Arithmetic on raw series, as pure functions of NumPy arrays or torch tensors: gaps, lengths, statistics, patches."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from .arrays import Array, cast, like, namespace, running_maximum, sliding_windows, take_along, zeros
 
 # A spread below this share of a series' largest magnitude is rounding noise of a constant series.
 CONSTANT = 1e-6
 
 
-def fill_missing(values: Tensor, observed: Tensor) -> Tensor:
+def fill_missing(values: Array, observed: Array) -> Array:
     """Straight lines over the gaps, the first and last observed value held towards the ends.
 
     Args:
@@ -19,34 +17,37 @@ def fill_missing(values: Tensor, observed: Tensor) -> Tensor:
     Returns:
         `(B, T, V)` without NaN.
     """
-    num_steps = values.shape[1]
-    steps = torch.arange(num_steps, device=values.device).view(1, -1, 1).expand(values.shape)
-    before = torch.where(observed, steps, -1).cummax(dim=1).values
-    after = torch.where(observed, steps, num_steps).flip(1).cummin(dim=1).values.flip(1)
-    left = torch.where(before >= 0, before, after).clamp(max=num_steps - 1)
-    right = torch.where(after < num_steps, after, before).clamp(min=0)
-    clean = torch.where(observed, values, 0)
-    start, end = clean.gather(1, left), clean.gather(1, right)
-    share = (steps - left).to(values.dtype) / (right - left).clamp(min=1)
+    xp, num_steps = namespace(values), values.shape[1]
+    steps = like(range(num_steps), values, xp.int64)[None, :, None]
+    before = running_maximum(xp.where(observed, steps, -1), 1)
+    after = -xp.flip(running_maximum(xp.flip(xp.where(observed, -steps, -num_steps), (1,)), 1), (1,))
+    left = xp.clip(xp.where(before >= 0, before, after), None, num_steps - 1)
+    right = xp.clip(xp.where(after < num_steps, after, before), 0, None)
+    clean = xp.where(observed, values, 0)
+    start, end = take_along(clean, left, 1), take_along(clean, right, 1)
+    share = cast(steps - left, values.dtype) / cast(xp.clip(right - left, 1, None), values.dtype)
     return start + (end - start) * share
 
 
-def fit_length(values: Tensor, observed: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def fit_length(values: Array, observed: Array, length: int) -> tuple[Array, Array]:
     """The newest `length` steps; shorter series are padded at the front with missing values."""
     short = length - values.shape[1]
     if short > 0:
-        values, observed = F.pad(values, (0, 0, short, 0)), F.pad(observed, (0, 0, short, 0), value=False)
+        shape = (values.shape[0], short, values.shape[2])
+        concatenate = namespace(values).concatenate
+        values = concatenate([zeros(shape, values), values], axis=1)
+        observed = concatenate([zeros(shape, observed), observed], axis=1)
     return values[:, -length:], observed[:, -length:]
 
 
-def _observed_mean(values: Tensor, observed: Tensor) -> Tensor:
+def _observed_mean(values: Array, observed: Array) -> Array:
     """Mean over time of the observed values, `(B, T, V)` to `(B, V)`."""
-    return torch.where(observed, values, 0).sum(dim=1) / observed.sum(dim=1).clamp(min=1)
+    xp = namespace(values)
+    counts = xp.clip(observed.sum(axis=1), 1, None)
+    return xp.where(observed, values, 0).sum(axis=1) / cast(counts, values.dtype)
 
 
-def instance_statistics(
-    values: Tensor, observed: Tensor, constant_scale: Tensor | float = 1.0
-) -> tuple[Tensor, Tensor]:
+def instance_statistics(values: Array, observed: Array, constant_scale: Array | float = 1.0) -> tuple[Array, Array]:
     """Mean and standard deviation (of the population) of each series over its observed values.
 
     Args:
@@ -58,32 +59,35 @@ def instance_statistics(
     Returns:
         loc, scale: `(B, V)`.
     """
-    magnitude = torch.where(observed, values, 0).abs().amax(dim=1)
+    xp = namespace(values)
+    magnitude = xp.amax(xp.abs(xp.where(observed, values, 0)), axis=1)
     # In units of the magnitude, squares of huge values do not overflow and those of tiny ones do not vanish.
-    unit = torch.where(magnitude > 0, magnitude, 1)
+    unit = xp.where(magnitude > 0, magnitude, 1)
     relative = values / unit[:, None]
     loc = _observed_mean(relative, observed)
-    scale = _observed_mean((relative - loc[:, None]).square(), observed).sqrt()
+    loc = loc + _observed_mean(relative - loc[:, None], observed)  # what rounding left of a level far from zero
+    scale = xp.sqrt(_observed_mean(xp.square(relative - loc[:, None]), observed))
     return loc * unit, replace_constant(scale * unit, magnitude, constant_scale)
 
 
-def is_constant(spread: Tensor, magnitude: Tensor) -> Tensor:
+def is_constant(spread: Array, magnitude: Array) -> Array:
     """Whether spreads are only rounding noise beside the largest magnitude of their series."""
     return spread <= CONSTANT * magnitude
 
 
-def replace_constant(scale: Tensor, magnitude: Tensor, constant_scale: Tensor | float = 1.0) -> Tensor:
+def replace_constant(scale: Array, magnitude: Array, constant_scale: Array | float = 1.0) -> Array:
     """`constant_scale` in place of spreads that are only rounding noise beside their series' largest magnitude."""
-    return torch.where(is_constant(scale, magnitude), constant_scale, scale)
+    return namespace(scale).where(is_constant(scale, magnitude), constant_scale, scale)
 
 
-def observed_range(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+def observed_range(values: Array, observed: Array) -> tuple[Array, Array]:
     """Smallest and largest observed value of each series, `(B, V)` each; infinite where nothing is observed."""
-    lowest = torch.where(observed, values, torch.inf).amin(dim=1)
-    return lowest, torch.where(observed, values, -torch.inf).amax(dim=1)
+    xp = namespace(values)
+    lowest = xp.amin(xp.where(observed, values, xp.inf), axis=1)
+    return lowest, xp.amax(xp.where(observed, values, -xp.inf), axis=1)
 
 
-def cut_patches(values: Tensor, patch_length: int, patch_stride: int, padding: str) -> Tensor:
+def cut_patches(values: Array, patch_length: int, patch_stride: int, padding: str) -> Array:
     """Patches of `(B, T, V)` as `(B, V, N, L)`, the last one ending at the newest step.
 
     Args:
@@ -94,9 +98,9 @@ def cut_patches(values: Tensor, patch_length: int, patch_stride: int, padding: s
             Steps that fill no patch are cut at the front: the newest ones count most.
     """
     if padding == "end":
-        values = torch.cat([values, values[:, -1:].expand(-1, patch_stride, -1)], dim=1)
+        values = namespace(values).concatenate([values, *[values[:, -1:]] * patch_stride], axis=1)
     surplus = (values.shape[1] - patch_length) % patch_stride
-    return values[:, surplus:].transpose(1, 2).unfold(-1, patch_length, patch_stride)
+    return sliding_windows(values[:, surplus:], patch_length, patch_stride).swapaxes(1, 2)
 
 
 __all__ = [

@@ -187,7 +187,7 @@ def _render(
     num_plots, num_steps = values.shape
     images = values.new_empty(num_plots, height, width, dtype=torch.float32)
     plot_bytes = 4 * (3 * height * width + num_steps * (numbers_per_step + height))
-    chunk = plots_per_chunk(values.device, plot_bytes)
+    chunk = plots_per_chunk(values, plot_bytes)
     with torch.autocast(values.device.type, enabled=False):
         for first in range(0, num_plots, chunk):
             part = values[first : first + chunk].float().clamp(-_FAR, _FAR)
