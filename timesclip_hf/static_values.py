@@ -3,12 +3,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from .series import CONSTANT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,12 @@ def fit_static(static_values: Any) -> list[dict[str, Any]]:
     Raises:
         ValueError: no rows, columns that differ between rows, missing values.
     """
+    import pandas as pd  # fitting alone needs it
+
     frame = _as_frame(static_values)
-    _check_cells(frame)
+    holes = [name for name in frame.columns if frame[name].isna().any()]
+    if holes:
+        raise ValueError(f"static_values have missing cells in {holes}.")
     encoding: list[dict[str, Any]] = []
     for name, column in frame.items():
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
@@ -63,33 +69,75 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
     """
     if not encoding:
         raise ValueError("static_values were given, but the processor was fitted without any: fit it with them.")
-    frame = _as_frame(static_values)
-    missing = [column["name"] for column in encoding if column["name"] not in frame.columns]
+    rows = _as_rows(static_values)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    missing = [column["name"] for column in encoding if column["name"] not in columns]
     if missing:
-        raise ValueError(f"static_values lack the columns {missing}; they have {list(frame.columns)}.")
-    _check_cells(frame[[column["name"] for column in encoding]])
+        raise ValueError(f"static_values lack the columns {missing}; they have {columns}.")
+    holes = [column["name"] for column in encoding if any(_is_hole(row.get(column["name"])) for row in rows)]
+    if holes:
+        raise ValueError(f"static_values have missing cells in {holes}.")
     parts = []
     for column in encoding:
         name = column["name"]
+        cells = [row[name] for row in rows]
         if "categories" not in column:
-            numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
-            if not np.isfinite(numbers).all():
-                row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-                raise ValueError(
-                    f"static column {name!r} must hold numbers, found {frame[name].iloc[row]!r} in row {row}."
-                )
-            parts.append(((numbers - column["mean"]) / column["std"])[:, None])
+            parts.append((_numbers(name, cells)[:, None] - column["mean"]) / column["std"])
             continue
-        text = frame[name].astype(str).to_numpy()
-        categories = np.asarray(column["categories"])
-        unknown = sorted(set(text) - set(column["categories"]))
+        text = np.array([str(cell) for cell in cells])
+        unknown = sorted(set(text.tolist()) - set(column["categories"]))
         if unknown:
             logger.warning("Static column %r has values never seen in training: %s.", name, unknown[:10])
-        parts.append(text[:, None] == categories[None])
+        parts.append(text[:, None] == np.asarray(column["categories"])[None])
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _as_frame(static_values: Any) -> pd.DataFrame:
+def _as_rows(static_values: Any) -> list[dict[str, Any]]:
+    """Rows of any accepted form, without pandas, unless they come in a DataFrame."""
+    if hasattr(static_values, "to_dict"):
+        static_values = static_values.to_dict("records")
+    elif isinstance(static_values, Mapping):
+        static_values = [static_values]
+    elif not (isinstance(static_values, Sequence) and len(static_values) and isinstance(static_values[0], Mapping)):
+        array = _as_numbers(static_values)
+        static_values = [{f"static_{i}": cell for i, cell in enumerate(row)} for row in array]
+    rows = [{str(name): cell for name, cell in row.items()} for row in static_values]
+    if not any(rows):
+        raise ValueError("static_values are empty.")
+    return rows
+
+
+def _as_numbers(static_values: Any) -> np.ndarray:
+    array = np.asarray(static_values)
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"static_values must be a list of dicts, a DataFrame or numbers (n, columns); got "
+            f"shape {array.shape}, dtype {array.dtype}."
+        )
+    return array
+
+
+def _is_hole(cell: Any) -> bool:
+    """Whether a cell is None, NaN or one of pandas' marks for nothing."""
+    return cell is None or type(cell).__name__ == "NAType" or bool(cell != cell)
+
+
+def _numbers(name: str, cells: list[Any]) -> np.ndarray:
+    """The cells of a numeric column as fp64."""
+    numbers = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        try:
+            numbers[row] = float(cell)
+        except (TypeError, ValueError):
+            pass
+        if not np.isfinite(numbers[row]):
+            raise ValueError(f"static column {name!r} must hold numbers, found {cell!r} in row {row}.")
+    return numbers
+
+
+def _as_frame(static_values: Any) -> "pd.DataFrame":
+    import pandas as pd
+
     if isinstance(static_values, pd.DataFrame):
         frame = static_values
     elif isinstance(static_values, Mapping):
@@ -97,22 +145,11 @@ def _as_frame(static_values: Any) -> pd.DataFrame:
     elif isinstance(static_values, Sequence) and len(static_values) and isinstance(static_values[0], Mapping):
         frame = pd.DataFrame(list(static_values))
     else:
-        array = np.asarray(static_values)
-        if array.ndim != 2 or array.dtype.kind not in "fiub":
-            raise ValueError(
-                f"static_values must be a list of dicts, a DataFrame or numbers (n, columns); got "
-                f"shape {array.shape}, dtype {array.dtype}."
-            )
+        array = _as_numbers(static_values)
         frame = pd.DataFrame(array, columns=[f"static_{i}" for i in range(array.shape[1])])
     if frame.empty:
         raise ValueError("static_values are empty.")
     return frame.rename(columns=str)
-
-
-def _check_cells(frame: pd.DataFrame) -> None:
-    holes = [name for name in frame.columns if frame[name].isna().any()]
-    if holes:
-        raise ValueError(f"static_values have missing cells in {holes}.")
 
 
 __all__ = ["encode_static", "fit_static", "static_width"]
