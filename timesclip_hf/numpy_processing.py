@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .preparation import STATISTICS_VERSION, coloured_images, fitted_statistics, plot_positions, scaled_patches
+from .preparation import coloured_images, fitted_statistics, plot_positions, scaled_patches
+from .processor_checks import check_parameters
 from .rendering import render_line
 from .series import fit_length
 from .static_values import encode_static
@@ -19,6 +20,7 @@ _PARAMETERS = (
     "context_length", "patch_length", "patch_stride", "padding", "scaling", "value_range", "num_variates",
     "variate_names", "image_size", "line_width", "background", "image_mean", "image_std", "statistics", "view",
 )  # fmt: skip
+_NAMES = ("variate_units", "target_names", "target_units")  # what they say is for people, and may be missing
 
 
 class NumpyProcessor:
@@ -46,8 +48,11 @@ class NumpyProcessor:
     ```
     """
 
-    padding: str
+    context_length: int
     num_variates: int | None
+    image_size: list[int] | None
+    line_width: float
+    statistics: dict[str, Any] | None
 
     def __init__(self, **parameters: Any):
         missing = [name for name in _PARAMETERS if name not in parameters]
@@ -55,17 +60,13 @@ class NumpyProcessor:
             raise ValueError(f"These parameters of a TimesCLIPProcessor are missing: {missing}.")
         for name in _PARAMETERS:
             setattr(self, name, parameters[name])
-        self.context_length = int(parameters["context_length"])
-        self.image_size = parameters["image_size"]
-        self.line_width = float(parameters["line_width"])
-        self.statistics: dict[str, Any] | None = parameters["statistics"]
+        for name in _NAMES:
+            setattr(self, name, parameters.get(name))
+        check_parameters(self)
         if self.image_size is not None and parameters["view"] != "line":
             raise ValueError(
                 f"With NumPy alone only view='line' can be drawn; this processor has {parameters['view']!r}."
             )
-        version = (self.statistics or {}).get("version", STATISTICS_VERSION)
-        if version != STATISTICS_VERSION:
-            raise ValueError(f"These statistics have version {version}; this release reads {STATISTICS_VERSION}.")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "NumpyProcessor":
@@ -78,7 +79,7 @@ class NumpyProcessor:
         if not path.is_file():
             raise ValueError(f"{folder} has no processor_config.json: save the processor there.")
         parameters = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{name: parameters[name] for name in _PARAMETERS if name in parameters})
+        return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES) if name in parameters})
 
     def __call__(
         self, past_values: Any, past_observed_mask: Any = None, static_values: Any = None

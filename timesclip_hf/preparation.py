@@ -7,6 +7,7 @@ from .arrays import Array, cast, contiguous, like, namespace
 from .rendering import apply_color, variate_colors
 from .series import cut_patches, fill_missing, instance_statistics, is_constant, observed_range
 
+
 def fitted_statistics(statistics: dict[str, Any] | None, purpose: str) -> dict[str, Any]:
     """What a processor has learnt; raises `ValueError` where it has not."""
     if statistics is None:
