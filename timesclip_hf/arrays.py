@@ -32,6 +32,11 @@ def zeros(shape: tuple[int, ...], array: Array) -> Array:
     return np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_zeros(shape)
 
 
+def empty(shape: tuple[int, ...], array: Array) -> Array:
+    """Room for numbers of the library, device and type of `array`."""
+    return np.empty(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_empty(shape)
+
+
 def cast(array: Array, dtype: Any) -> Array:
     """The array in another type, itself where it has it."""
     return array.astype(dtype, copy=False) if isinstance(array, np.ndarray) else array.to(dtype)
@@ -47,6 +52,13 @@ def running_maximum(array: Array, axis: int) -> Array:
     if isinstance(array, np.ndarray):
         return np.maximum.accumulate(array, axis=axis)
     return array.cummax(dim=axis).values
+
+
+def accumulate(array: Array, axis: int) -> Array:
+    """The running sum, in place."""
+    if isinstance(array, np.ndarray):
+        return np.cumsum(array, axis=axis, out=array)
+    return array.cumsum_(axis)
 
 
 def take_along(array: Array, index: Array, axis: int) -> Array:
@@ -75,9 +87,11 @@ def add_at(array: Array, index: Array, amounts: Array) -> None:
 
 __all__ = [
     "Array",
+    "accumulate",
     "add_at",
     "cast",
     "contiguous",
+    "empty",
     "like",
     "namespace",
     "running_maximum",
