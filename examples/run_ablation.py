@@ -35,11 +35,12 @@ import pandas as pd
 import yaml
 from settings import USER_ERRORS, named_variants, parse
 from tasks import PARTS, TASKS
-from training import PROCESSOR_FIELDS, Variant, environment
+from training import PROCESSOR_FIELDS, Variant
 from transformers import TrainingArguments
 
 import timesclip_hf
 from timesclip_hf import PRESETS, TOWERS, TimesCLIPConfig, TimesCLIPTrainingArguments
+from timesclip_hf.run_facts import environment
 from timesclip_hf.visualization import plot_ablation
 
 # Fields that a cell may hold beside those of processor, training arguments and configuration.

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from forecast_peers import PEERS, PeerSettings, peers_for
-from settings import USER_ERRORS, check_names, named_variants, parse
-from training import environment, train_forecast
+from settings import USER_ERRORS, check_names, command_line, named_variants, parse
+from training import Trained, train_forecast
 
 from timesclip_hf import (
     PRESETS,
@@ -34,6 +34,7 @@ from timesclip_hf import (
     split_windows,
 )
 from timesclip_hf.metrics import forecast_metrics, m4_metrics
+from timesclip_hf.run_facts import environment
 from timesclip_hf.visualization import plot_forecasts
 
 
@@ -243,6 +244,7 @@ def run_block(
             place = folder / name.replace(" ", "_") / f"seed{seed}"
             run = train_forecast(variant, splits, training, seed, place, arguments.standardise)
             record(f"TimesCLIP {name}", seed, run.predictions, run.seconds, settings=run.hyperparameters)
+            write_card(name, run, results[-1], splits, arguments)
     standardised = splits.standardised()
     for name, forecast in peers.items():
         for seed in arguments.seeds:
@@ -251,6 +253,24 @@ def run_block(
             if peer.epochs == 0:  # nothing was learnt: every seed gives the same
                 break
     return results, forecasts
+
+
+def write_card(
+    name: str, run: Trained, figures: dict[str, Any], splits: WindowSplits, arguments: ForecastArguments
+) -> None:
+    """README.md beside the checkpoint: what only this script knows joins what the trainer knows."""
+    metrics = ("mse", "mae", "smape", "mase", "owa")
+    run.trainer.create_model_card(
+        run.folder,
+        model_name=f"timesclip-{name.replace(' ', '-')}",
+        dataset=Path(arguments.table).stem,
+        split=f"by time, the last windows are the {arguments.score} part.",
+        sizes={part: len(getattr(splits, part)) for part in ("train", "validation", arguments.score)},
+        measured={arguments.score: {metric: figures[metric] for metric in metrics if metric in figures}},
+        measured_in="units of each variate's spread in the training part (percentages, MASE and OWA aside)",
+        hyperparameters={"preset": run.hyperparameters["preset"]},
+        command=command_line("run_forecasting.py", sys.argv[1:]),
+    )
 
 
 COLUMNS = {

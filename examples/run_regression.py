@@ -11,7 +11,6 @@ is written to `table.md`, every single result to `metrics.json`; models lie in `
 """
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,8 +22,8 @@ import numpy as np
 import pandas as pd
 import torch
 from peers import PEERS, Part
-from settings import USER_ERRORS, check_names, named_variants, parse
-from training import Trained, environment, train_regression
+from settings import USER_ERRORS, check_names, command_line, named_variants, parse
+from training import Trained, train_regression
 
 from timesclip_hf import (
     PRESETS,
@@ -39,7 +38,7 @@ from timesclip_hf import (
 )
 from timesclip_hf.data import find_variates
 from timesclip_hf.metrics import skill
-from timesclip_hf.model_card import RegressionRun, regression_card
+from timesclip_hf.run_facts import environment
 from timesclip_hf.visualization import plot_model_view, plot_predictions, plot_selection_attention
 
 METRICS = ("r2", "skill", "rmse", "mae", "mape")
@@ -191,6 +190,7 @@ def run_block(
         )
         print(f"[{block}] {model}, seed {seed}: R2 {metrics['r2']:.3f}, RMSE {metrics['rmse']:.3f}", flush=True)
 
+    target = (arguments.target, arguments.target_unit)
     trained = {}
     for name, variant in named_variants(arguments).items():
         for seed in seeds:
@@ -199,7 +199,7 @@ def run_block(
                 / (name if block == "test" else f"{name}-without-{block}").replace(" ", "_")
                 / f"seed{seed}"
             )
-            run = train_regression(variant, parts, training, seed, folder, arguments.variates, arguments.target)
+            run = train_regression(variant, parts, training, seed, folder, arguments.variates, *target)
             record(f"TimesCLIP {name}", seed, run.predictions[:, 0])
             trained.setdefault(name, run)
     record("climatology", seeds[0], climatology)
@@ -275,35 +275,23 @@ def write_card(
     how: str,
     arguments: RegressionArguments,
 ) -> None:
-    """README.md beside the checkpoint."""
+    """README.md beside the checkpoint: what only this script knows joins what the trainer knows."""
     own = next(r for r in results if r["model"] == f"TimesCLIP {name}")
-    unit = f" in {arguments.target_unit}" if arguments.target_unit else ""
-    limits = ["Errors hold for the split named above; on other sites, years or sensors they may be larger."]
-    if "crop_yield.parquet" in arguments.table:
-        limits.insert(
-            0, "Trained on simulated yields and reflectances (real weather): not for decisions about real fields."
-        )
-    card = regression_card(
-        RegressionRun(
-            name=f"timesclip-{name.replace(' ', '-')}",
-            dataset_name=arguments.dataset_name,
-            dataset_id=Path(arguments.table).stem,
-            target_name=f"{arguments.target}{unit}",
-            split=how,
-            sizes={part: len(rows) for part, rows in parts.items()},
-            metrics={m: own[m] for m in METRICS},
-            hyperparameters=run.hyperparameters,
-            environment=environment(),
-            command="python examples/run_regression.py " + shlex.join(sys.argv[1:]),
-            limits=limits,
-            base_models=sorted({name for name in (arguments.vision_checkpoint, arguments.text_checkpoint) if name}),
-            license="apache-2.0" if "crop_yield.parquet" in arguments.table else None,
-            table=summarise(results),
-        ),
-        run.trainer.model.config,
-        run.processor,
+    shipped = Path(arguments.table).name == "crop_yield.parquet"
+    limits = ["Trained on simulated yields and reflectances (real weather): not for decisions about real fields."]
+    run.trainer.create_model_card(
+        run.folder,
+        model_name=f"timesclip-{name.replace(' ', '-')}",
+        dataset=arguments.dataset_name,
+        split=how,
+        sizes={part: len(rows) for part, rows in parts.items()},
+        measured={"test": {metric: own[metric] for metric in METRICS}},
+        hyperparameters={"preset": run.hyperparameters["preset"]},
+        command=command_line("run_regression.py", sys.argv[1:]),
+        limits=limits if shipped else [],
+        license="apache-2.0" if shipped else None,
+        table=summarise(results),
     )
-    card.save(run.folder / "README.md")
 
 
 def main(argv: list[str]) -> None:

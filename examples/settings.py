@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """How the example scripts are told what to do: a settings file, flags that win over it, variants of a model."""
 
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,17 @@ def named_variants(arguments: Any) -> dict[str, Variant]:
         )
         for name, settings in named.items()
     }
+
+
+def command_line(script: str, argv: list[str]) -> str:
+    """The line that runs a script again, without where its results went."""
+    kept, rest = [], iter(argv)
+    for word in rest:
+        if word in ("--output_dir", "--disable_tqdm"):
+            next(rest, None)
+        elif not word.startswith(("--output_dir=", "--disable_tqdm=")):
+            kept.append(word)
+    return shlex.join(["python", f"examples/{script}", *kept])
 
 
 def check_names(chosen: list[str], known: list[str], what: str) -> None:

@@ -60,7 +60,7 @@ class Regression:
 
     def __init__(self, arguments: RegressionArguments):
         self.parts = self._parts(arguments)
-        self.variates, self.target = arguments.variates, arguments.target
+        self.variates, self.target = arguments.variates, (arguments.target, arguments.target_unit)
         self.sizes = {part: len(self.parts[part]) for part in ("train", *PARTS)}
 
     def _parts(self, arguments: RegressionArguments) -> datasets.DatasetDict:
@@ -72,7 +72,7 @@ class Regression:
         return {"r2": "", "rmse": arguments.target_unit, "mae": arguments.target_unit}
 
     def train(self, variant: Variant, training: TimesCLIPTrainingArguments, seed: int, folder: Path) -> Trained:
-        return train_regression(variant, self.parts, training, seed, folder, self.variates, self.target)
+        return train_regression(variant, self.parts, training, seed, folder, self.variates, *self.target)
 
     def measure(self, part: str, predictions: np.ndarray) -> dict[str, Any]:
         return regression_metrics(predictions, np.asarray(self.parts[part]["labels"]))

@@ -3,7 +3,6 @@
 
 import copy
 import math
-import platform
 import shutil
 import time
 from dataclasses import dataclass, field, fields
@@ -12,7 +11,6 @@ from typing import Any
 
 import datasets
 import numpy as np
-import torch
 import transformers
 
 from timesclip_hf import (
@@ -82,10 +80,11 @@ def train_regression(
     folder: Path,
     variate_names: list[str] | None,
     target_name: str,
+    target_unit: str,
 ) -> Trained:
     """Trains on train, keeps the epoch with the best validation RMSE, saves model and processor to `folder`."""
     settings, fitting = _of_wide_table(variant, parts["train"], variate_names)
-    fitting["target_names"] = [target_name]
+    fitting |= {"target_names": [target_name], "target_units": [target_unit]}
     fit_on = parts["train"]
     return _train(TimesCLIPForRegression, variant, settings, fitting, fit_on, parts, training, seed, folder)
 
@@ -155,18 +154,6 @@ def train_forecast(
         seed,
         folder,
     )
-
-
-def environment() -> dict[str, str]:
-    """Versions and device, for cards and results."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "datasets": datasets.__version__,
-        "device": device,
-    }
 
 
 def _of_wide_table(

@@ -578,7 +578,7 @@ def test_training_with_push_to_hub_follows_its_strategy(
 
     files = logged_in.files(REPO)
     assert not [path for path in files if "/" in path]
-    assert kinds(files) == (set() if strategy == "end" else {".safetensors", ".json", ".py"})
+    assert kinds(files) == (set() if strategy == "end" else {".safetensors", ".json", ".md", ".py"})
     if strategy == "every_save":
         empty_cache()
         assert_loads_as(run)

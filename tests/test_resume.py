@@ -245,7 +245,7 @@ def test_arguments_are_saved_as_json_without_tokens_and_not_as_a_pickle(worker: 
     folder = tmp_path / "checkpoint-5"
     assert names(folder) == {
         *("config.json", "model.safetensors", "processor_config.json", "trainer_state.json", "training_args.json"),
-        *("optimizer.pt", "scheduler.pt", "rng_state.pth", "checkpoint_files.json"),
+        *("optimizer.pt", "scheduler.pt", "rng_state.pth", "checkpoint_files.json", "README.md"),
     }
     saved = json.loads((folder / "training_args.json").read_text())
     assert saved["epoch_decay"] == 0.5 and saved["learning_rate"] == 5e-3

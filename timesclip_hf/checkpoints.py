@@ -33,7 +33,8 @@ def publish_checkpoint(written: Path, final: Path) -> None:
         written: the finished folder, on the same file system; it gets the list of its files.
         final: its place.
     """
-    sizes = {p.relative_to(written).as_posix(): p.stat().st_size for p in written.rglob("*") if p.is_file()}
+    files = [p for p in written.rglob("*") if p.is_file() and p.suffix != ".md"]  # people may edit the card
+    sizes = {p.relative_to(written).as_posix(): p.stat().st_size for p in files}
     (written / FILE_LIST).write_text(json.dumps(sizes, indent=2, sort_keys=True), encoding="utf-8")
     for path in (*written.rglob("*"), written):
         _flush(path)  # a machine that loses power must not know the name without the content

@@ -20,7 +20,7 @@ logger = logging.get_logger(__name__)
 # In a checkpoint other weights and JSON lie beside the model: the optimizer's and what else resuming needs.
 _MODEL_FILES = (
     "config.json", "processor_config.json", "model*.safetensors", "model.safetensors.index.json",
-    "adapter_config.json", "adapter_model.safetensors",
+    "adapter_config.json", "adapter_model.safetensors", "README.md",
 )  # fmt: skip
 _RUN_FILES = (*_MODEL_FILES, "*.json", "*.md")
 
@@ -67,10 +67,7 @@ class PushingTrainer(Trainer):
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None
-        tags = kwargs.pop("tags", None) or []
-        tags = [tags] if isinstance(tags, str) else tags
-        tags = [*tags, *(tag for tag in getattr(self.model, "model_tags", None) or [] if tag not in tags)]
-        self.create_model_card(**{"model_name": str(self.hub_model_id).split("/")[-1], "tags": tags, **kwargs})
+        self.create_model_card(**kwargs)
         self._finish_current_push()
         return self._upload(
             str(self.args.output_dir),

@@ -58,6 +58,8 @@ class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _keep_in_fp32_modules_strict = ["logit_scale", "log_variances"]
+    # Whether the weights came from a checkpoint; a configuration may name one whose weights were never loaded.
+    starts_from_checkpoint = False
     # Losses are means over the batch, so Trainer must go on dividing them by the accumulation steps.
     accepts_loss_kwargs = False
 
@@ -100,6 +102,7 @@ class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True returns a pair
         model.freeze_towers()
+        model.starts_from_checkpoint = True
         return loaded
 
     def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
@@ -159,6 +162,7 @@ class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
             model.base_model.vision_tower.load_state_dict(vision_tower.state_dict())
         if text_tower is not None:
             model.base_model.text_tower.load_state_dict(text_tower.state_dict())
+        model.starts_from_checkpoint = True
         return model
 
     def _check_shape(self, name: str, tensor: Tensor, expected: tuple[int | None, ...]) -> None:

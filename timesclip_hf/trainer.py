@@ -24,6 +24,7 @@ from .adapters import load_adapter_weights
 from .checkpoints import checkpoint_name
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
+from .described_trainer import DescribedTrainer
 from .feature_cache import FeatureCache, has_frozen_vision
 from .gradient_cache import AccumulatedAlignment
 from .hub_pushes import PushingTrainer
@@ -58,7 +59,7 @@ _BEST_BY = {TimesCLIPForRegression: "rmse", TimesCLIPForClassification: "log_los
 _BESIDE_EMBEDS = ["alignment_loss", "text_tokens", "selected_embeds", "vision_features", "selection_attentions"]
 
 
-class TimesCLIPTrainer(ResumableTrainer, PushingTrainer):
+class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
     """
     As `transformers.Trainer`; what differs:
 
