@@ -289,11 +289,19 @@ def is_trained(tower: nn.Module) -> bool:
 
 
 def rest_where_frozen(tower: nn.Module) -> None:
-    """Eval mode for a tower whose own weights are all frozen; the adapters in it stay in training mode."""
-    adapted: list[Any] = [module for module in tower.modules() if hasattr(module, "base_layer")]  # peft's mark
-    own = {id(p) for p in tower.parameters()} - {id(p) for layer in adapted for p in layer.parameters()}
-    own |= {id(p) for layer in adapted for p in layer.base_layer.parameters()}
-    if any(parameter.requires_grad for parameter in tower.parameters() if id(parameter) in own):
+    """Eval mode for a tower whose own weights are all frozen; the adapters in it stay in training mode.
+
+    Trainer asks for training mode before every step, so what nearly all towers are, frozen or not, is settled first.
+    """
+    learning = [parameter for parameter in tower.parameters() if parameter.requires_grad]
+    adapted: list[Any] = [module for module in tower.modules() if "base_layer" in module._modules]  # peft's mark
+    if not learning:
+        tower.eval()
+    if not learning or not adapted:
+        return
+    added = {id(p) for layer in adapted for p in layer.parameters()}
+    added -= {id(p) for layer in adapted for p in layer.base_layer.parameters()}
+    if any(id(parameter) not in added for parameter in learning):
         return
     tower.eval()
     for layer in adapted:

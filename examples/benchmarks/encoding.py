@@ -48,7 +48,6 @@ def main() -> None:
         context_length=arguments.steps,
         patch_length=6,
         patch_stride=3,
-        vision_chunk_size=arguments.images_at_once,
     )
     processor = TimesCLIPProcessor.from_config(config).fit(data)
     model = TimesCLIPForRegression(processor.complete_config(config)).eval().to(device)
@@ -75,7 +74,9 @@ def main() -> None:
         rates = [len(images) / best_seconds(encode, arguments.repeats, device)]
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            FeatureCache(model, processor, folder, dtype=str(dtype).removeprefix("torch.")).add(data, False)
+            FeatureCache(
+                model, processor, folder, str(dtype).removeprefix("torch."), images_at_once=arguments.images_at_once
+            ).add(data, False)
             rates.append(count / (time.perf_counter() - started))
         cells = [f"{rate:.1f} | {rate * work / peak:.0%}" for rate in rates]
         print(f"| {str(dtype).removeprefix('torch.')} | {peak / 1e9:.0f} | {' | '.join(cells)} |", flush=True)

@@ -5,8 +5,8 @@ The case is the published crop-yield script's: ViT-B/16 sizes, 7 variates of 12 
 draws each plot with matplotlib and asks the frozen vision tower at every step, in fp32; text tower, head, losses and
 optimizer are the same model's in all rows. Weights are random, since speed does not depend on them.
 
-Steps are measured, epochs are computed from them: an epoch has `--rows` / 8 steps. With the cache, the first epoch
-also encodes every series (measured on the series of the run).
+All on the CPU. Steps are measured, epochs are computed from them: an epoch has `--rows` / 8 steps. With the cache, the
+first epoch also encodes every series (measured on the series of the run).
 
     python examples/benchmarks/training.py
 """
@@ -106,6 +106,7 @@ def trained(freeze_text: bool, data: Dataset, cache: str, bf16: bool, steps: int
             max_steps=steps,
             per_device_train_batch_size=BATCH,
             bf16=bf16,
+            use_cpu=True,
             feature_cache=cache,
             feature_cache_dtype="bfloat16" if bf16 else "float32",
             eval_strategy="no",
