@@ -34,7 +34,7 @@ from timesclip_hf import (
     split_windows,
 )
 from timesclip_hf.metrics import forecast_metrics, m4_metrics
-from timesclip_hf.run_facts import environment
+from timesclip_hf.run_facts import environment, run_facts
 from timesclip_hf.visualization import plot_forecasts
 
 
@@ -260,13 +260,19 @@ def write_card(
 ) -> None:
     """README.md beside the checkpoint: what only this script knows joins what the trainer knows."""
     metrics = ("mse", "mae", "smape", "mase", "owa")
+    measured: dict[str, dict[str, float]] = {
+        arguments.score: {metric: figures[metric] for metric in metrics if metric in figures}
+    }
+    if arguments.standardise and "validation" not in measured:  # taken on standardised values: no percentages
+        known = run_facts(run.trainer).measured.get("validation", {})
+        measured["validation"] = {metric: value for metric, value in known.items() if metric != "smape"}
     run.trainer.create_model_card(
         run.folder,
         model_name=f"timesclip-{name.replace(' ', '-')}",
         dataset=Path(arguments.table).stem,
         split=f"by time, the last windows are the {arguments.score} part.",
         sizes={part: len(getattr(splits, part)) for part in ("train", "validation", arguments.score)},
-        measured={arguments.score: {metric: figures[metric] for metric in metrics if metric in figures}},
+        measured=measured,
         measured_in="units of each variate's spread in the training part (percentages, MASE and OWA aside)",
         hyperparameters={"preset": run.hyperparameters["preset"]},
         command=command_line("run_forecasting.py", sys.argv[1:]),

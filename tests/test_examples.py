@@ -128,6 +128,13 @@ def test_own_series_give_a_table_pictures_and_a_forecaster_that_continues_them(s
     seasonal = [((values[start - 24 : start - 18] - values[start : start + 6]) / std) ** 2 for start in starts]
     assert results["seasonal naive"]["mse"] == pytest.approx(np.mean(seasonal), rel=1e-4)
 
+    card = ModelCard.load(out / "forecast" / "seed0" / "README.md", ignore_metadata_errors=False)
+    assert card.data.pipeline_tag == "time-series-forecasting" and "/out" not in card.text
+    reported = {
+        result.metric_type: result.metric_value for result in card.data.eval_results if result.dataset_split == "test"
+    }
+    assert reported["mse"] == pytest.approx(results["TimesCLIP forecast"]["mse"])
+
     saved = str(out / "forecast" / "seed0")
     continued = run(
         "forecast.py", saved, str(sensors), "--timestamp_column", "time", "--output", str(tmp_path / "f.csv")

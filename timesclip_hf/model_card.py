@@ -169,9 +169,9 @@ def _description(facts: CardFacts) -> str:
     purpose = {
         "regression": f"predicts {_targets(facts)}",
         "classification": f"tells {config.num_labels} classes apart: {_listed([*(config.id2label or {}).values()])}",
-        "forecasting": f"forecasts the next {config.prediction_length} steps of each of them",
+        "forecasting": f"forecasts the next {config.prediction_length} steps of each",
         "pre-training": "was pre-trained without targets: its two branches recognise each other's reading of a series",
-        "embeds": "gives an embed of each of them",
+        "embeds": "gives an embed of each",
     }[facts.task]
     lines = [
         "TimesCLIP ([arXiv 2506.24124](https://arxiv.org/abs/2506.24124)). "
@@ -348,6 +348,7 @@ def _curve_table(curve: Sequence[Mapping[str, float]], kept_step: int | None) ->
     wanted = {round(i * (len(curve) - 1) / (_MAX_CURVE_ROWS - 1)) for i in range(_MAX_CURVE_ROWS)}
     kept = {number for number, row in enumerate(curve) if row["step"] == kept_step}
     columns = list(dict.fromkeys(name for row in curve for name in row if name != "step"))
+    columns.sort(key=lambda name: name.startswith("validation"))  # the start has no training loss
     rows = [
         [*(f"{row[c]:.4g}" if c in row else "" for c in columns), "saved" if number in kept else ""]
         for number, row in enumerate(curve)

@@ -341,7 +341,8 @@ def _kept_why(trainer: Any, step: int) -> str:
 def _unit_of_errors(task: str, config: TimesCLIPConfig, processor: TimesCLIPProcessor | None) -> str | None:
     if task == "forecasting":
         fitted = config.variate_std is not None
-        return "units of each variate's spread in the training part" if fitted else "the variates' own units"
+        unit = "units of each variate's spread in the training part" if fitted else "the variates' own units"
+        return f"{unit} (percentages aside)"
     if task != "regression":
         return None
     units = sorted({unit for unit in (processor.target_units if processor is not None else None) or [] if unit})

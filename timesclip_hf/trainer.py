@@ -72,6 +72,9 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
     - Each model comes with the metrics of its task: RMSE, MAE, R2 and MAPE in original units; MSE and MAE of forecasts
       in units of `config.variate_std`, sMAPE in original ones; accuracy, balanced accuracy, macro F1 and log loss;
       how often each branch finds its own sample in the other, for pre-training.
+    - Beside every saved model and checkpoint lies a model card, README.md, of what was really run; it reports a test
+      part after `trainer.evaluate(test, metric_key_prefix="test")`, and what `create_model_card` is told, such as
+      `license` and `dataset` (`DescribedTrainer`).
     - A push to the Hub is one commit of model, processor, card and the code that loads them (`PushingTrainer`).
     - In training on several processes, every sample is read once an epoch, and loss and gradients are those of one
       process on the batch of all of them: the alignment loss compares all samples, the task loss is a mean over all
