@@ -41,7 +41,7 @@ def build(tiny_config):
 
     def make(data=None, processor_fields=None, **config_fields: Any):
         torch.manual_seed(0)
-        config = tiny_config(freeze_vision=True, vision_chunk_size=7, **config_fields)
+        config = tiny_config(**{"freeze_vision": True, "vision_chunk_size": 7, **config_fields})
         processor = TimesCLIPProcessor.from_config(config, **(processor_fields or {})).fit(data or rows())
         return TimesCLIPForRegression(processor.complete_config(config)).eval(), processor
 
@@ -282,7 +282,7 @@ def test_processes_share_the_work_and_encode_nothing_twice(build, tmp_path, monk
     assert sum(map(int, counts)) == 40 and set(complete) == {"True"}
 
 
-def test_a_file_that_cannot_be_read_is_encoded_again(build, tmp_path):
+def test_a_file_that_cannot_be_read_is_encoded_again(build, tmp_path, caplog):
     model, processor = build()
     cache = FeatureCache(model, processor, tmp_path, dtype="float32")
     cache.add(rows(), progress=False)
@@ -291,6 +291,7 @@ def test_a_file_that_cannot_be_read_is_encoded_again(build, tmp_path):
     again = FeatureCache(model, processor, tmp_path, dtype="float32")
     lost = NUM_SERIES - len(again.store)
     assert lost > 0 and again.add(rows(), progress=False) == lost and len(again.store) == NUM_SERIES
+    assert sum(broken.name in message for message in caplog.messages) == 1  # however often it is looked for
 
 
 def test_a_worker_of_a_data_loader_finds_what_was_stored_after_it_started(build, tmp_path):
@@ -308,6 +309,30 @@ def test_keys_tell_plots_apart():
     assert plot_keys(torch.zeros(1, 1, 4)) != plot_keys(torch.zeros(1, 2, 2))
 
 
+def test_a_tower_frozen_by_hand_is_encoded_without_its_dropout(build, tiny_towers, tmp_path):
+    model, processor = build(freeze_vision=False, **tiny_towers("swin", "clip"))  # Swin drops whole paths in training
+    model.train().base_model.vision_tower.requires_grad_(False)
+    cache = FeatureCache(model, processor, tmp_path, dtype="float32")
+    cache.add(rows(), progress=False)
+    expected = expected_features(model.eval(), processor, rows())
+    torch.testing.assert_close(cache.store(plots(processor, rows())), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_that_is_switched_off_has_no_part_in_what_is_found(build, tmp_path):
+    peft = pytest.importorskip("peft")
+    model, processor = build()
+    plain = expected_features(model, processor, rows())
+    model.add_adapter(peft.LoraConfig(target_modules=r".*vision_tower.*q_proj", init_lora_weights=False))
+    model.base_model.vision_tower.requires_grad_(False)
+    adapted = FeatureCache(model, processor, tmp_path, dtype="float32")
+    adapted.add(rows(), progress=False)
+    assert not torch.allclose(adapted.store(plots(processor, rows())), plain, atol=1e-3)
+    model.disable_adapters()
+    without = FeatureCache(model, processor, tmp_path, dtype="float32")
+    without.add(rows(), progress=False)
+    torch.testing.assert_close(without.store(plots(processor, rows())), plain, atol=1e-5, rtol=1e-5)
+
+
 def test_what_cannot_be_cached_is_refused(build, tiny_config, tmp_path):
     model, processor = build()
     for other in (tiny_config(freeze_vision=False), tiny_config("small")):
@@ -322,7 +347,7 @@ def test_what_cannot_be_cached_is_refused(build, tiny_config, tmp_path):
 # --- in training --------------------------------------------------------------------------------------------------
 
 
-def trainer_of(build, tmp_path, cache, train=None, evaluated=None, **arguments: Any):
+def trainer_of(build, tmp_path, cache, train=None, evaluated=None, data_collator=None, **arguments: Any):
     model, processor = build()
     settings = TimesCLIPTrainingArguments(
         output_dir=str(tmp_path / "run"),
@@ -341,7 +366,14 @@ def trainer_of(build, tmp_path, cache, train=None, evaluated=None, **arguments: 
     )
     train = rows() if train is None else train
     evaluated = rows(6, seed=2) if evaluated is None else evaluated
-    return TimesCLIPTrainer(model, settings, processing_class=processor, train_dataset=train, eval_dataset=evaluated)
+    return TimesCLIPTrainer(
+        model,
+        settings,
+        processing_class=processor,
+        data_collator=data_collator,
+        train_dataset=train,
+        eval_dataset=evaluated,
+    )
 
 
 def losses(trainer):
@@ -396,6 +428,38 @@ def test_weights_loaded_later_get_features_of_their_own(build, tmp_path):
     assert np.abs(after - before).max() > 1e-3
 
 
+def test_trainers_that_share_a_collator_keep_their_features_apart(build, tmp_path):
+    (model, processor), (other, _) = build(), build()
+    with torch.no_grad():
+        for weight in other.base_model.vision_tower.parameters():
+            weight.mul_(1.5)
+    collator = TimesCLIPDataCollator(processor, draw=False)
+
+    def predictor(model, cache):
+        trainer = trainer_of(lambda: (model, processor), tmp_path, cache, data_collator=collator)
+        return lambda: trainer.predict(rows()).predictions
+
+    first, second = predictor(model, tmp_path / "cache"), predictor(other, tmp_path / "cache")
+    uncached = predictor(other, "off")
+    before, expected = first(), uncached()
+    np.testing.assert_allclose(second(), expected, atol=1e-4)
+    np.testing.assert_array_equal(first(), before)
+    np.testing.assert_array_equal(uncached(), expected)
+    assert np.abs(before - expected).max() > 1e-3
+
+
+def test_a_tower_that_begins_to_learn_is_no_longer_read_from_the_cache(build, tmp_path):
+    trainer = trainer_of(build, tmp_path, tmp_path / "cache")
+    trainer.train()
+    tower = trainer.model.base_model.vision_tower.requires_grad_(True)
+    before = {name: weight.clone() for name, weight in tower.named_parameters()}
+    trainer.optimizer = trainer.lr_scheduler = None  # made anew, with the weights that learn now
+    trainer.train()
+    assert all(
+        not torch.equal(weight, before[name]) for name, weight in tower.named_parameters() if "norm" not in name
+    )
+
+
 def test_data_that_change_what_they_return_are_encoded_at_every_step(build, tmp_path):
     values = np.array(rows()["past_values"], np.float32)
     generator = np.random.default_rng(0)
@@ -417,6 +481,18 @@ def test_streamed_data_are_encoded_at_every_step(build, tmp_path, count_images):
     trainer = trainer_of(build, tmp_path, tmp_path / "cache", train=rows().to_iterable_dataset(), max_steps=3)
     trainer.train()
     assert sum(count_images) == 6 * 3  # the data to evaluate on have a length
+
+
+def test_a_stream_that_tells_its_length_is_encoded_at_every_step(build, tmp_path):
+    class Stream(torch.utils.data.IterableDataset):
+        def __len__(self):
+            return NUM_SERIES
+
+        def __iter__(self):
+            return iter(rows())
+
+    trainer = trainer_of(build, tmp_path, tmp_path / "cache", train=Stream())
+    assert len(losses(trainer)) == 2 * 4 + 2 and trainer.state.epoch == 2
 
 
 def test_the_default_folder_follows_hf_home(build, tmp_path):

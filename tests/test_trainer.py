@@ -419,6 +419,29 @@ def test_where_no_epoch_is_better_the_model_ends_as_it_began(build_forecast: Any
         np.testing.assert_allclose(trainer.predict(windows).predictions, last, rtol=1e-4, atol=1e-4)
 
 
+def test_the_start_is_compared_on_the_part_that_decides(build: Any) -> None:
+    parts = {"far": make_data(8, 2), "near": make_data(8, 3)}
+    trainer = build(
+        validation=parts, eval_on_start=True, metric_for_best_model="near_rmse", learning_rate=1.0, num_train_epochs=1
+    )
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    scores = [log["eval_near_rmse"] for log in trainer.state.log_history if "eval_near_rmse" in log]
+    assert scores[0] < scores[1] and trainer.state.best_metric == scores[0]
+    for name, parameter in trainer.model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name], rtol=0, atol=0)
+
+
+def test_several_parts_to_evaluate_on_need_a_metric_of_one_of_them(build: Any) -> None:
+    parts = {"far": make_data(8, 2), "near": make_data(8, 3)}
+    with pytest.raises(ValueError, match="one of 'far_rmse', 'near_rmse'"):
+        build(validation=parts)
+    trainer = build(validation=parts, load_best_model_at_end=False, num_train_epochs=1)
+    trainer.train()
+    found = [name for log in trainer.state.log_history for name in log if name.endswith("rmse")]
+    assert found == ["eval_far_rmse", "eval_near_rmse"]
+
+
 def test_a_start_that_is_beaten_is_forgotten(build_forecast: Any) -> None:
     trainer = build_forecast(eval_on_start=True)
     trainer.train()

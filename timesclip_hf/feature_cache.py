@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from .data import TimesCLIPDataCollator
 from .modeling_timesclip import TimesCLIPPreTrainedModel
 from .processing_timesclip import TimesCLIPProcessor
-from .towers import encode_images_in_chunks, is_trained
+from .towers import encode_images_in_chunks, is_trained, rest_where_frozen
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class FeatureStore:
         self.half = half
         self._files: dict[str, NDArray[Any]] = {}  # memory-mapped features (n, V, width) of each file
         self._places: dict[bytes, tuple[str, int]] = {}  # file and row of each key
+        self._damaged: set[tuple[str, int]] = set()  # name and time of files that cannot be read
         self.refresh()
 
     def __getstate__(self) -> dict[str, Any]:  # a data loader's worker maps the files anew
@@ -85,11 +86,12 @@ class FeatureStore:
     def refresh(self) -> None:
         """Takes note of what other processes have stored."""
         for path in sorted(self.folder.glob("*.arrow")):
-            if path.name not in self._files:
+            if path.name not in self._files and (version := (path.name, path.stat().st_mtime_ns)) not in self._damaged:
                 try:
                     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
                 except pa.ArrowInvalid as error:  # a disk's fault; written anew when it is missed
                     logger.warning("%s is left out, since it cannot be read: %s", path, error)
+                    self._damaged.add(version)
                     continue
                 column = table["features"].combine_chunks()
                 shape = (len(table), *json.loads(table.schema.metadata[b"shape"]))
@@ -178,13 +180,15 @@ class FeatureCache:
         if processor.image_size is None:
             raise ValueError("This processor draws no images (image_size=None): there is nothing to encode.")
         self.processor = processor
-        self.tower: Any = model.base_model.vision_tower  # type: ignore[union-attr]
-        on_cpu = self.tower.device.type == "cpu"
+        tower: Any = model.base_model.vision_tower  # type: ignore[union-attr]
+        rest_where_frozen(tower)  # frozen by hand it may still be in training mode, where dropout is at work
+        self.tower = tower
+        on_cpu = tower.device.type == "cpu"
         self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)
         root = Path(folder) if folder is not None else default_folder()
-        tower = tower_fingerprint(self.tower)
-        self.dtype = self._measured_dtype(root, tower) if dtype == "auto" else getattr(torch, dtype)
-        name = _digest(tower, drawing_fingerprint(processor), str(self.dtype), str(half))
+        fingerprint = tower_fingerprint(tower)
+        self.dtype = self._measured_dtype(root, fingerprint) if dtype == "auto" else getattr(torch, dtype)
+        name = _digest(fingerprint, drawing_fingerprint(processor), str(self.dtype), str(half))
         self.store = FeatureStore(root / name, half)
 
     def add(self, dataset: Any, progress: bool = True) -> int:
@@ -306,12 +310,19 @@ def tower_fingerprint(tower: Any) -> str:
     beside = ("architectures", "dtype", "transformers_version")  # what saving and loading adds
     settings = {k: v for k, v in tower.config.to_dict().items() if not k.startswith("_") and k not in beside}
     digest = hashlib.blake2b(digest_size=16)
-    identity = [type(tower).__name__, transformers.__version__, settings]
+    identity = [type(tower).__name__, transformers.__version__, settings, adapters_at_work(tower)]
     digest.update(json.dumps(identity, sort_keys=True, default=str).encode())
     for name, weight in sorted(tower.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def adapters_at_work(tower: Any) -> str:
+    """Which of a tower's adapters are switched on, merged and scaled how: what its weights do not tell."""
+    adapted = [m for m in tower.modules() if {"base_layer", "modules_to_save"} & set(m._modules)]  # peft's marks
+    names = ("active_adapters", "disable_adapters", "merged_adapters", "scaling")
+    return str([[getattr(module, name, None) for name in names] for module in adapted])
 
 
 def drawing_fingerprint(processor: TimesCLIPProcessor) -> str:
@@ -367,6 +378,7 @@ def _digest(*parts: str) -> str:
 __all__ = [
     "FeatureCache",
     "FeatureStore",
+    "adapters_at_work",
     "choose_dtype",
     "default_folder",
     "drawing_fingerprint",

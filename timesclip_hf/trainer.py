@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import EarlyStoppingCallback, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, unwrap_peft_model
+from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, SaveStrategy, unwrap_peft_model
 from transformers.utils import logging
 
 from .adapters import load_adapter_weights
@@ -25,7 +25,7 @@ from .checkpoints import checkpoint_name
 from .configuration_timesclip import TimesCLIPConfig
 from .data import TimesCLIPDataCollator
 from .described_trainer import DescribedTrainer
-from .feature_cache import FeatureCache, has_frozen_vision
+from .feature_cache import FeatureCache, adapters_at_work, has_frozen_vision
 from .gradient_cache import AccumulatedAlignment
 from .hub_pushes import PushingTrainer
 from .losses import observed_count
@@ -111,10 +111,11 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
         if kwargs.get("data_collator") is None and processing_class is not None:
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class, draw=False)
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
+        if isinstance(self.data_collator, TimesCLIPDataCollator) and not self.data_collator.draw:
+            self.data_collator = copy.copy(self.data_collator)  # other trainers' features are of other towers
         if args.metric_for_best_model == "task":
-            chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(self._task_model, model_class)]
             self.args = copy.copy(args)  # the caller's may go on to a model of another task
-            self.args.metric_for_best_model = chosen[0] if chosen else "loss"
+            self.args.metric_for_best_model = self._task_metric()
         if self.compute_metrics is None:
             self.compute_metrics = _metrics_of(self._task_model)
         if isinstance(self._task_model, TimesCLIPForPreTraining):
@@ -136,6 +137,18 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
     def _task_model(self) -> Any:
         """The TimesCLIP model itself, without what peft wraps around it."""
         return unwrap_peft_model(self.model)
+
+    def _task_metric(self) -> str | None:
+        """What `metric_for_best_model="task"` stands for; `None`: several parts to evaluate on, nothing to choose."""
+        chosen = [metric for model_class, metric in _BEST_BY.items() if isinstance(self._task_model, model_class)]
+        metric = chosen[0] if chosen else "loss"
+        if not isinstance(self.eval_dataset, dict):
+            return metric
+        choosing = self.args.load_best_model_at_end or self.args.save_strategy == SaveStrategy.BEST
+        if choosing or self.args.early_stopping_patience is not None:
+            names = ", ".join(repr(f"{name}_{metric}") for name in self.eval_dataset)
+            raise ValueError(f"eval_dataset has several parts: set metric_for_best_model to one of {names}.")
+        return None
 
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's; the features of a frozen vision tower are made ready first.
@@ -316,15 +329,17 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
         """Has the features of these series stored, where the vision tower is frozen and the data can be gone over."""
         collator: Any = self.data_collator
         ours = isinstance(collator, TimesCLIPDataCollator) and not collator.draw
+        if self.args.feature_cache == "off" or not ours or self.is_fsdp_enabled:
+            return
         model = self._task_model
-        if self.args.feature_cache == "off" or not ours or not has_frozen_vision(model) or self.is_fsdp_enabled:
+        state = _tower_state(model)
+        if self._cached and self._cached[0] != state:
+            collator.features, self._cached = None, ()
+        if state is None or collator.processor.image_size is None:
             return
-        if collator.processor.image_size is None or not hasattr(dataset, "__len__"):
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             return
-        # Weights that were loaded or changed since need another cache; changes of a tensor in place are counted.
-        tower = model.base_model.vision_tower
-        state = tuple((p.data_ptr(), p._version) for p in (*tower.parameters(), *tower.buffers()))
-        if not self._cached or self._cached[0] != state:
+        if not self._cached:
             folder = None if self.args.feature_cache == "auto" else self.args.feature_cache
             cache = FeatureCache(model, collator.processor, folder, self.args.feature_cache_dtype)
             collator.features = cache.store
@@ -342,8 +357,9 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
             processor: Any = collator.processor
             if collator.features is not None:
                 logger.warning_once(
-                    "Series that were not there when the feature cache was filled (does the data set change what it "
-                    "returns?) are drawn and encoded at every step; feature_cache='off' spares the filling."
+                    "Series that were not there when the feature cache was filled (of a stream, or of a data set that "
+                    "changes what it returns) are drawn and encoded at every step; feature_cache='off' spares the "
+                    "filling."
                 )
             inputs["pixel_values"] = processor.draw(inputs.pop("plot_values"))
         return inputs
@@ -476,8 +492,9 @@ class _KeptWeights(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         first = state.global_step == 0 and self.trainer.is_in_train
-        if first and args.eval_on_start and args.load_best_model_at_end:
-            name = f"eval_{args.metric_for_best_model.removeprefix('eval_')}"
+        name = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+        # With several parts to evaluate on, the metric is of one of them.
+        if first and args.eval_on_start and args.load_best_model_at_end and name in metrics:
             state.best_metric, state.best_global_step = metrics[name], 0
             self.trainer._start = copy_weights(self.trainer.model)
 
@@ -488,6 +505,18 @@ class _KeptWeights(TrainerCallback):
         kept = start if args.load_best_model_at_end and start is not None else average and average.averages
         if kept:
             load_weights(self.trainer.model, kept)
+
+
+def _tower_state(model: Any) -> Any:
+    """What changes with a frozen vision tower's features; `None` where there is no such tower.
+
+    Weights that were loaded have another place or another count of changes.
+    """
+    if not has_frozen_vision(model):
+        return None
+    tower = model.base_model.vision_tower
+    weights = tuple((p.data_ptr(), p._version) for p in (*tower.parameters(), *tower.buffers()))
+    return weights, adapters_at_work(tower)
 
 
 def _has_own_adapter(model: Any) -> bool:
