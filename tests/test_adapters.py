@@ -199,11 +199,11 @@ def make_data(num_samples: int, seed: int) -> Dataset:
 
 @pytest.fixture
 def build(tiny_config: Any, tmp_path: Path) -> Any:
-    """`build(wrapped, **arguments)`: a trainer whose model was given an adapter in one way or the other."""
+    """`build(wrapped, fields, **arguments)`: a trainer whose model was given an adapter in one way or the other."""
 
-    def make(wrapped: bool, **arguments: Any) -> TimesCLIPTrainer:
+    def make(wrapped: bool, fields: dict[str, Any] | None = None, **arguments: Any) -> TimesCLIPTrainer:
         train = make_data(32, 0)
-        config = tiny_config("full", head="linear", head_dropout=[0.0])
+        config = tiny_config("full", head="linear", head_dropout=[0.0], **(fields or {}))
         processor = TimesCLIPProcessor.from_config(config).fit(train)
         model = saved_base(processor.complete_config(config), tmp_path / "base")
         if wrapped:
@@ -266,6 +266,22 @@ def test_a_run_of_an_adapter_resumes_to_the_same_end(build: Any, wrapped: bool, 
     expected = dict(whole.model.named_parameters())
     for name, parameter in resumed.model.named_parameters():
         torch.testing.assert_close(parameter, expected[name], msg=name)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_adapter_compares_over_the_accumulated_batch(build: Any, wrapped: bool) -> None:
+    fields = {"text_dropout": 0.0, "selection_dropout": 0.0, "learn_logit_scale": True}
+    sizes = ({"gradient_accumulation_steps": 2, "alignment_over_accumulation": True}, {})
+    logs, weights = [], []
+    for size, settings in zip((8, 16), sizes, strict=True):
+        torch.manual_seed(0)
+        trainer = build(wrapped, fields, per_device_train_batch_size=size, num_train_epochs=1, **settings)
+        trainer.train()
+        logs.append(next(log for log in trainer.state.log_history if "alignment_loss" in log))
+        weights.append({name: p for name, p in trainer.model.named_parameters() if p.requires_grad})
+    assert logs[0]["alignment_loss"] == pytest.approx(logs[1]["alignment_loss"], rel=1e-4)
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weight, weights[1][name], rtol=0, atol=1e-4)
 
 
 def test_adapters_of_towers_learn_at_the_towers_rate(build: Any) -> None:
