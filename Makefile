@@ -38,11 +38,13 @@ style: $(READY)
 bench: export THP_MEM_ALLOC_ENABLE = 1
 bench: export MALLOC_MMAP_THRESHOLD_ = 4294967296
 bench: export MALLOC_TRIM_THRESHOLD_ = 17179869184
-bench: $(READY)  ## each prints one table, with what it is compared to in the same run; the largest takes ten minutes
+bench: $(READY)  ## each prints one table, with what it is compared to in the same run; the last two take longest
 	$(BIN)/python examples/benchmarks/rendering.py
 	$(BIN)/python examples/benchmarks/encoding.py
-	$(BIN)/python examples/benchmarks/training.py
 	$(BIN)/python examples/benchmarks/inference.py
+	$(BIN)/python examples/benchmarks/training.py
+	env -u THP_MEM_ALLOC_ENABLE -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_ \
+		$(BIN)/python examples/benchmarks/memory.py  # buffers that are kept would count as needed
 
 clean:
 	rm -rf $(VENV) runs

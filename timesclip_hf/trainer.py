@@ -414,7 +414,8 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
         return isinstance(self._task_model, TimesCLIPForPreTraining) and ignore_keys in (None, _BESIDE_EMBEDS)
 
     def _alignment_objective(self) -> Any:
-        objective = getattr(unwrap_peft_model(self.accelerator.unwrap_model(self.model)), "alignment", None)
+        model = unwrap_peft_model(self.accelerator.unwrap_model(self.model))
+        objective: Any = getattr(model, "alignment", None)
         if hasattr(objective, "modules_to_save"):  # beside an adapter, peft trains a copy
             return objective.modules_to_save[objective.active_adapters[0]]
         return objective
