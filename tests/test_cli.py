@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The command `timesclip`: files in, files out, errors in one line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from timesclip_hf import (
     TimesCLIPForPrediction,
     TimesCLIPForRegression,
     TimesCLIPProcessor,
+    lora_config,
 )
 from timesclip_hf.cli import main
 
@@ -99,6 +101,30 @@ def test_without_output_the_table_is_printed(save: Any, fields: Path, capsys: py
     assert lines[0] == "field,year,prediction" and len(lines) == COUNT + 1
 
 
+def test_whoever_reads_the_output_may_stop_reading(save: Any, fields: Path) -> None:
+    model = save(TimesCLIPForRegression, "text_only")
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does in the end
+    words = [sys.executable, "-m", "timesclip_hf", "predict", str(fields), "--model", model]
+    finished = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert finished.returncode == 0 and "roken" not in finished.stderr
+
+
+def test_an_adapters_folder_is_a_model(save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    peft = pytest.importorskip("peft")
+    base = TimesCLIPForRegression.from_pretrained(save(TimesCLIPForRegression, target_names=["yield"]))
+    folder = tmp_path / "adapter"
+    peft.get_peft_model(base, lora_config(base)).save_pretrained(folder)
+    TimesCLIPProcessor.from_pretrained(tmp_path / "model").save_pretrained(folder)
+    assert main(["render", str(fields), "--model", str(folder), "--output", str(tmp_path / "seen.png")]) == 0
+    code = main(["predict", str(fields), "--model", str(folder), "--output", str(tmp_path / "p.csv")])
+    if "Old versions of transformers leave out modules_to_save" in (errors := capsys.readouterr().err):
+        pytest.skip("this version of transformers does not restore modules_to_save; the model said so")
+    assert code == 0, errors
+    assert "predicted_yield" in pd.read_csv(tmp_path / "p.csv")
+
+
 def test_render_draws_what_the_model_sees(save: Any, fields: Path, tmp_path: Path) -> None:
     model = save(TimesCLIPForRegression)
     sizes = {}
@@ -108,6 +134,16 @@ def test_render_draws_what_the_model_sees(save: Any, fields: Path, tmp_path: Pat
         with Image.open(output) as picture:
             sizes[rows] = picture.size
     assert sizes[1][0] == sizes[2][0] and sizes[1][1] < sizes[2][1]  # three plots wide, a row for each series
+
+
+def test_a_picture_has_room_for_every_pixel_that_the_model_sees(save: Any, fields: Path, tmp_path: Path) -> None:
+    model = save(TimesCLIPForRegression)
+    processor = TimesCLIPProcessor.from_pretrained(model)
+    processor.image_size = [300, 500]
+    processor.save_pretrained(model)
+    assert main(["render", str(fields), "--model", model, "--output", str(tmp_path / "x.png")]) == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.size[0] >= 3 * 500  # three plots beside each other
 
 
 def test_render_needs_no_model(fields: Path, sensors: Path, tmp_path: Path) -> None:

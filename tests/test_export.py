@@ -54,7 +54,7 @@ def build(tiny_config: Any, enlarge: Any) -> Callable[..., tuple[Any, TimesCLIPP
         torch.manual_seed(0)
         config = tiny_config(preset, prediction_length=4, **fields)
         size = {"image_size": 32} if config.vision_config is not None else {}
-        return enlarge(model_class(config)), TimesCLIPProcessor.from_config(config, **size)
+        return enlarge(model_class(config)), TimesCLIPProcessor.from_config(config, scaling="instance", **size)
 
     return make
 
@@ -132,3 +132,8 @@ def test_what_cannot_be_exported_says_why(build: Any) -> None:
     processor.image_size = None
     with pytest.raises(ValueError, match="the processor draws none"):
         export_program(model, processor)
+    with pytest.raises(ValueError, match="the processor has context_length=7"):
+        export_program(model, TimesCLIPProcessor(7, 4, 2, scaling="none"))
+    unfitted = TimesCLIPProcessor.from_config(model.config, scaling="dataset", image_size=32)
+    with pytest.raises(ValueError, match="never fitted"):
+        export_program(model, unfitted)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -62,6 +63,19 @@ def test_short_and_unequal_series_masks_and_whole_numbers(tmp_path: Path) -> Non
     assert_same(alone(counts[0].tolist()), processor(counts[0].tolist(), return_tensors="np"))
 
 
+def test_columns_of_a_dataframe_are_found_by_name(tmp_path: Path) -> None:
+    processor = TimesCLIPProcessor(**SIZE, scaling="instance", variate_names=["ndvi", "rain"])
+    processor.save_pretrained(tmp_path)
+    alone = NumpyProcessor.from_pretrained(tmp_path)
+    table = pd.DataFrame({"rain": np.arange(12.0) * 9, "day": 1, "ndvi": np.arange(12.0) ** 0.5})
+    expected = alone(table[["ndvi", "rain"]].to_numpy())
+    assert_same(alone(table), expected)
+    assert_same(alone([table]), expected)
+    assert_same(alone([table, table[:5]]), processor([table, table[:5]], return_tensors="np"))
+    with pytest.raises(ValueError, match=r"past_values lacks the columns \['rain'\]"):
+        alone(table.drop(columns="rain"))
+
+
 def test_static_values_and_no_images(tmp_path: Path) -> None:
     rows = [{"soil": "sand", "depth": 1.5, "year": 2020}, {"soil": "clay", "depth": 3.0, "year": 2021}]
     series = make_series()[:2]
@@ -86,6 +100,9 @@ def test_bad_input_raises(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             alone(series)
+    unequal = [np.zeros((3, 2)), np.zeros((5, 2))]
+    with pytest.raises(ValueError, match="past_observed_mask has shape"):
+        alone(unequal, [np.ones((5, 2)), np.ones((3, 2))])
     with pytest.raises(ValueError, match="has no processor_config.json"):
         NumpyProcessor.from_pretrained(tmp_path / "nothing")
     settings = json.loads((tmp_path / "processor_config.json").read_text())

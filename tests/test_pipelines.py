@@ -321,8 +321,8 @@ def test_processor_that_was_not_saved_or_is_of_another_model_is_named(build: Any
         pipeline("time-series-regression", model=model, processor=TimesCLIPProcessor.from_config(model.config))
     with pytest.raises(ValueError, match="must be a TimesCLIPProcessor, found NoneType"):
         TASKS["time-series-regression"][0](model, task="time-series-regression")
-    processor.target_names = ["yield", "yield"]
-    with pytest.raises(ValueError, match="expected 1 different ones"):
+    processor.target_names = ["yield", "protein"]
+    with pytest.raises(ValueError, match="the model has 1 targets"):
         pipeline("time-series-regression", model=model, processor=processor)
 
 

@@ -90,6 +90,11 @@ def test_images_can_be_drawn_later_from_positions_on_the_axis(value_range) -> No
 
 
 def test_names_and_units_must_fit_what_they_name() -> None:
+    for names in ("yield", 5, ["yield", 5]):
+        with pytest.raises(ValueError, match="target_names must be a list of strings"):
+            make_processor(target_names=names)
+    with pytest.raises(ValueError, match="variate_names must differ from each other"):
+        make_processor(variate_names=["a", "b", "a"])
     with pytest.raises(ValueError, match="variate_units has 2 entries, expected 3"):
         make_processor(variate_units=["K", "mm"], num_variates=3)
     with pytest.raises(ValueError, match="target_names has 1 entries, expected 2"):

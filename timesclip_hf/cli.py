@@ -2,6 +2,7 @@
 """The command `timesclip`: predictions for a table, and pictures of what a model sees, without writing Python."""
 
 import argparse
+import os
 import re
 import sys
 import warnings
@@ -40,6 +41,9 @@ examples:
 
 exit codes: 0 all went well; 2 something was wrong, and one line says what."""
 
+# What a folder that holds a model, or an adapter of one, has one of.
+_MODEL_CONFIGS = ("config.json", "adapter_config.json")
+
 # Of a picture that no model asks for: steps drawn of a table with one row per time step.
 _STEPS = 96
 
@@ -66,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.run(options)
         except KeyboardInterrupt:
             return 130
+        except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes it
+            return 0
         except Exception as error:  # whatever it is: people who use commands are not helped by a traceback
             print(f"{command}: error: {_one_line(error)}", file=sys.stderr)
             return 2
@@ -165,8 +172,8 @@ def _check_device(name: str) -> None:
 def _find_task(model: str) -> str:
     from .pipelines import pipeline_task
 
-    if Path(model).exists() and not (Path(model) / "config.json").is_file():
-        raise ValueError(f"--model {model}: this folder holds no model, it has no config.json")
+    if Path(model).exists() and not any((Path(model) / name).is_file() for name in _MODEL_CONFIGS):
+        raise ValueError(f"--model {model}: this folder holds no model, it has no {' or '.join(_MODEL_CONFIGS)}")
     try:
         return pipeline_task(model)
     except OSError as error:
@@ -189,6 +196,7 @@ def _predict(options: argparse.Namespace) -> None:
     result = predict(frame, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
     if output is None:
         result.to_csv(sys.stdout, index=False)
+        sys.stdout.flush()
         return
     if output.suffix.lower() == ".parquet":
         result.to_parquet(output, index=False)
@@ -228,19 +236,18 @@ def _render(options: argparse.Namespace) -> None:
         titles = [f"{name} ({label})" for label in labels for name in names]
     columns = None if len(rows) == 1 else len(names)  # a row of the picture for each series
     figure = plot_model_view(images.reshape(-1, *images.shape[2:]), titles, Path(options.table).name, columns)
-    figure.savefig(output)
+    figure.savefig(output, dpi=max(100, images.shape[3]))  # a panel is over two inches wide: no pixel gets lost
     print(f"{len(rows)} series drawn to {output}")
 
 
 def _saved_processor(model: str) -> tuple[Any, bool]:
     """A model's processor, and whether the model reads the newest steps of a table with one row per series."""
-    from transformers import AutoConfig, AutoProcessor
-
-    from .pipelines import TASKS, check_processor
+    from .pipelines import TASKS, check_processor, read_config
+    from .processing_timesclip import TimesCLIPProcessor
 
     task = _find_task(model)
-    processor = AutoProcessor.from_pretrained(model)
-    check_processor(processor, AutoConfig.from_pretrained(model))
+    processor = TimesCLIPProcessor.from_pretrained(model)
+    check_processor(processor, read_config(model))
     if processor.image_size is None:
         raise ValueError(f"--model {model}: this model has no vision tower, it sees no plots")
     return processor, TASKS[task][0].newest_steps

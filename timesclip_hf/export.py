@@ -13,6 +13,7 @@ from .modeling_timesclip import (
     TimesCLIPForRegression,
     TimesCLIPPreTrainedModel,
 )
+from .pipelines import check_processor
 from .processing_timesclip import TimesCLIPProcessor
 from .towers import vision_width
 
@@ -81,6 +82,7 @@ def export_program(
             f"A {type(model).__name__} cannot be exported; models for regression, classification and prediction can, "
             "with an adapter after merge_and_unload()."
         )
+    check_processor(processor, model.config)
     inputs = _example_inputs(model, processor, vision_features)
     batch = torch.export.Dim("batch")
     training = model.training

@@ -50,6 +50,7 @@ class NumpyProcessor:
 
     context_length: int
     num_variates: int | None
+    variate_names: list[str] | None
     image_size: list[int] | None
     line_width: float
     statistics: dict[str, Any] | None
@@ -88,7 +89,7 @@ class NumpyProcessor:
 
         Args:
             past_values: `(B, T, V)` array or nested list, NaN = missing; `(T, V)` is a batch of one; the `(T_i, V)`
-                arrays of a list may differ in length.
+                arrays of a list may differ in length. Columns of DataFrames are found by their names.
             past_observed_mask: the same shape(s), bool, False = missing.
             static_values: list of dicts, one a sample, or a numeric `(B, S)` array, with the fitted columns.
 
@@ -125,7 +126,7 @@ class NumpyProcessor:
 
     def _read(self, past_values: Any, past_observed_mask: Any) -> tuple[np.ndarray, np.ndarray]:
         """Values, 0 where missing, and mask, both `(B, T, V)`."""
-        values = self._as_batch(past_values, "past_values")
+        values, lengths = self._as_batch(past_values, "past_values")
         if values.dtype.kind not in "fiu":
             raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers.")
         values = values.astype({"f2": np.float32, "f4": np.float32}.get(values.dtype.str[1:], np.float64))
@@ -133,32 +134,41 @@ class NumpyProcessor:
             raise ValueError("past_values has infinite values; missing values are NaN.")
         observed = ~np.isnan(values)
         if past_observed_mask is not None:
-            mask = self._as_batch(past_observed_mask, "past_observed_mask")
-            if mask.shape != values.shape:
-                raise ValueError(f"past_observed_mask has shape {mask.shape}, past_values has {values.shape}.")
+            mask, mask_lengths = self._as_batch(past_observed_mask, "past_observed_mask")
+            if mask.shape != values.shape or mask_lengths != lengths:
+                raise ValueError(
+                    f"past_observed_mask has shape {mask.shape}, past_values has {values.shape}; they must be the same."
+                )
             observed &= np.nan_to_num(mask.astype(np.float64)).astype(bool)
         return np.where(observed, values, 0), observed
 
-    def _as_batch(self, series: Any, name: str) -> np.ndarray:
-        """Any accepted form as `(B, T, V)`; unequal series padded at the front with NaN."""
+    def _as_batch(self, series: Any, name: str) -> tuple[np.ndarray, list[int] | None]:
+        """Any accepted form as `(B, T, V)`; unequal series padded at the front with NaN, their lengths beside."""
+        series, lengths = self._in_order(series, name), None
+        if isinstance(series, (list, tuple)):
+            series = [self._in_order(part, name) for part in series]
         if isinstance(series, (list, tuple)) and len({np.shape(part) for part in series}) > 1:
             parts = [np.asarray(part, dtype=np.float64) for part in series]
             if any(part.ndim != 2 or part.shape[1] != parts[0].shape[1] for part in parts):
                 shapes = sorted({part.shape for part in parts})[:5]
                 raise ValueError(f"{name} is a list of shapes {shapes}; expected (time, variates), equal variates.")
-            longest = max(len(part) for part in parts)
-            padding = ((longest - len(part), 0) for part in parts)
-            series = [
-                np.pad(part, (front, (0, 0)), constant_values=np.nan)
-                for part, front in zip(parts, padding, strict=True)
-            ]
+            lengths = [len(part) for part in parts]
+            series = [np.pad(part, ((max(lengths) - len(part), 0), (0, 0)), constant_values=np.nan) for part in parts]
         array = np.asarray(series)
         array = array[None] if array.ndim == 2 else array
         if array.ndim != 3 or 0 in array.shape:
             raise ValueError(f"{name} has shape {array.shape}; expected (batch, time, variates) or (time, variates).")
         if self.num_variates is not None and array.shape[2] != self.num_variates:
             raise ValueError(f"{name} has {array.shape[2]} variates, but the processor expects {self.num_variates}.")
-        return array
+        return array, lengths
+
+    def _in_order(self, series: Any, name: str) -> Any:
+        """A DataFrame's columns in the order of the model's variates; anything else as it is."""
+        if self.variate_names is None or not hasattr(series, "columns"):
+            return series
+        if missing := [column for column in self.variate_names if column not in series.columns]:
+            raise ValueError(f"{name} lacks the columns {missing}; it has {list(series.columns)}.")
+        return series[self.variate_names]
 
 
 __all__ = ["NumpyProcessor"]

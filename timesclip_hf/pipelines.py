@@ -311,7 +311,7 @@ class CheckpointLoader:
     def from_pretrained(cls, model: str, **kwargs: Any) -> Any:
         """As of the models; for `transformers.pipeline`."""
         hub_kwargs = {name: kwargs[name] for name in _HUB_ARGUMENTS if name in kwargs}
-        architectures = _read_config(model, **hub_kwargs).architectures or []
+        architectures = read_config(model, **hub_kwargs).architectures or []
         kinds = (*(model_class for _, model_class in TASKS.values()), TimesCLIPForPreTraining)
         found: Any = next((kind for kind in kinds if kind.__name__ in architectures), TimesCLIPModel)
         return found.from_pretrained(model, **kwargs)
@@ -328,13 +328,13 @@ def pipeline_task(model: str | Path, **hub_kwargs: Any) -> str:
         ValueError: not a TimesCLIP model, or one without a pipeline.
         OSError: no such folder or repository.
     """
-    config = _read_config(str(model), **hub_kwargs)
+    config = read_config(str(model), **hub_kwargs)
     if not isinstance(config, TimesCLIPConfig):
         raise ValueError(f"{model} is a {config.model_type!r} model, expected 'timesclip'.")
     return _task_of(config, str(model))
 
 
-def _read_config(model: str, **hub_kwargs: Any) -> Any:
+def read_config(model: str, **hub_kwargs: Any) -> Any:
     """The configuration of a saved model, or of the base model of a saved adapter."""
     adapter = find_adapter_config_file(model, **hub_kwargs)
     if adapter is not None and not (Path(model) / CONFIG_NAME).is_file():
@@ -372,8 +372,8 @@ def check_processor(processor: Any, config: TimesCLIPConfig) -> None:
         if found is not None and found != expected:
             raise ValueError(f"the processor has {name}={found!r}, the model {expected!r}: {advice}.")
     names = processor.target_names
-    if names and not len(names) == len(set(names)) == config.num_targets:
-        raise ValueError(f"target_names are {names}, expected {config.num_targets} different ones: {advice}.")
+    if names and len(names) != config.num_targets:
+        raise ValueError(f"target_names are {names}, the model has {config.num_targets} targets: {advice}.")
     if processor.statistics is None and "dataset" in (processor.scaling, processor.value_range):
         raise ValueError(f"the processor was never fitted: {advice}.")
 
@@ -387,4 +387,5 @@ __all__ = [
     "TimeSeriesRegressionPipeline",
     "check_processor",
     "pipeline_task",
+    "read_config",
 ]

@@ -3,7 +3,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,25 +98,25 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
         target_units: Sequence[str] | None = None,
     ):
         super().__init__()
-        names = list(variate_names) if variate_names is not None else None
         self.context_length = context_length
         self.patch_length = patch_length
         self.patch_stride = patch_stride
         self.padding = padding
         self.scaling = scaling
         self.value_range = value_range or ("dataset" if scaling == "dataset" else "window")
-        self.num_variates = len(names) if names is not None and num_variates is None else num_variates
-        self.variate_names = names
+        self.variate_names = _listed(variate_names)
+        named = isinstance(self.variate_names, list) and num_variates is None
+        self.num_variates = len(self.variate_names) if named else num_variates
         self.image_size = [image_size, image_size] if isinstance(image_size, int) else image_size
         self.line_width = line_width
         self.background = background
-        self.image_mean = list(image_mean if image_mean is not None else OPENAI_CLIP_MEAN)
-        self.image_std = list(image_std if image_std is not None else OPENAI_CLIP_STD)
+        self.image_mean = _listed(image_mean if image_mean is not None else OPENAI_CLIP_MEAN)
+        self.image_std = _listed(image_std if image_std is not None else OPENAI_CLIP_STD)
         self.statistics = statistics
         self.view = view
-        self.variate_units = list(variate_units) if variate_units is not None else None
-        self.target_names = list(target_names) if target_names is not None else None
-        self.target_units = list(target_units) if target_units is not None else None
+        self.variate_units = _listed(variate_units)
+        self.target_names = _listed(target_names)
+        self.target_units = _listed(target_units)
         check_parameters(self)
 
     @classmethod
@@ -458,6 +458,11 @@ class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
 
     def _fitted(self, purpose: str) -> dict[str, Any]:
         return fitted_statistics(self.statistics, purpose)
+
+
+def _listed(values: Any) -> Any:
+    """Any sequence as a list; what is none, also a text, stays as it is for the checks to name."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
 
 
 def _all_numbers(frame: pd.DataFrame) -> bool:

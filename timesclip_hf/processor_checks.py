@@ -45,22 +45,26 @@ def check_parameters(processor: Any) -> None:
 
 
 def check_names(processor: Any) -> None:
-    """Names and units are lists of strings, one for each variate or target."""
-    if processor.variate_names is not None and len(processor.variate_names) != processor.num_variates:
-        raise ValueError(
-            f"{len(processor.variate_names)} variate_names were given for {processor.num_variates} variates."
-        )
+    """Names and units are lists of strings, one for each variate or target; no name comes twice."""
     targets = (processor.statistics or {}).get("targets")
-    num_targets = len(targets["mean"]) if targets else len(processor.target_names or processor.target_units or [])
-    expected = {"variate_units": processor.num_variates, "target_names": num_targets, "target_units": num_targets}
+    unfitted = processor.target_names or processor.target_units
+    num_targets = len(targets["mean"]) if targets else len(unfitted) if isinstance(unfitted, (list, tuple)) else None
+    expected = {
+        "variate_names": processor.num_variates,
+        "variate_units": processor.num_variates,
+        "target_names": num_targets,
+        "target_units": num_targets,
+    }
     for name, count in expected.items():
         given = getattr(processor, name)
         if given is None:
             continue
-        if not all(isinstance(entry, str) for entry in given):
+        if not isinstance(given, (list, tuple)) or not all(isinstance(entry, str) for entry in given):
             raise ValueError(f"{name} must be a list of strings, got {given!r}.")
         if count is not None and len(given) != count:
             raise ValueError(f"{name} has {len(given)} entries, expected {count}: {given}.")
+        if name.endswith("names") and len(set(given)) < len(given):
+            raise ValueError(f"{name} must differ from each other, got {given}.")
 
 
 def check_statistics(statistics: Any) -> None:
@@ -94,7 +98,7 @@ def _check_drawing(processor: Any) -> None:
     if not _is_number(processor.line_width) or not processor.line_width > 0:
         raise ValueError(f"line_width must be a positive number of pixels, got {processor.line_width!r}.")
     colors = (processor.image_mean, processor.image_std)
-    if any(len(values) != 3 or not all(map(_is_number, values)) for values in colors) or min(colors[1]) <= 0:
+    if not all(_are_three_numbers(values) for values in colors) or min(colors[1]) <= 0:
         raise ValueError(
             "image_mean and image_std must hold a number for each of three colours (std above 0), got "
             f"{colors[0]} and {colors[1]}."
@@ -129,6 +133,10 @@ def _list_of(values: Any, name: str) -> list[Any]:
     if not isinstance(values, (list, tuple)):
         raise ValueError(f"{name} must be a list, got {values!r}; fit the processor again.")
     return list(values)
+
+
+def _are_three_numbers(values: Any) -> bool:
+    return isinstance(values, (list, tuple)) and len(values) == 3 and all(map(_is_number, values))
 
 
 def _is_count(value: Any) -> bool:
