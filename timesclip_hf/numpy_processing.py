@@ -137,7 +137,8 @@ class NumpyProcessor:
             mask, mask_lengths = self._as_batch(past_observed_mask, "past_observed_mask")
             if mask.shape != values.shape or mask_lengths != lengths:
                 raise ValueError(
-                    f"past_observed_mask has shape {mask.shape}, past_values has {values.shape}; they must be the same."
+                    f"past_observed_mask has shape {mask.shape}, past_values has {values.shape}; both must be the "
+                    "same, series by series."
                 )
             observed &= np.nan_to_num(mask.astype(np.float64)).astype(bool)
         return np.where(observed, values, 0), observed
