@@ -30,11 +30,11 @@ def rows(series: int, variates: int, steps: int) -> Dataset:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--series", type=int, default=2048 if device == "cuda" else 80)
+    parser.add_argument("--series", type=int, default=2048 if device == "cuda" else 40)
     parser.add_argument("--variates", type=int, default=7)
     parser.add_argument("--steps", type=int, default=36)
-    parser.add_argument("--images_at_once", type=int, default=448 if device == "cuda" else 56)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--images_at_once", type=int, default=448 if device == "cuda" else 28)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads (default: all cores)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
