@@ -495,6 +495,17 @@ def test_a_stream_that_tells_its_length_is_encoded_at_every_step(build, tmp_path
     assert len(losses(trainer)) == 2 * 4 + 2 and trainer.state.epoch == 2
 
 
+def test_a_disk_that_takes_nothing_stops_training_only_where_the_folder_was_named(build, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FeatureStore, "write", refuse)
+    torch.manual_seed(0)
+    assert np.isfinite(losses(trainer_of(build, tmp_path, "auto", train=rows(8, seed=7)))).all()
+    with pytest.raises(OSError, match="No space left"):
+        trainer_of(build, tmp_path, tmp_path / "cache").train()
+
+
 def test_the_default_folder_follows_hf_home(build, tmp_path):
     trainer = trainer_of(build, tmp_path, "auto")
     trainer.evaluate()

@@ -339,15 +339,21 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
             return
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             return
-        if not self._cached:
-            folder = None if self.args.feature_cache == "auto" else self.args.feature_cache
-            cache = FeatureCache(model, collator.processor, folder, self.args.feature_cache_dtype)
-            collator.features = cache.store
-            self._cached = (state, cache, [])
-        _, cache, known = self._cached
-        if not any(dataset is other for other in known):
-            cache.add(dataset, progress=not self.args.disable_tqdm)
-            known.append(dataset)
+        automatic = self.args.feature_cache == "auto"
+        try:
+            if not self._cached:
+                folder = None if automatic else self.args.feature_cache
+                cache = FeatureCache(model, collator.processor, folder, self.args.feature_cache_dtype)
+                collator.features = cache.store
+                self._cached = (state, cache, [])
+            _, cache, known = self._cached
+            if not any(dataset is other for other in known):
+                known.append(dataset)
+                cache.add(dataset, progress=not self.args.disable_tqdm)
+        except OSError as error:  # nobody asked for it: a full or foreign disk must not stop the training
+            if not automatic:
+                raise
+            logger.warning_once(f"Features cannot be kept, so series are encoded at every step: {error}")
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Trainer's, and images drawn on the model's device from the few numbers that came there."""
