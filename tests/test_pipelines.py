@@ -392,6 +392,18 @@ def test_forecast_of_a_table_continues_its_calendar_series_by_series(forecast: A
     np.testing.assert_allclose(result[NAMES], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_forecast_times_stay_in_the_time_zone_of_the_table(forecast: Any, as_text: bool) -> None:
+    # In the night to 31 March 2024 clocks in Berlin went from 02:00 to 03:00.
+    times = pd.date_range(end="2024-03-30 23:00", periods=STEPS, freq="h", tz="Europe/Berlin")
+    table = pd.DataFrame(SERIES[0], columns=NAMES).assign(time=times.map(str) if as_text else times)
+    result = forecast(table, timestamp_column="time")
+    # An offset in text does not change with the season, as a named zone does.
+    hours = ["02:00+0100", "03:00+0100"] if as_text else ["03:00+0200", "04:00+0200"]
+    hours = ["00:00+0100", "01:00+0100", *hours]
+    assert result["time"].dt.strftime("%H:%M%z").tolist() == hours
+
+
 def test_only_the_newest_steps_count_and_short_series_are_padded(forecast: Any) -> None:
     longer = np.concatenate([RNG.normal(size=(30, 3)), SERIES[0]])
     np.testing.assert_allclose(forecast(longer)["predictions"], forecast(SERIES[0])["predictions"], rtol=1e-5)

@@ -3,7 +3,8 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from .data import find_variates, load_wide_table
 from .long_series import SeriesCollection, load_long_table
 from .processing_timesclip import TimesCLIPProcessor
 from .tables import decoded, near_names, read_long_table, some_of
+from .timestamps import zone_of_utc
 
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
 
@@ -30,12 +32,14 @@ class TableRows:
         positions: `(samples,)`, each sample's row in `identity`. Rows without a sample cannot be predicted.
         times: each sample's times, of datetime64 or numbers; None if not known.
         time_column: what their column is called.
+        zone: their time zone, where it was turned into UTC.
     """
 
     identity: pd.DataFrame
     positions: NDArray[np.int64]
     times: list[NDArray[Any]] | None = None
     time_column: str | None = None
+    zone: tzinfo | None = None
 
 
 @dataclass(frozen=True)
@@ -307,6 +311,8 @@ def _read_long(
         first = np.flatnonzero(~ids.astype(str).duplicated()).tolist()
         identity = pd.DataFrame({series_column: ids.iloc[first].to_numpy()})
     samples = _read_collection(collection, processor, identity, timestamp_column)
+    if timestamp_column is not None and samples.table is not None:
+        samples = replace(samples, table=replace(samples.table, zone=zone_of_utc(frame[timestamp_column])))
     if static and samples.table is not None:
         groups = frame[static].groupby(frame[series_column] if series_column is not None else np.zeros(len(frame)))
         if changing := [name for name, counts in groups.nunique(dropna=False).items() if counts.max() > 1]:

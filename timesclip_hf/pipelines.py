@@ -277,7 +277,10 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
             columns["step"] = np.tile(np.arange(1, steps + 1), len(forecasts))
         else:
             continued = [continue_timestamps(times, steps) for times in table.times]
-            columns[table.time_column or "timestamp"] = np.concatenate(continued) if continued else []
+            times: Any = np.concatenate(continued) if continued else []
+            if table.zone is not None:
+                times = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(table.zone)
+            columns[table.time_column or "timestamp"] = times
         columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
         identity = table.identity.iloc[np.repeat(table.positions, steps)].reset_index(drop=True)
         return _beside(TableRows(identity, np.arange(len(identity))), columns)

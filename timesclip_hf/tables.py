@@ -95,9 +95,10 @@ def _read_csv(path: Path, header: bool = True) -> pd.DataFrame:
             # The header as it stands in the file: pandas renames a second `x` to `x.1`. Nameless columns (row numbers
             # written by R or pandas) are no duplicates.
             first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-            if len(first.columns) == 1 and (separator := re.search(r"[;\t|]", first.iloc[0, 0])):
+            header_cell = str(first.iloc[0, 0])
+            if len(first.columns) == 1 and (separator := re.search(r"[;\t|]", header_cell)):
                 raise ValueError(
-                    f"{path}: one column, {first.iloc[0, 0][:60]!r}: cells must be separated by commas, not by "
+                    f"{path}: one column, {header_cell[:60]!r}: cells must be separated by commas, not by "
                     f"{separator[0]!r}; save the table so, or read it with pandas and pass the DataFrame"
                 )
             if not header:

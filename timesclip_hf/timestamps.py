@@ -3,6 +3,7 @@
 
 import warnings
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,26 @@ def read_timestamps(column: pd.Series) -> NDArray[Any]:
     Raises:
         ValueError: blank cells, or cells that are no dates, or dates of which it is unclear what is day and month.
     """
+    column = _read_column(column)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return _read_time_numbers(column)
+    return _without_zone(column).to_numpy()
+
+
+def zone_of_utc(column: pd.Series) -> tzinfo | None:
+    """The time zone that `read_timestamps` turned into UTC; `None` where it left times or days as they are.
+
+    Args:
+        column: as for `read_timestamps`.
+    """
+    dates = _read_column(column)
+    if not isinstance(dates.dtype, pd.DatetimeTZDtype) or _without_zone(dates).equals(dates.dt.tz_localize(None)):
+        return None
+    return dates.dt.tz
+
+
+def _read_column(column: pd.Series) -> pd.Series:
+    """Numbers, or dates with or without a time zone."""
     column = decoded(column)
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
@@ -55,9 +76,7 @@ def read_timestamps(column: pd.Series) -> NDArray[Any]:
         column = _parse_dates(column) if numbers.isna().any() else numbers
     if pd.api.types.is_complex_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         raise ValueError(f"timestamps of column {column.name!r} are {column.dtype}, expected dates or numbers")
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return _read_time_numbers(column)
-    return _without_zone(column).to_numpy()
+    return column
 
 
 def _read_time_numbers(column: pd.Series) -> NDArray[Any]:
