@@ -104,6 +104,15 @@ def test_carried_code_asks_for_few_libraries_and_for_files_that_are_there(file: 
     assert all(file.with_name(f"{name}.py").is_file() for name in get_relative_imports(file))
 
 
+def test_the_folder_that_a_tower_came_from_stays_at_home(tiny_config: Any, tmp_path: Path) -> None:
+    config = tiny_config()
+    config.vision_config._name_or_path, config.text_config._name_or_path = str(tmp_path), "openai/clip"
+    TimesCLIPModel(config).save_pretrained(tmp_path / "saved")
+    add_model_code(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert saved["text_config"]["_name_or_path"] == "openai/clip" and "_name_or_path" not in saved["vision_config"]
+
+
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
     with HubServer() as server:

@@ -46,6 +46,9 @@ def add_model_code(folder: str | os.PathLike) -> None:
     classes = AUTO_CLASSES.get((config.get("architectures") or [""])[0])
     if classes is None:
         return
+    for tower in (config.get("vision_config"), config.get("text_config")):
+        if tower and os.path.isdir(tower.get("_name_or_path") or ""):  # a folder of this machine is nobody's business
+            del tower["_name_or_path"]
     config["auto_map"] = {"AutoConfig": _CONFIG, **{auto: _MODELING + name for auto, name in classes.items()}}
     _copy_code("modeling_timesclip.py", path.parent)
     _write_json(config, path)
