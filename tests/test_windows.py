@@ -3,16 +3,14 @@
 
 import dataclasses
 import pickle
-import re
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from series_samples import collection_of, counting_series, expect_error, public_file
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
@@ -25,38 +23,6 @@ from timesclip_hf.data import (
     split_windows,
 )
 from timesclip_hf.processing_timesclip import TimesCLIPProcessor
-
-PUBLIC_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def public_file(name):
-    if not (PUBLIC_DATA / name).is_file():
-        pytest.skip(f"the public file {name} is not there (expected in shared/data beside the repository)")
-    return PUBLIC_DATA / name
-
-
-def counting_series(steps, variates=1, start=0):
-    """Values that say where they are: step + variate / 10."""
-    return (np.arange(start, start + steps)[:, None] + np.arange(variates) / 10).astype(np.float32)
-
-
-def collection_of(*arrays, names=None):
-    names = names or [f"s{k}" for k in range(len(arrays))]
-    return SeriesCollection(list(arrays), [f"v{k}" for k in range(arrays[0].shape[1])], names)
-
-
-def day_table(days=10):
-    return pd.DataFrame({"day": pd.date_range("2024-01-01", periods=days), "a": np.arange(days) * 1.0, "b": 7.0})
-
-
-def load_times(times, **options):
-    frame = pd.DataFrame({"time": times, "a": np.arange(len(times)) * 1.0})
-    return load_long_table(frame, timestamp_column="time", **options)
-
-
-def expect_error(*parts):
-    return pytest.raises(ValueError, match=".*".join(re.escape(part) for part in parts))
-
 
 # --- windows ----------------------------------------------------------------------------------------------------
 
