@@ -19,7 +19,13 @@ from typing import Any  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from timesclip_hf import TimesCLIPConfig  # noqa: E402
+from timesclip_hf import (  # noqa: E402
+    TimesCLIPConfig,
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForPreTraining,
+    TimesCLIPPreTrainedModel,
+)
 
 torch.set_num_threads(1)
 
@@ -129,5 +135,36 @@ def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
         if config.num_static_features:
             batch["static_values"] = normal(config.num_static_features)
         return batch
+
+    return build
+
+
+@pytest.fixture
+def make_case(
+    tiny_config: Callable[..., TimesCLIPConfig],
+    make_batch: Callable[..., dict[str, torch.Tensor]],
+    enlarge: Callable[[torch.nn.Module], torch.nn.Module],
+) -> Callable[..., tuple[Any, dict[str, torch.Tensor]]]:
+    """`make_case(model_class, **config_fields)`: a model without dropout in eval mode, and a batch for it.
+
+    The batch has missing patches, a variate of which nothing is observed, and labels of the model's task.
+    """
+
+    def build(model_class: type[TimesCLIPPreTrainedModel], **fields: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+        no_dropout = {"head_dropout": [0.0] * 3, "text_dropout": 0.0, "selection_dropout": 0.0}
+        config = tiny_config(**{**fields, **no_dropout})
+        torch.manual_seed(0)
+        model = enlarge(model_class(config))
+        batch = make_batch(config)
+        batch["patch_mask"][:, 1, 2:] = False
+        batch["patch_mask"][0, 0] = False
+        if model_class is TimesCLIPForClassification:
+            batch["labels"] = torch.tensor([0, 1, 2, 1])
+        elif model_class is TimesCLIPForPrediction:
+            batch["labels"] = torch.randn(4, config.prediction_length, config.num_variates)
+            batch["labels"][0, 0] = float("nan")
+        elif model_class is TimesCLIPForPreTraining:
+            del batch["labels"]
+        return model, batch
 
     return build

@@ -43,32 +43,6 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-@pytest.fixture
-def make_case(tiny_config, make_batch, enlarge):
-    """`make_case(name)`: a model without dropout and a batch with missing patches and labels of its task."""
-
-    def build(name: str) -> tuple[Any, dict[str, torch.Tensor]]:
-        model_class, fields = CASES[name]
-        no_dropout = {"head_dropout": [0.0] * 3, "text_dropout": 0.0, "selection_dropout": 0.0}
-        config = tiny_config(**{**fields, **no_dropout})
-        torch.manual_seed(0)
-        model = enlarge(model_class(config))
-        batch = make_batch(config)
-        batch["patch_mask"][:, 1, 2:] = False
-        if model_class is TimesCLIPForClassification:
-            batch["labels"] = torch.tensor([0, 1, 2, 1])
-        elif model_class is TimesCLIPForPrediction:
-            batch["labels"] = torch.randn(4, config.prediction_length, config.num_variates)
-            batch["labels"][0, 0] = float("nan")
-        elif model_class is TimesCLIPForPreTraining:
-            del batch["labels"]
-        if name.endswith("features"):
-            batch["vision_features"] = model.timesclip.get_vision_features(batch.pop("pixel_values"))
-        return model, batch
-
-    return build
-
-
 def step(model: Any, forward: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The loss, every gradient and every buffer after a step of training."""
     model.zero_grad()
@@ -80,7 +54,10 @@ def step(model: Any, forward: Any, batch: dict[str, torch.Tensor]) -> dict[str, 
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_whole_model_is_one_graph_in_inference_and_in_training(make_case, name):
-    model, batch = make_case(name)
+    model_class, fields = CASES[name]
+    model, batch = make_case(model_class, **fields)
+    if name.endswith("features"):
+        batch["vision_features"] = model.timesclip.get_vision_features(batch.pop("pixel_values"))
     compiled = torch.compile(model, fullgraph=True, backend="eager")  # fullgraph: a break is an error
     without_labels = {key: value for key, value in batch.items() if key != "labels"}
     with torch.no_grad():
@@ -101,7 +78,8 @@ def test_a_whole_model_is_one_graph_in_inference_and_in_training(make_case, name
 
 def test_compiled_gradients_are_those_of_the_plain_model(make_case):
     """In the first steps of a warmup, too, whose weight moves with every batch."""
-    model, batch = make_case("prediction")
+    model_class, fields = CASES["prediction"]
+    model, batch = make_case(model_class, **fields)
     model.train()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     expected = [step(model, model, batch) for _ in range(2)]

@@ -38,26 +38,13 @@ every_dtype = pytest.mark.parametrize("dtype", sorted(DTYPES))
 
 
 @pytest.fixture
-def make_case(tiny_config, make_batch, enlarge):
-    """`make_case(name)`: a model without dropout, and a batch with missing patches and labels of its task."""
+def training_case(make_case):
+    """`training_case(name)`: model in training mode, and batch, of one of `CASES`."""
 
     def build(name: str) -> tuple[Any, dict[str, torch.Tensor]]:
         model_class, fields = CASES[name]
-        no_dropout = {"head_dropout": [0.0] * 3, "text_dropout": 0.0, "selection_dropout": 0.0}
-        config = tiny_config(**{**fields, **no_dropout})
-        torch.manual_seed(0)
-        model = enlarge(model_class(config)).train()
-        batch = make_batch(config)
-        batch["patch_mask"][:, 1, 2:] = False
-        batch["patch_mask"][0, 0] = False  # never observed
-        if model_class is TimesCLIPForClassification:
-            batch["labels"] = torch.tensor([0, 1, 2, 1])
-        elif model_class is TimesCLIPForPrediction:
-            batch["labels"] = torch.randn(4, config.prediction_length, config.num_variates)
-            batch["labels"][0, 0] = float("nan")
-        elif model_class is TimesCLIPForPreTraining:
-            del batch["labels"]
-        return model, batch
+        model, batch = make_case(model_class, **fields)
+        return model.train(), batch
 
     return build
 
@@ -83,8 +70,8 @@ def assert_near(model: Any, found: dict[str, torch.Tensor], expected: dict[str, 
 
 @every_case
 @every_dtype
-def test_autocast_is_finite_and_near_fp32(make_case, name, dtype):
-    model, batch = make_case(name)
+def test_autocast_is_finite_and_near_fp32(training_case, name, dtype):
+    model, batch = training_case(name)
     expected = run(model, batch)
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     with torch.autocast("cpu", dtype=DTYPES[dtype][0]):
@@ -96,8 +83,8 @@ def test_autocast_is_finite_and_near_fp32(make_case, name, dtype):
 
 @every_case
 @every_dtype
-def test_a_model_of_half_precision_weights_is_finite_and_near_fp32(make_case, name, dtype):
-    model, batch = make_case(name)
+def test_a_model_of_half_precision_weights_is_finite_and_near_fp32(training_case, name, dtype):
+    model, batch = training_case(name)
     expected = run(model, batch)
     half = copy.deepcopy(model).to(DTYPES[dtype][0])
     assert_near(half, run(half, batch), expected, 2 * DTYPES[dtype][1])
@@ -106,9 +93,9 @@ def test_a_model_of_half_precision_weights_is_finite_and_near_fp32(make_case, na
 @every_dtype
 @pytest.mark.parametrize("how", ["autocast", "weights"])
 @pytest.mark.parametrize("name", ["regression", "paper", "shortcut"])
-def test_spikes_ten_thousand_times_the_spread_pass(make_case, name, how, dtype):
+def test_spikes_ten_thousand_times_the_spread_pass(training_case, name, how, dtype):
     """As a sensor fault makes them. fp16 ends at 65 504, which the sum over a patch would pass."""
-    model, batch = make_case(name)
+    model, batch = training_case(name)
     with torch.no_grad():
         model.timesclip.tokenizer.projection.weight.fill_(4.0)
     batch["patch_values"][1] = 1e4
@@ -130,9 +117,9 @@ def test_spikes_ten_thousand_times_the_spread_pass(make_case, name, how, dtype):
 
 
 @every_dtype
-def test_attention_between_variates_holds_in_half_precision(make_case, dtype):
+def test_attention_between_variates_holds_in_half_precision(training_case, dtype):
     """Queries and keys of length 250: their product over 16 numbers passes what fp16 holds, unless scaled first."""
-    model, batch = make_case("regression")
+    model, batch = training_case("regression")
     selection = model.timesclip.variate_selection
     with torch.no_grad():
         selection.query_key_value.weight.mul_(150)
