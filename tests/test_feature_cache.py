@@ -140,6 +140,13 @@ def test_only_changed_series_are_encoded_again(build, tmp_path):
     assert cache.add(Dataset.from_dict({"past_values": values}), progress=False) == 2
 
 
+def test_filling_the_cache_reads_neither_labels_nor_static_values(build, tmp_path):
+    model, processor = build()  # fitted without static values, which it would refuse
+    beside = {"labels": [None] * NUM_SERIES, "static_values": [{"soil": "peat"}] * NUM_SERIES}
+    data = Dataset.from_dict({"past_values": rows()["past_values"], **beside})
+    assert FeatureCache(model, processor, tmp_path, dtype="float32").add(data, progress=False) == NUM_SERIES
+
+
 def test_overlapping_forecast_windows_are_cached(tiny_config, tmp_path):
     series = np.random.default_rng(0).normal(size=(60, 3)).cumsum(axis=0).astype(np.float32)
     windows = ForecastWindows([series], 12, 4)

@@ -234,8 +234,10 @@ class FeatureCache:
         return found
 
     def _plots(self, dataset: Any, rows: list[int]) -> Tensor:
-        collate = TimesCLIPDataCollator(self.processor, draw=False)
-        return collate([dataset[row] for row in rows])["plot_values"]
+        """Nothing but the series counts here: labels and static values are not even converted."""
+        beside = ("labels", "static_values")
+        series = [{name: value for name, value in dataset[row].items() if name not in beside} for row in rows]
+        return TimesCLIPDataCollator(self.processor, draw=False)(series)["plot_values"]
 
     def _encode_bucket(self, tower: Any, dataset: Any, missing: dict[bytes, int], bar: Any) -> int:
         """Encodes and stores, some at a time, what nobody has stored meanwhile."""
