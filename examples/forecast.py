@@ -9,7 +9,7 @@ import argparse
 from transformers import pipeline
 
 from timesclip_hf import load_series_rows
-from timesclip_hf.tables import read_long_table
+from timesclip_hf.data.tables import read_long_table
 
 
 def main() -> None:

@@ -40,8 +40,8 @@ from transformers import TrainingArguments
 
 import timesclip_hf
 from timesclip_hf import PRESETS, TOWERS, TimesCLIPConfig, TimesCLIPTrainingArguments
-from timesclip_hf.run_facts import environment
-from timesclip_hf.visualization import plot_ablation
+from timesclip_hf.environment import environment
+from timesclip_hf.plots import plot_ablation
 
 # Fields that a cell may hold beside those of processor, training arguments and configuration.
 VARIANT_FIELDS = ("preset", "towers", "checkpoints")

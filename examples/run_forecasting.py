@@ -33,9 +33,10 @@ from timesclip_hf import (
     load_series_rows,
     split_windows,
 )
-from timesclip_hf.metrics import forecast_metrics, m4_metrics
-from timesclip_hf.run_facts import environment, run_facts
-from timesclip_hf.visualization import plot_forecasts
+from timesclip_hf.environment import environment
+from timesclip_hf.hub.run_facts import run_facts
+from timesclip_hf.metrics.metrics import forecast_metrics, m4_metrics
+from timesclip_hf.plots import plot_forecasts
 
 
 @dataclass

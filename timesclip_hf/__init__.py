@@ -1,9 +1,10 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """TimesCLIP for HuggingFace: multivariate time series, seen as line plots and spoken as patches."""
 
+import sys
 from importlib.util import find_spec
 
-from .numpy_processing import NumpyProcessor
+from .inference.numpy_processing import NumpyProcessor
 
 __version__ = "0.1.0"
 
@@ -24,9 +25,7 @@ if not _MISSING:
     )
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .adapters import lora_config
-    from .configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
-    from .data import (
+    from .data.data import (
         ForecastWindows,
         SeriesCollection,
         TimesCLIPDataCollator,
@@ -41,19 +40,9 @@ if not _MISSING:
         split_chronologically,
         split_windows,
     )
-    from .export import export_onnx, export_program
-    from .feature_cache import FeatureCache
-    from .losses import alignment_loss, info_nce
-    from .metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
-    from .modeling_timesclip import (
-        TimesCLIPForClassification,
-        TimesCLIPForPrediction,
-        TimesCLIPForPreTraining,
-        TimesCLIPForRegression,
-        TimesCLIPModel,
-        TimesCLIPPreTrainedModel,
-    )
-    from .pipelines import (
+    from .features.feature_cache import FeatureCache
+    from .inference.export import export_onnx, export_program
+    from .inference.pipelines import (
         TASKS,
         CheckpointLoader,
         TimeSeriesClassificationPipeline,
@@ -61,11 +50,25 @@ if not _MISSING:
         TimeSeriesRegressionPipeline,
         pipeline_task,
     )
-    from .processing_timesclip import TimesCLIPProcessor
-    from .rendering import render_line
-    from .trainer import TimesCLIPTrainer
-    from .training_args import TimesCLIPTrainingArguments
+    from .metrics.metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
+    from .model.configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
+    from .model.losses import alignment_loss, info_nce
+    from .model.modeling_timesclip import (
+        TimesCLIPForClassification,
+        TimesCLIPForPrediction,
+        TimesCLIPForPreTraining,
+        TimesCLIPForRegression,
+        TimesCLIPModel,
+        TimesCLIPPreTrainedModel,
+    )
+    from .model.processing_timesclip import TimesCLIPProcessor
+    from .model.rendering import render_line
+    from .training.adapters import lora_config
+    from .training.trainer import TimesCLIPTrainer
+    from .training.training_args import TimesCLIPTrainingArguments
 
+    # Adapters that were saved before the package had folders name the module of their base so.
+    sys.modules.setdefault(f"{__name__}.modeling_timesclip", sys.modules[TimesCLIPModel.__module__])
     AutoConfig.register(TimesCLIPConfig.model_type, TimesCLIPConfig, exist_ok=True)
     AutoProcessor.register(TimesCLIPConfig, TimesCLIPProcessor, exist_ok=True)
     AutoModelForPreTraining.register(TimesCLIPConfig, TimesCLIPForPreTraining, exist_ok=True)

@@ -170,7 +170,7 @@ def _check_device(name: str) -> None:
 
 
 def _find_task(model: str) -> str:
-    from .pipelines import pipeline_task
+    from .inference.pipelines import pipeline_task
 
     if Path(model).exists() and not any((Path(model) / name).is_file() for name in _MODEL_CONFIGS):
         raise ValueError(f"--model {model}: this folder holds no model, it has no {' or '.join(_MODEL_CONFIGS)}")
@@ -185,7 +185,7 @@ def _predict(options: argparse.Namespace) -> None:
     output = None if options.output is None else _check_output(options, (".csv", ".parquet"))
     from transformers import pipeline
 
-    from .tables import read_long_table
+    from .data.tables import read_long_table
 
     _quiet()
     if options.device is not None:
@@ -207,10 +207,10 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _render(options: argparse.Namespace) -> None:
     output = _check_output(options, (".png", ".pdf", ".svg"))
-    from .data import TimesCLIPDataCollator
-    from .pipeline_inputs import read_samples
-    from .tables import read_long_table
-    from .visualization import plot_model_view
+    from .data.data import TimesCLIPDataCollator
+    from .data.tables import read_long_table
+    from .inference.pipeline_inputs import read_samples
+    from .plots import plot_model_view
 
     _quiet()
     frame = read_long_table(options.table)
@@ -242,8 +242,8 @@ def _render(options: argparse.Namespace) -> None:
 
 def _saved_processor(model: str) -> tuple[Any, bool]:
     """A model's processor, and whether the model reads the newest steps of a table with one row per series."""
-    from .pipelines import TASKS, check_processor, read_config
-    from .processing_timesclip import TimesCLIPProcessor
+    from .inference.pipelines import TASKS, check_processor, read_config
+    from .model.processing_timesclip import TimesCLIPProcessor
 
     task = _find_task(model)
     processor = TimesCLIPProcessor.from_pretrained(model)
@@ -255,8 +255,8 @@ def _saved_processor(model: str) -> tuple[Any, bool]:
 
 def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
     """Whole series share the axes of their table, so that height means level; of a long series, each plot its own."""
-    from .data import find_variates
-    from .processing_timesclip import TimesCLIPProcessor
+    from .data.data import find_variates
+    from .model.processing_timesclip import TimesCLIPProcessor
 
     if variates := find_variates(frame.columns):
         steps = len(next(iter(variates.values())))

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Line plots per second: matplotlib against `timesclip_hf.rendering`, in one run on this machine's CPU.
+"""Line plots per second: matplotlib against `timesclip_hf.model.rendering`, in one run on this machine's CPU.
 
 Four ways to make the same RGB line plots:
 
@@ -30,7 +30,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from timesclip_hf.rendering import apply_color, render_line, variate_colors
+from timesclip_hf.model.rendering import apply_color, render_line, variate_colors
 
 matplotlib.use("Agg")
 LINE_WIDTH = 1.5

@@ -1,0 +1,351 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Facts for the model card, read off a trainer: what was trained from what, on what, how, and what was measured."""
+
+import importlib.metadata
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.trainer_utils import unwrap_peft_model
+
+from ..data.data import ForecastWindows
+from ..environment import environment
+from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.modeling_timesclip import (
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForPreTraining,
+    TimesCLIPForRegression,
+    TimesCLIPModel,
+)
+from ..model.processing_timesclip import TimesCLIPProcessor
+from .model_card import CardFacts
+
+_TASKS = {
+    TimesCLIPForRegression: "regression",
+    TimesCLIPForClassification: "classification",
+    TimesCLIPForPrediction: "forecasting",
+    TimesCLIPForPreTraining: "pre-training",
+}
+# Evaluations report these beside their metrics.
+_NO_METRICS = {
+    "loss", "alignment_loss", "runtime", "samples_per_second", "steps_per_second", "jit_compilation_time",
+    "model_preparation_time", "epoch", "step", "samples", "num_input_tokens_seen",
+}  # fmt: skip
+# Arguments that say where and how something is written, loaded or shown, not what is learnt; and secrets.
+_NO_SETTINGS = re.compile(
+    r"output_dir|.*_token|(hub|push|log|logging|report|dataloader|ddp|fsdp|save|trackio|do|include|skip|use|debug|"
+    r"disable|run|project|local|remove|resume|restore|ignore|deepspeed|accelerator|parallelism|length|prediction|"
+    r"batch_eval|enable|label_names|feature_cache|per_device_eval|torch_empty|auto_find|average_tokens)(_.*)?|"
+    r"eval_(?!on_start).*"
+)
+_ALWAYS_SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "seed")
+# Fields of the configuration that the card shows elsewhere.
+_SHOWN_ELSEWHERE = {
+    "vision_config", "text_config", "variate_mean", "variate_std", "target_mean", "target_std", "num_variates",
+    "context_length", "vision_chunk_size", "text_chunk_size",
+}  # fmt: skip
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass
+class Measurement:
+    """Metrics of one evaluation after training, and how many samples they were taken on (None: unknown)."""
+
+    metrics: Mapping[str, float]
+    count: int | None
+
+
+def run_facts(trainer: Any, measurements: Mapping[str, Measurement] | None = None) -> CardFacts:
+    """What a trainer knows of the model that it would save now.
+
+    Args:
+        trainer: a `TimesCLIPTrainer`, before, during or after training.
+        measurements: part of the data -> what was measured on it with the present weights, after training.
+    """
+    model = unwrap_peft_model(trainer.model)
+    config: TimesCLIPConfig = model.config
+    processor = trainer.processing_class if isinstance(trainer.processing_class, TimesCLIPProcessor) else None
+    # FSDP puts a class of its own in front.
+    known = (model_class for model_class in _TASKS if isinstance(model, model_class))
+    model_class = next(known, TimesCLIPModel)
+    task = _TASKS.get(model_class, "embeds")
+    adapter = _adapter(trainer.model)
+    hub_id = trainer.hub_model_id
+    measurements = measurements or {}
+    kept_step = _kept_step(trainer)
+    curve = _curve(trainer)
+    measured = _measured_in_training(trainer, kept_step) | {
+        part: _metrics_of(measurement.metrics) for part, measurement in measurements.items()
+    }
+    windows = any(isinstance(data, ForecastWindows) for data in (trainer.train_dataset, trainer.eval_dataset))
+    sizes = {"train": _length(trainer.train_dataset), "validation": _length(trainer.eval_dataset)}
+    sizes |= {part: measurement.count for part, measurement in measurements.items()}
+    return CardFacts(
+        model_name=str(hub_id).split("/")[-1] if hub_id else f"timesclip-{task}",
+        task=task,
+        model_class=model_class.__name__,
+        config=config,
+        processor=processor,
+        **({"place": str(hub_id)} if hub_id else {}),
+        towers=_towers(model, adapted=adapter is not None),
+        origin=_origin(model) if adapter is None else None,
+        base_models=_base_models(model, adapter),
+        adapter=adapter,
+        measured={part: metrics for part, metrics in measured.items() if metrics},
+        measured_in=_unit_of_errors(task, config, processor),
+        curve=curve,
+        kept_step=kept_step,
+        kept_why=_kept_why(trainer, kept_step),
+        dataset_tags=_hub_datasets(trainer.train_dataset),
+        sizes={part: count for part, count in sizes.items() if count is not None},
+        samples="windows" if windows else "series",
+        hyperparameters=_hyperparameters(trainer, model),
+        environment=_run_environment(trainer, adapter is not None),
+        limits=_limits(trainer, measured, processor),
+        tags=list(getattr(model, "model_tags", None) or ()),
+    )
+
+
+def _run_environment(trainer: Any, with_adapter: bool) -> dict[str, str]:
+    found = environment()
+    if trainer.args.device.type == "cpu":
+        found["device"] = f"CPU, {torch.get_num_threads()} threads"
+    if with_adapter:
+        found["peft"] = importlib.metadata.version("peft")
+    if trainer.args.world_size > 1:
+        found["processes"] = str(trainer.args.world_size)
+    runtimes = [entry["train_runtime"] for entry in trainer.state.log_history if "train_runtime" in entry]
+    if runtimes and not trainer.is_in_train:
+        found["training time"] = f"{runtimes[-1]:.0f} s"
+    return found
+
+
+# Where the weights come from
+
+
+def _towers(model: Any, adapted: bool) -> dict[str, str]:
+    found = {}
+    for branch in ("vision", "text"):
+        tower = getattr(model.config, f"{branch}_config")
+        if tower is None:
+            continue
+        source = tower.name_or_path if model.starts_from_checkpoint else ""
+        if source:
+            origin = f"weights of {_named(source)}"
+        elif model.starts_from_checkpoint:
+            origin = "weights of the model that training started from"
+        else:
+            origin = "random weights at the start, no pretrained ones"
+        frozen = ", frozen" if getattr(model.config, f"freeze_{branch}") and not adapted else ""
+        found[branch] = f"`{tower.model_type}`, {origin}{frozen}"
+    return found
+
+
+def _origin(model: Any) -> str | None:
+    if not model.starts_from_checkpoint or not model.name_or_path:
+        return None
+    return f"Training started from the weights of {_named(model.name_or_path)}."
+
+
+def _base_models(model: Any, adapter: Mapping[str, Any] | None) -> list[str]:
+    if adapter is not None:
+        return [adapter["base"]] if adapter["base"] else []
+    if not model.starts_from_checkpoint:
+        return []
+    whole = [model.name_or_path] if model.name_or_path and _is_hub_id(model.name_or_path) else []
+    towers = [tower.name_or_path for tower in (model.config.vision_config, model.config.text_config) if tower]
+    return whole or sorted({name for name in towers if name and _is_hub_id(name)})
+
+
+def _adapter(model: Any) -> dict[str, Any] | None:
+    """Settings of the adapter that alone `save_pretrained` writes."""
+    configs = getattr(model, "peft_config", None)
+    if not configs:
+        return None
+    active = next(iter(configs.values()))
+    base = active.base_model_name_or_path or unwrap_peft_model(model).name_or_path
+    names = ("r", "lora_alpha", "lora_dropout")
+    return {
+        "type": str(getattr(active.peft_type, "value", active.peft_type)),
+        **{name: getattr(active, name) for name in names if hasattr(active, name)},
+        "base": base if base and _is_hub_id(base) else None,
+    }
+
+
+def _is_hub_id(name: str) -> bool:
+    return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+
+
+def _named(name: str) -> str:
+    """A Hub id as a link; of a folder its own name alone, since where it lies is nobody's business."""
+    return f"[{name}](https://hf.co/{name})" if _is_hub_id(name) else f"a local checkpoint, `{Path(name).name}`"
+
+
+# What was trained on, and how
+
+
+def _length(data: Any) -> int | None:
+    return len(data) if hasattr(data, "__len__") and not isinstance(data, dict) else None
+
+
+def _hub_datasets(data: Any) -> list[str]:
+    """Ids of the data sets on the Hub whose files `datasets` has loaded."""
+    sources = getattr(getattr(data, "info", None), "download_checksums", None) or {}
+    found = [re.match(r"hf://datasets/([\w.-]+/[\w.-]+)@", str(source)) for source in sources]
+    return sorted({match[1] for match in found if match})
+
+
+def _hyperparameters(trainer: Any, model: Any) -> dict[str, Any]:
+    settings = {
+        name: value
+        for name, value in _changed(model.config, TimesCLIPConfig).items()
+        if name not in _SHOWN_ELSEWHERE and name in TimesCLIPConfig.__annotations__
+    }
+    settings["parameters"] = f"{model.num_parameters():,}"
+    settings["parameters that learn"] = f"{trainer.model.num_parameters(only_trainable=True):,}"
+    if not trainer.state.global_step:
+        return settings
+    changed = _changed(trainer.args, type(trainer.args))
+    shown = [name for name in changed if not _NO_SETTINGS.fullmatch(name) and name not in _ALWAYS_SHOWN]
+    for name in (*_ALWAYS_SHOWN, *shown):
+        value = _plain(getattr(trainer.args, name))
+        if not (isinstance(value, str) and ("/" in value or "\\" in value)):  # paths of this machine
+            settings[name] = value
+    return settings
+
+
+def _changed(found: Any, owner: Any) -> dict[str, Any]:
+    """Fields of a dataclass that differ from the defaults declared there."""
+    changed = {}
+    for item in fields(owner):
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        value = _plain(getattr(found, item.name, default))
+        if default is not MISSING and (value or None) != (_plain(default) or None):  # off is off
+            changed[item.name] = value
+    return changed
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+# What was measured
+
+
+def _metrics_of(metrics: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
+    return {name: value for name, value in numbers.items() if name not in _NO_METRICS}
+
+
+def _evaluations(trainer: Any) -> dict[int, dict[str, Any]]:
+    """What was logged of evaluations, by step: the first at each, for later ones may be of other weights."""
+    found: dict[int, dict[str, Any]] = {}
+    for entry in trainer.state.log_history:
+        names = [name for name in entry if name.startswith("eval_")]
+        row = found.setdefault(entry.get("step", 0), {}) if names else {}
+        for name in names:
+            row.setdefault(name.removeprefix("eval_"), entry[name])
+            row.setdefault("epoch", entry.get("epoch", 0.0))
+    return found
+
+
+def _measured_in_training(trainer: Any, step: int) -> dict[str, dict[str, float]]:
+    """What the evaluation of the weights to save said; nothing where they were not evaluated."""
+    row = _evaluations(trainer).get(step, {})
+    if not isinstance(trainer.eval_dataset, dict):
+        return {"validation": _metrics_of(row)}
+    parts = {}
+    for name in trainer.eval_dataset:
+        own = {key.removeprefix(f"{name}_"): value for key, value in row.items() if key.startswith(f"{name}_")}
+        parts[f"validation ({name})"] = _metrics_of(own)
+    return parts
+
+
+def _curve(trainer: Any) -> list[dict[str, float]]:
+    """Epoch, training losses since the row before, validation loss and the metric that chooses."""
+    evaluations = _evaluations(trainer)
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    chosen = (trainer.args.metric_for_best_model or "loss").removeprefix("eval_")
+    steps = sorted({entry["step"] for entry in logs} if len(evaluations) < 2 else evaluations)
+    # With one term the sum says it all.
+    terms = ("loss", "task_loss", "alignment_loss") if any("alignment_loss" in entry for entry in logs) else ("loss",)
+    rows, before = [], -1
+    for step in steps:
+        row: dict[str, float] = {"step": step}
+        since = [entry for entry in logs if before < entry["step"] <= step]
+        row["epoch"] = evaluations[step]["epoch"] if step in evaluations else since[-1]["epoch"]
+        for term in terms:
+            values = [entry[term] for entry in since if term in entry]
+            if values:
+                row[f"training {term.replace('_', ' ')}"] = sum(values) / len(values)
+        for metric in dict.fromkeys(("loss", chosen)):
+            if metric in evaluations.get(step, {}):
+                row[f"validation {metric.replace('_', ' ')}"] = evaluations[step][metric]
+        rows.append(row)
+        before = step
+    return rows
+
+
+def _kept_best(trainer: Any) -> bool:
+    """Whether the model has gone back to the weights that were best on validation."""
+    state = trainer.state
+    ended = trainer.args.load_best_model_at_end and not trainer.is_in_train
+    return ended and (state.best_global_step == 0 or bool(state.best_model_checkpoint))
+
+
+def _kept_step(trainer: Any) -> int:
+    state = trainer.state
+    return state.best_global_step if _kept_best(trainer) else state.global_step
+
+
+def _kept_why(trainer: Any, step: int) -> str:
+    state = trainer.state
+    if not state.global_step:
+        return "Not trained in this run."
+    epochs = [row["epoch"] for at, row in _evaluations(trainer).items() if at == step]
+    when = f"epoch {epochs[0]:g} (step {step})" if epochs else f"step {step}"
+    averaged = f", averaged over about {trainer.args.average_epochs:g} epochs" if trainer.args.average_epochs else ""
+    if _kept_best(trainer):
+        metric = str(trainer.args.metric_for_best_model).removeprefix("eval_").replace("_", " ")
+        return f"Saved are the weights of {when}{averaged}, the best on validation by {metric}."
+    going = "; training was still going on" if trainer.is_in_train else ""
+    return f"Saved are the weights of {when}{averaged}, the last ones{going}."
+
+
+def _unit_of_errors(task: str, config: TimesCLIPConfig, processor: TimesCLIPProcessor | None) -> str | None:
+    if task == "forecasting":
+        fitted = config.variate_std is not None
+        unit = "units of each variate's spread in the training part" if fitted else "the variates' own units"
+        return f"{unit} (percentages aside)"
+    if task != "regression":
+        return None
+    units = sorted({unit for unit in (processor.target_units if processor is not None else None) or [] if unit})
+    return f"{', '.join(units)} (R2 and percentages aside)" if units else None
+
+
+def _limits(
+    trainer: Any, measured: Mapping[str, Mapping[str, float]], processor: TimesCLIPProcessor | None
+) -> list[str]:
+    limits = []
+    if measured.get("validation") and _kept_best(trainer):
+        limits.append("The validation part chose the epoch, so its figures are better than those on new data will be.")
+    limits.append("On series from other places, times or sensors than the training part's, errors may be larger.")
+    if processor is not None:
+        limits.append(
+            f"Longer series are cut to their last {processor.context_length} steps; each variate must be observed at "
+            "least once in these."
+        )
+    return limits
+
+
+__all__ = ["Measurement", "environment", "run_facts"]

@@ -1,0 +1,353 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""What people hand to a pipeline (arrays, lists, tables, data sets) as the samples that the collator takes."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from ..data.data import find_variates, load_wide_table
+from ..data.long_series import SeriesCollection, load_long_table
+from ..data.tables import decoded, near_names, read_long_table, some_of
+from ..data.timestamps import zone_of_utc
+from ..model.processing_timesclip import TimesCLIPProcessor
+
+_SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Where the samples of a table stand in it.
+
+    Args:
+        identity: a row for each result; the columns that tell them apart.
+        positions: `(samples,)`, each sample's row in `identity`. Rows without a sample cannot be predicted.
+        times: each sample's times, of datetime64 or numbers; None if not known.
+        time_column: what their column is called.
+        zone: their time zone, where it was turned into UTC.
+    """
+
+    identity: pd.DataFrame
+    positions: NDArray[np.int64]
+    times: list[NDArray[Any]] | None = None
+    time_column: str | None = None
+    zone: tzinfo | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples, and the form in which their results are expected.
+
+    Args:
+        rows: dicts with `past_values` `(T, V)` float32 and, where given, `past_observed_mask`, `static_values`.
+        form: `"one"` sample, `"many"`, or a `"stream"` of unknown length that is read as it is consumed.
+        table: the table that they come from, if any.
+    """
+
+    rows: Iterable[dict[str, Any]]
+    form: Literal["one", "many", "stream"]
+    table: TableRows | None = None
+
+
+def read_samples(
+    inputs: Any,
+    processor: TimesCLIPProcessor,
+    *,
+    timestamp_column: str | None = None,
+    series_column: str | None = None,
+    fill_gaps: bool = False,
+    newest_steps: bool = True,
+) -> Samples:
+    """Read anything that a pipeline takes.
+
+    Args:
+        inputs: see `TimeSeriesPipeline`.
+        processor: says how many steps are kept, which variates in which order, and which static columns.
+        timestamp_column, series_column, fill_gaps: for tables with one row per time step, see `load_long_table`.
+        newest_steps: which steps of a table with one row per series are kept where it has more than the model reads:
+            the newest, as of all other inputs, or (`False`) the first, as early predictions are trained.
+
+    Raises:
+        ValueError: says what was found, what was expected and what to do.
+        FileNotFoundError: no file at this path.
+    """
+    if isinstance(inputs, str | Path):
+        inputs = read_long_table(inputs)
+    roles = {"timestamp_column": timestamp_column, "series_column": series_column}
+    given = [role for role, name in roles.items() if name is not None]
+    if isinstance(inputs, pd.DataFrame):
+        frame = read_long_table(inputs)
+        if not _is_wide(frame, processor.variate_names):
+            if timestamp_column is None and isinstance(inputs.index, pd.DatetimeIndex | pd.PeriodIndex):
+                roles["timestamp_column"] = str(inputs.index.name or "index")
+            return _read_long(frame, processor, fill_gaps=fill_gaps, **roles)
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)}: only for tables with one row per time step; this one has one per series"
+            )
+        return _read_wide(frame, inputs.index, processor, newest_steps)
+    if given:
+        raise ValueError(f"{' and '.join(given)}: only for DataFrames and files, found {type(inputs).__name__}")
+    if isinstance(inputs, SeriesCollection):
+        identity = pd.DataFrame({"series": inputs.series_names})
+        return _read_collection(inputs, processor, identity, "timestamp")
+    return _read_arrays(inputs, processor)
+
+
+# --- samples ----------------------------------------------------------------------------------------------------
+
+
+def _read_arrays(inputs: Any, processor: TimesCLIPProcessor) -> Samples:
+    """Arrays, nested lists, samples, data sets and generators."""
+    depth = _depth(inputs)
+    if isinstance(inputs, Mapping):
+        return Samples([_read_sample(inputs, processor)], "one")
+    if isinstance(inputs, Dataset):
+        if "past_values" not in inputs.column_names:
+            raise ValueError(
+                f"the dataset has no column 'past_values', only {some_of(inputs.column_names)}; make one with "
+                "load_wide_table, or pass dataset.to_pandas()"
+            )
+        inputs = inputs.select_columns([name for name in _SAMPLE_KEYS if name in inputs.column_names])
+        inputs = inputs.with_format("numpy")
+    elif depth == 2:
+        return Samples([_read_sample({"past_values": inputs}, processor)], "one")
+    elif depth not in (None, 3) and (depth == 0 or len(inputs)):
+        raise ValueError(
+            f"the inputs have {depth} dimension{'' if depth == 1 else 's'}; expected (time, variates), or "
+            "(batch, time, variates). A univariate series needs a last dimension of 1: series[:, None]"
+        )
+    if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
+        rows = (inputs[number] for number in range(len(inputs)))
+        return Samples(_Sized(_read_each(rows, processor), len(inputs)), "many")
+    if isinstance(inputs, Iterable):
+        return Samples(_read_each(inputs, processor), "stream")
+    raise ValueError(
+        f"cannot read series from {type(inputs).__name__}: expected an array, a list of arrays, a DataFrame, a path, "
+        "a datasets.Dataset, or samples {'past_values': ..., 'static_values': ...}"
+    )
+
+
+class _Sized(Iterable[dict[str, Any]]):
+    """An iterator whose length is known, for progress bars."""
+
+    def __init__(self, rows: Iterator[dict[str, Any]], length: int):
+        self.rows, self.length = rows, length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.rows
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def _depth(inputs: Any) -> int | None:
+    """Dimensions of an array or of nested lists, samples counting as two; None for other things."""
+    if isinstance(inputs, np.ndarray | torch.Tensor):
+        return inputs.ndim
+    if isinstance(inputs, pd.DataFrame | Mapping):
+        return 2
+    if not isinstance(inputs, list | tuple):
+        return None
+    return 1 + ((_depth(inputs[0]) or 0) if len(inputs) else 0)
+
+
+def _read_each(rows: Iterable[Any], processor: TimesCLIPProcessor) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows):
+        try:
+            yield _read_sample(row if isinstance(row, Mapping) else {"past_values": row}, processor)
+        except ValueError as error:
+            raise ValueError(f"input {number}: {error}") from error
+
+
+def _read_sample(sample: Mapping[str, Any], processor: TimesCLIPProcessor) -> dict[str, Any]:
+    """One sample with its newest steps, as many as the model reads, as arrays."""
+    if sample.get("past_values") is None:
+        raise ValueError(f"a sample needs 'past_values', found {some_of(map(repr, sample)) or 'nothing'}")
+    read: dict[str, Any] = {"past_values": _read_array(sample["past_values"], processor, np.float32)}
+    if sample.get("past_observed_mask") is not None:
+        read["past_observed_mask"] = _read_array(sample["past_observed_mask"], processor, np.bool_)
+    for name, array in read.items():
+        if array.ndim != 2 or 0 in array.shape:
+            raise ValueError(f"{name} has shape {array.shape}, expected (time, variates) of one series")
+    if len({array.shape for array in read.values()}) > 1:
+        found = " and ".join(f"{name} {array.shape}" for name, array in read.items())
+        raise ValueError(f"{found} must have the same shape")
+    read = {name: array[-processor.context_length :] for name, array in read.items()}
+    if sample.get("static_values") is not None:
+        read["static_values"] = sample["static_values"]
+    return read
+
+
+def _read_array(values: Any, processor: TimesCLIPProcessor, dtype: Any) -> NDArray[Any]:
+    if isinstance(values, pd.DataFrame):
+        names = processor.variate_names or list(values.columns)
+        if missing := [name for name in names if name not in values.columns]:
+            raise ValueError(f"missing variates: {near_names(missing, values.columns)}; found {list(values.columns)}")
+        values = values[names]
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the series must be numbers (time, variates), NaN for missing: {error}") from error
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None) -> bool:
+    """Whether a table has a row for each series, and not one for each time step."""
+    found = find_variates(frame.columns)
+    if names is None:
+        return bool(found)
+    if any(name in frame.columns for name in names):
+        return False
+    if any(name in found for name in names):
+        return True
+    raise ValueError(
+        f"the table has none of the model's variates: {some_of(names, 20)}. Expected a column for each of them (one "
+        f"row per time step), or columns {names[0]}_00, {names[0]}_01, ... (one row per series); found "
+        f"{some_of([*found, *(name for name in frame.columns if not find_variates([name]))], 20)}"
+    )
+
+
+def _static_columns(processor: TimesCLIPProcessor, frame: pd.DataFrame) -> list[str]:
+    names = [column["name"] for column in (processor.statistics or {}).get("static") or []]
+    if missing := [name for name in names if name not in frame.columns]:
+        raise ValueError(
+            f"missing static columns: {near_names(missing, frame.columns)}; the model was trained on them"
+        )
+    return names
+
+
+def _known_variates(processor: TimesCLIPProcessor, found: Iterable[str]) -> list[str] | None:
+    """The model's variates in its order; None for the only one of a model that does not name it."""
+    names = processor.variate_names
+    if names is None and processor.num_variates != 1:
+        raise ValueError(
+            "the processor does not say in which order the model takes its variates: set processor.variate_names and "
+            "save it again, or pass arrays"
+        )
+    if missing := [name for name in names or () if name not in found]:
+        raise ValueError(f"missing variates: {near_names(missing, found)}; found {some_of(found, 20)}")
+    return names
+
+
+def _read_wide(frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcessor, newest_steps: bool) -> Samples:
+    static = _static_columns(processor, frame)
+    others = [name for name in frame.columns if name in static or not find_variates([name])]
+    found = find_variates(name for name in frame.columns if name not in others)
+    names = _known_variates(processor, found) or list(found)[:1]
+    length, available = processor.context_length, len(found[names[0]])
+    # What is not needed is left behind; row numbers tell which rows the loader drops.
+    needed = [name for name in frame.columns if name in static or name not in others]
+    row_number = pd.Series(np.arange(len(frame)), name="row number")
+    dataset = load_wide_table(
+        pd.concat([frame[needed], row_number], axis=1),
+        target=None,
+        variates=names,
+        static_columns=static,
+        num_steps=None if newest_steps else min(length, available),
+        drop_unobserved=True,
+    )
+    positions = np.asarray(dataset["row number"], np.int64)
+    series = np.asarray(dataset.with_format("numpy")["past_values"][:], np.float32).reshape(
+        len(dataset), -1, len(names)
+    )
+    if not newest_steps and available < length:
+        warnings.warn(
+            f"the table has {available} steps, the model reads {length}: the last ones count as missing",
+            stacklevel=4,
+        )
+        series = np.pad(series, ((0, 0), (0, length - available), (0, 0)), constant_values=np.nan)
+    rows = [{"past_values": values[-length:]} for values in series]
+    if static:
+        rows = [{**row, "static_values": values} for row, values in zip(rows, dataset["static_values"], strict=True)]
+    identity = frame[[name for name in others if name not in index.names]].set_axis(index, axis=0)
+    return Samples(rows, "many", TableRows(identity, positions))
+
+
+def _read_long(
+    frame: pd.DataFrame,
+    processor: TimesCLIPProcessor,
+    timestamp_column: str | None,
+    series_column: str | None,
+    fill_gaps: bool,
+) -> Samples:
+    roles = [name for name in (timestamp_column, series_column) if name is not None]
+    static = _static_columns(processor, frame)
+    values = [name for name in frame.columns if name not in (*roles, *static)]
+    names = _known_variates(processor, values)
+    unknown = [name for name in values if name not in (names or values) and _is_text_or_dates(frame[name])]
+    if unknown and not roles:
+        raise ValueError(
+            f"the table also has columns of text or dates, {some_of(map(repr, unknown))}: say which one holds the "
+            "times (timestamp_column), and which one the names of the series if there are several (series_column); "
+            "drop them if none does"
+        )
+    collection = load_long_table(
+        frame,
+        timestamp_column=timestamp_column,
+        series_column=series_column,
+        variates=names,
+        fill_gaps=fill_gaps,
+    )
+    first = [0]
+    identity = pd.DataFrame(index=[0])
+    if series_column is not None:
+        ids = decoded(frame[series_column])
+        first = np.flatnonzero(~ids.astype(str).duplicated()).tolist()
+        identity = pd.DataFrame({series_column: ids.iloc[first].to_numpy()})
+    samples = _read_collection(collection, processor, identity, timestamp_column)
+    if timestamp_column is not None and samples.table is not None:
+        samples = replace(samples, table=replace(samples.table, zone=zone_of_utc(frame[timestamp_column])))
+    if static and samples.table is not None:
+        groups = frame[static].groupby(frame[series_column] if series_column is not None else np.zeros(len(frame)))
+        if changing := [name for name, counts in groups.nunique(dropna=False).items() if counts.max() > 1]:
+            raise ValueError(f"static columns that change within a series: {some_of(changing)}")
+        records = frame[static].iloc[first].to_dict("records")
+        for row, position in zip(samples.rows, samples.table.positions, strict=True):
+            row["static_values"] = records[position]
+    return samples
+
+
+def _read_collection(
+    collection: SeriesCollection, processor: TimesCLIPProcessor, identity: pd.DataFrame, time_column: str | None
+) -> Samples:
+    names = _known_variates(processor, collection.variate_names) or collection.variate_names
+    order = [collection.variate_names.index(name) for name in names]
+    rows, positions, blank = [], [], []
+    for number, values in enumerate(collection.values):
+        newest = values[-processor.context_length :, order]
+        if np.isnan(newest).all(axis=0).any():
+            blank.append(collection.series_names[number])
+            continue
+        rows.append({"past_values": newest})
+        positions.append(number)
+    if blank:
+        warnings.warn(
+            f"{len(blank)} of {len(collection)} series have a variate without any value in the last "
+            f"{processor.context_length} steps and are left out: {some_of(blank)}",
+            stacklevel=5,
+        )
+    times = None if collection.timestamps is None else [collection.timestamps[number] for number in positions]
+    return Samples(rows, "many", TableRows(identity, np.asarray(positions, np.int64), times, time_column))
+
+
+def _is_text_or_dates(column: pd.Series) -> bool:
+    return not pd.api.types.is_numeric_dtype(decoded(column).dtype)
+
+
+__all__ = ["Samples", "TableRows", "read_samples"]

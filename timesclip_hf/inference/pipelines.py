@@ -1,0 +1,394 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""`transformers.pipeline` tasks: series of any form in, results in original units out."""
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+from transformers import AutoConfig, Pipeline
+from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_file
+
+from ..data.data import TimesCLIPDataCollator
+from ..data.timestamps import continue_timestamps
+from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.modeling_timesclip import (
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForPreTraining,
+    TimesCLIPForRegression,
+    TimesCLIPModel,
+    TimesCLIPPreTrainedModel,
+)
+from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.remote_code import CarriesModelCode, CarriesProcessorCode
+from .pipeline_inputs import TableRows, read_samples
+
+# Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
+_IMAGES = 256
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
+class TimeSeriesPipeline(CarriesProcessorCode, CarriesModelCode, Pipeline):
+    """What the time-series pipelines share: reading inputs, batches, saving.
+
+    Made by `transformers.pipeline(task, model="folder or Hub id")`, which finds the processor beside the model. Takes
+
+    - one series: an array, tensor or nested list `(time, variates)`, or a dict `{"past_values": series,
+      "static_values": {...}}`; gives one result;
+    - several: an array `(batch, time, variates)`, a list of series (lengths may differ) or of such dicts, a
+      `datasets.Dataset` with a column `past_values`; gives a list;
+    - a generator or a `datasets.IterableDataset` of such samples: gives an iterator that reads as it is consumed;
+    - a DataFrame, or the path of a CSV or Parquet file, with one row per series and columns `ndvi_00`, `ndvi_01`, ...,
+      or with one row per time step and a column for each variate (name its `series_column` and `timestamp_column`);
+      or a `SeriesCollection`. Columns are found by name, in any order. Gives a DataFrame.
+
+    NaN means missing. Series longer than the model's context are cut to their newest steps, shorter ones are padded at
+    the front as missing. Tables with one row per series have steps with a fixed meaning (days after sowing): from
+    these, regression and classification take the first steps, and count those that are not there yet as missing. Rows
+    of a table in which a variate has no value at all have an empty result, and a warning says so.
+
+    Calling it takes
+
+        batch_size (int): series that go through the model at once; results do not depend on it. Not set: as many as
+            make 256 images.
+        progress_bar (bool, defaults to False): show one.
+        timestamp_column (str): dates or numbers, of tables with one row per time step; an index of dates is found.
+        series_column (str): which series a row belongs to, of tables with one row per time step and several series.
+        fill_gaps (bool, defaults to False): insert missing time steps as missing values instead of raising.
+
+    Raises:
+        ValueError: inputs that cannot be read, or a model that was trained for something else.
+    """
+
+    model: Any
+    processor: Any
+    _load_processor: Any = True
+    _load_tokenizer: Any = False
+    _load_feature_extractor: Any = False
+    _load_image_processor: Any = False
+    _load_video_processor: Any = False
+
+    newest_steps = False
+
+    def __init__(self, model: Any, processor: TimesCLIPProcessor | None = None, task: str = "", **kwargs: Any):
+        _check_model(model, task)
+        check_processor(processor, model.config)
+        super().__init__(model=model, processor=processor, task=task, **kwargs)
+        self.tokenizer = None  # the base class looks for one in every processor
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Any, *, batch_size: int | None = None, progress_bar: bool = False, **kwargs: Any
+    ) -> Any:
+        """Predicts; see the class for what it takes and gives."""
+        reading, _, writing = self._sanitize_parameters(**kwargs)
+        reading, writing = {**self._preprocess_params, **reading}, {**self._postprocess_params, **writing}
+        batch_size = batch_size or self._batch_size or max(1, _IMAGES // self.model.config.num_variates)
+        samples = read_samples(inputs, self.processor, newest_steps=self.newest_steps, **reading)
+        results = self._predict(samples.rows, batch_size, progress_bar, writing)
+        if samples.form == "stream":
+            return results
+        listed = list(results)
+        if samples.table is not None:
+            return self._as_table(listed, samples.table)
+        return listed[0] if samples.form == "one" else listed
+
+    def _predict(
+        self, rows: Iterable[dict[str, Any]], batch_size: int, progress_bar: bool, writing: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        self.model.eval()  # a model straight from training would still drop units at random
+        total = len(rows) if isinstance(rows, Sized) else None
+        remaining, done = iter(rows), 0
+        with tqdm(total=total, unit="series", disable=not progress_bar) as bar:
+            while batch := list(itertools.islice(remaining, batch_size)):
+                try:
+                    prepared = self.preprocess(batch)
+                except ValueError as error:
+                    where = f"inputs {done} to {done + len(batch) - 1}: " if done or len(batch) > 1 else ""
+                    raise ValueError(f"{where}{error}") from error
+                yield from self.postprocess(self.forward(prepared), **writing)
+                done += len(batch)
+                bar.update(len(batch))
+
+    def _sanitize_parameters(
+        self,
+        timestamp_column: str | None = None,
+        series_column: str | None = None,
+        fill_gaps: bool | None = None,
+        **writing: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if writing:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(map(repr, writing))}")
+        reading = {"timestamp_column": timestamp_column, "series_column": series_column, "fill_gaps": fill_gaps}
+        return {name: value for name, value in reading.items() if value is not None}, {}, {}
+
+    def preprocess(self, input_: list[dict[str, Any]], **preprocess_parameters: Any) -> dict[str, Any]:
+        """Samples to a batch."""
+        if self.model.config.num_static_features and any("static_values" not in sample for sample in input_):
+            names = [column["name"] for column in (self.processor.statistics or {}).get("static") or []]
+            raise ValueError(
+                f"this model also needs the static values {names} of each series: pass samples "
+                "{'past_values': series, 'static_values': {name: value, ...}}"
+            )
+        return TimesCLIPDataCollator(self.processor, draw=False)(input_)
+
+    def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> ModelOutput:
+        outputs = self._ask(input_tensors)
+        return ModelOutput(predictions=outputs.predictions)  # nothing else need travel back from an accelerator
+
+    def _ask(self, batch: dict[str, Any]) -> Any:
+        """The model's outputs; images are drawn where the model is, and only for models that look at them."""
+        plots = batch.pop("plot_values", None)
+        if plots is not None and getattr(self.model, "vision_is_read", True):
+            batch["pixel_values"] = self.processor.draw(plots)
+        return self.model(**batch)
+
+    def _as_table(self, results: list[Any], table: TableRows) -> pd.DataFrame:
+        raise NotImplementedError
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Saves model and processor, nothing else; `pipeline(task, model=save_directory)` loads them.
+
+        Args:
+            save_directory: folder, made if need be.
+            **kwargs: passed to both `save_pretrained` (`push_to_hub`, `repo_id`, ...).
+
+        Raises:
+            NotADirectoryError: there is a file of this name.
+        """
+        if os.path.isfile(save_directory):
+            raise NotADirectoryError(f"{save_directory} is a file; save_pretrained needs a folder.")
+        self.model.save_pretrained(save_directory, **kwargs)
+        kwargs.pop("max_shard_size", None)
+        self.processor.save_pretrained(save_directory, **kwargs)
+
+
+class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
+    """Numbers for series, in original units: `pipeline("time-series-regression", model="folder or Hub id")`.
+
+    One result is a dict, name of the target -> float (names from `processor.target_names`; without: `prediction`, or
+    `prediction_0`, ...). For a table it is a DataFrame: the table's columns that are not steps of a variate, then
+    `predicted_{target}` for each target. Inputs and arguments: see `TimeSeriesPipeline`.
+
+    Example:
+
+    ```python
+    >>> from transformers import pipeline
+    >>> import timesclip_hf  # registers the task
+
+    >>> predict = pipeline("time-series-regression", model="runs/fields/small/seed0")
+    >>> predict("new_fields.csv")  # a DataFrame with field_id, ..., predicted_yield_t_ha
+    ```
+    """
+
+    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> list[dict[str, float]]:
+        """Predictions `(B, num_targets)` to dicts."""
+        names = self._target_names()
+        return [dict(zip(names, row, strict=True)) for row in model_outputs["predictions"].tolist()]
+
+    def _target_names(self) -> list[str]:
+        count = self.model.config.num_targets
+        unnamed = ["prediction"] if count == 1 else [f"prediction_{i}" for i in range(count)]
+        return self.processor.target_names or unnamed
+
+    def _as_table(self, results: list[dict[str, float]], table: TableRows) -> pd.DataFrame:
+        prefix = "predicted_" if self.processor.target_names else ""
+        columns = {
+            prefix + name: np.array([result[name] for result in results], np.float32) for name in self._target_names()
+        }
+        return _beside(table, columns)
+
+
+class TimeSeriesClassificationPipeline(TimeSeriesPipeline):
+    """Classes of series: `pipeline("time-series-classification", model="folder or Hub id")`.
+
+    One result is a list of `{"label": str, "score": float}`, the likeliest class first. For a table it is a DataFrame:
+    the table's columns that are not steps of a variate, then `predicted_label` and `score` (with `top_k` above 1
+    `predicted_label_1`, `score_1`, `predicted_label_2`, ...). Inputs and arguments: see `TimeSeriesPipeline`, and
+
+        top_k (int, defaults to 1): how many classes to return.
+    """
+
+    def _sanitize_parameters(  # type: ignore[override]
+        self, top_k: int | None = None, **reading: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be 1 or more, got {top_k}.")
+        preprocess, forward, _ = super()._sanitize_parameters(**reading)
+        return preprocess, forward, {} if top_k is None else {"top_k": top_k}
+
+    def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> ModelOutput:
+        return ModelOutput(logits=self._ask(input_tensors).logits)
+
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: Any, top_k: int = 1, **postprocess_parameters: Any
+    ) -> list[list[dict[str, Any]]]:
+        """Logits `(B, num_labels)` to labels and probabilities."""
+        scores, classes = model_outputs["logits"].float().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+        names = self.model.config.id2label
+        return [
+            [{"label": names[k], "score": score} for score, k in zip(row[:top_k], order[:top_k], strict=True)]
+            for row, order in zip(scores.tolist(), classes.tolist(), strict=True)
+        ]
+
+    def _as_table(self, results: list[list[dict[str, Any]]], table: TableRows) -> pd.DataFrame:
+        columns = {}
+        for rank in range(len(results[0])) if results else range(1):
+            suffix = f"_{rank + 1}" if results and len(results[0]) > 1 else ""
+            columns[f"predicted_label{suffix}"] = [result[rank]["label"] for result in results]
+            columns[f"score{suffix}"] = [result[rank]["score"] for result in results]
+        return _beside(table, columns)
+
+
+class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
+    """The steps that follow: `pipeline("time-series-forecasting", model="folder or Hub id")`.
+
+    One result is a dict with `predictions`, an array `(H, V)` in original units. For a table it is a DataFrame with H
+    rows for each series: its name, the continued timestamps (or `step`, 1 to H, where there are none), and a column
+    for each variate. Inputs and arguments: see `TimeSeriesPipeline`.
+
+    Example:
+
+    ```python
+    >>> from transformers import pipeline
+    >>> import timesclip_hf  # registers the task
+
+    >>> forecast = pipeline("time-series-forecasting", model="runs/sensors/forecast/seed0")
+    >>> forecast("sensors.csv", timestamp_column="time")  # a DataFrame with time, load_mw, temperature
+    ```
+    """
+
+    newest_steps = True
+
+    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> list[dict[str, Any]]:
+        """Forecasts `(B, H, V)` to dicts."""
+        return [{"predictions": forecast} for forecast in model_outputs["predictions"].numpy()]
+
+    def _as_table(self, results: list[dict[str, Any]], table: TableRows) -> pd.DataFrame:
+        names, steps = self.processor.variate_names or ["value"], self.model.config.prediction_length
+        forecasts = np.array([result["predictions"] for result in results], np.float32).reshape(-1, steps, len(names))
+        columns: dict[str, Any] = {}
+        if table.times is None:
+            columns["step"] = np.tile(np.arange(1, steps + 1), len(forecasts))
+        else:
+            continued = [continue_timestamps(times, steps) for times in table.times]
+            times: Any = np.concatenate(continued) if continued else []
+            if table.zone is not None:
+                times = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(table.zone)
+            columns[table.time_column or "timestamp"] = times
+        columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
+        identity = table.identity.iloc[np.repeat(table.positions, steps)].reset_index(drop=True)
+        return _beside(TableRows(identity, np.arange(len(identity))), columns)
+
+
+def _beside(table: TableRows, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The table's own columns, then the results in the rows that have one."""
+    if taken := [name for name in columns if name in table.identity.columns]:
+        raise ValueError(f"the table already has columns {taken}, which the results need: rename or drop them")
+    results = pd.DataFrame(dict(columns), index=table.positions)
+    results = results.reindex(np.arange(len(table.identity))).set_axis(table.identity.index, axis=0)
+    return pd.concat([table.identity, results], axis=1)
+
+
+# Task -> pipeline and model.
+TASKS: dict[str, tuple[type[TimeSeriesPipeline], type[TimesCLIPPreTrainedModel]]] = {
+    "time-series-regression": (TimeSeriesRegressionPipeline, TimesCLIPForRegression),
+    "time-series-forecasting": (TimeSeriesForecastingPipeline, TimesCLIPForPrediction),
+    "time-series-classification": (TimeSeriesClassificationPipeline, TimesCLIPForClassification),
+}
+
+
+class CheckpointLoader:
+    """Loads a saved model as what it is, so that a pipeline can refuse what it has no use for.
+
+    Left to itself, transformers loads any checkpoint into the class that the task asks for, with random weights where
+    they differ.
+    """
+
+    @classmethod
+    def from_pretrained(cls, model: str, **kwargs: Any) -> Any:
+        """As of the models; for `transformers.pipeline`."""
+        hub_kwargs = {name: kwargs[name] for name in _HUB_ARGUMENTS if name in kwargs}
+        architectures = read_config(model, **hub_kwargs).architectures or []
+        kinds = (*(model_class for _, model_class in TASKS.values()), TimesCLIPForPreTraining)
+        found: Any = next((kind for kind in kinds if kind.__name__ in architectures), TimesCLIPModel)
+        return found.from_pretrained(model, **kwargs)
+
+
+def pipeline_task(model: str | Path, **hub_kwargs: Any) -> str:
+    """The pipeline task that a saved model was trained for.
+
+    Args:
+        model: folder or Hub id.
+        **hub_kwargs: `revision`, `token`, `cache_dir`, ...
+
+    Raises:
+        ValueError: not a TimesCLIP model, or one without a pipeline.
+        OSError: no such folder or repository.
+    """
+    config = read_config(str(model), **hub_kwargs)
+    if not isinstance(config, TimesCLIPConfig):
+        raise ValueError(f"{model} is a {config.model_type!r} model, expected 'timesclip'.")
+    return _task_of(config, str(model))
+
+
+def read_config(model: str, **hub_kwargs: Any) -> Any:
+    """The configuration of a saved model, or of the base model of a saved adapter."""
+    adapter = find_adapter_config_file(model, **hub_kwargs)
+    if adapter is not None and not (Path(model) / CONFIG_NAME).is_file():
+        model = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return AutoConfig.from_pretrained(model, **hub_kwargs)
+
+
+def _task_of(config: TimesCLIPConfig, name: str) -> str:
+    found = config.architectures or []
+    for task, (_, model_class) in TASKS.items():
+        if model_class.__name__ in found:
+            return task
+    raise ValueError(f"{name} holds a {', '.join(found) or 'model of unknown class'}, which no pipeline is made for.")
+
+
+def _check_model(model: Any, task: str) -> None:
+    """Raises for a model of another class."""
+    if task not in TASKS:
+        raise ValueError(f"task is {task!r}, expected one of {', '.join(map(repr, TASKS))}.")
+    wanted = TASKS[task][1]
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT wraps models
+    if type(base).__name__ != wanted.__name__:  # by name: code from the Hub has classes of its own
+        fits = [other for other, (_, model_class) in TASKS.items() if model_class.__name__ == type(base).__name__]
+        advice = f"; use pipeline({fits[0]!r}, ...)" if fits else ""
+        raise ValueError(f"{task!r} needs a {wanted.__name__}, but this model is a {type(base).__name__}{advice}.")
+
+
+def check_processor(processor: Any, config: TimesCLIPConfig) -> None:
+    """Raises for a processor that was made for another model: also the default one, where none was saved."""
+    if not isinstance(processor, TimesCLIPProcessor):
+        raise ValueError(f"processor must be a TimesCLIPProcessor, found {type(processor).__name__}.")
+    advice = "save the fitted processor beside the model (processor.save_pretrained), or pass it as processor="
+    for name in ("context_length", "patch_length", "patch_stride", "padding", "num_variates"):
+        found, expected = getattr(processor, name), getattr(config, name)
+        if found is not None and found != expected:
+            raise ValueError(f"the processor has {name}={found!r}, the model {expected!r}: {advice}.")
+    names = processor.target_names
+    if names and len(names) != config.num_targets:
+        raise ValueError(f"target_names are {names}, the model has {config.num_targets} targets: {advice}.")
+    if processor.statistics is None and "dataset" in (processor.scaling, processor.value_range):
+        raise ValueError(f"the processor was never fitted: {advice}.")
+
+
+__all__ = [
+    "CheckpointLoader",
+    "TASKS",
+    "TimeSeriesClassificationPipeline",
+    "TimeSeriesForecastingPipeline",
+    "TimeSeriesPipeline",
+    "TimeSeriesRegressionPipeline",
+    "check_processor",
+    "pipeline_task",
+    "read_config",
+]

@@ -1,0 +1,147 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""What the models return. Import these names from `timesclip_hf.model.modeling_timesclip`."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class TimesCLIPOutput(ModelOutput):
+    """What the two branches say about each variate.
+
+    Args:
+        image_embeds: `(B, V, D)`, absent without a vision branch.
+        text_embeds: `(B, V, D)`, absent without a text branch.
+        text_tokens: `(B, V, 1 + N, width)`, the text tower's output, CLS first; absent without a text branch.
+        selected_embeds: `(B, V, D)` after variates informed each other, absent without variate selection.
+        vision_features: `(B, V, width)`, the vision tower's pooled output; can be fed back in place of images.
+        selection_attentions: `(B, heads, V, V)`, on request: how much variate i (row) listens to variate j (column).
+        hidden_states: on request, of the text tower: `(B * V, 1 + N, width)` before the first layer and after each;
+            the last is `text_tokens`. A sample's variates follow one another: `states.unflatten(0, (-1, V))`.
+        attentions: on request, of the text tower: `(B * V, heads, 1 + N, 1 + N)` for each layer. Of the attention
+            implementations only `"eager"` gives them.
+    """
+
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TimesCLIPRegressionOutput(ModelOutput):
+    """A regression and its losses.
+
+    Args:
+        loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
+        predictions: `(B, num_targets)` in original units.
+        task_loss: scalar, `config.loss` on standardised targets.
+        alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
+    """
+
+    loss: Tensor | None = None
+    predictions: Tensor | None = None
+    task_loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TimesCLIPPredictionOutput(ModelOutput):
+    """A forecast and its losses.
+
+    Args:
+        loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
+        predictions: `(B, H, V)` in original units.
+        task_loss: scalar, `config.loss` over all observed steps, see `config.error_scale`.
+        alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
+    """
+
+    loss: Tensor | None = None
+    predictions: Tensor | None = None
+    task_loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TimesCLIPClassificationOutput(ModelOutput):
+    """A classification and its losses.
+
+    Args:
+        loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
+        logits: `(B, num_labels)`.
+        task_loss: scalar, cross-entropy.
+        alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    task_loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TimesCLIPPreTrainingOutput(ModelOutput):
+    """The alignment of the two branches.
+
+    Args:
+        loss: scalar, the alignment loss.
+        alignment_loss: the same.
+        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
+            attentions: see `TimesCLIPOutput`.
+    """
+
+    loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+    image_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    text_tokens: Tensor | None = None
+    selected_embeds: Tensor | None = None
+    vision_features: Tensor | None = None
+    selection_attentions: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+__all__ = [
+    "TimesCLIPClassificationOutput",
+    "TimesCLIPOutput",
+    "TimesCLIPPreTrainingOutput",
+    "TimesCLIPPredictionOutput",
+    "TimesCLIPRegressionOutput",
+]

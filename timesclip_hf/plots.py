@@ -1,0 +1,206 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Figures that people look at; each function returns a matplotlib Figure, ready for `savefig`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from .metrics.metrics import regression_metrics
+
+_RASTER_COLUMNS = 4
+
+
+def plot_predictions(
+    predictions: ArrayLike, targets: ArrayLike, target_name: str = "target", groups: Sequence[str] | None = None
+) -> Figure:
+    """Predicted against observed, with the line of perfect prediction and the errors in the title.
+
+    Args:
+        predictions: `(n,)` in original units.
+        targets: `(n,)`.
+        target_name: name and unit, for the axes.
+        groups: `n` labels (crops, sites); one colour each.
+    """
+    predictions, targets = np.ravel(np.asarray(predictions)), np.ravel(np.asarray(targets))
+    if len(predictions) != len(targets) or (groups is not None and len(groups) != len(targets)):
+        raise ValueError(
+            f"predictions, targets and groups must be of one length, got {len(predictions)}, {len(targets)} and "
+            f"{'none' if groups is None else len(groups)}."
+        )
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    labels = np.asarray(groups if groups is not None else ["all"] * len(targets))
+    for label in sorted(set(labels.tolist())):
+        rows = labels == label
+        axes.scatter(targets[rows], predictions[rows], s=14, alpha=0.6, linewidths=0, label=f"{label} ({rows.sum()})")
+    low, high = min(targets.min(), predictions.min()), max(targets.max(), predictions.max())
+    axes.plot([low, high], [low, high], color="black", linewidth=1)
+    errors = regression_metrics(predictions, targets)
+    axes.set_title(f"RMSE {errors['rmse']:.3f}, MAE {errors['mae']:.3f}, R2 {errors['r2']:.3f}, n = {len(targets)}")
+    axes.set_xlabel(f"observed {target_name}")
+    axes.set_ylabel(f"predicted {target_name}")
+    axes.set_aspect("equal")
+    if groups is not None:
+        axes.legend(loc="upper left", fontsize="small")
+    return figure
+
+
+def plot_model_view(
+    images: ArrayLike,
+    variate_names: Sequence[str] | None = None,
+    title: str | None = None,
+    columns: int | None = None,
+) -> Figure:
+    """The plots of one sample exactly as the vision tower sees them, pixel by pixel.
+
+    Args:
+        images: uint8 `(V, height, width, 3)`, from `TimesCLIPProcessor.to_images`.
+        variate_names: V names.
+        title: above all.
+        columns: plots beside each other; not given: up to four.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images must be (variates, height, width, 3), got shape {images.shape}.")
+    count = len(images)
+    names = list(variate_names) if variate_names is not None else [f"variate {i}" for i in range(count)]
+    if count == 0 or len(names) != count:
+        raise ValueError(f"{len(names)} variate_names were given for {count} images.")
+    columns = columns or min(count, _RASTER_COLUMNS)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.4), layout="constrained")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        if index >= count:
+            axes.set_axis_off()
+            continue
+        axes.imshow(images[index], interpolation="nearest")
+        axes.set_title(names[index], fontsize="medium")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    if title is not None:
+        figure.suptitle(title)
+    return figure
+
+
+def plot_selection_attention(weights: ArrayLike, variate_names: Sequence[str] | None = None) -> Figure:
+    """How much each variate (row) listens to each other (column), averaged over heads and samples.
+
+    Args:
+        weights: `(B, heads, V, V)`, `(heads, V, V)` or `(V, V)`; each row sums to 1.
+        variate_names: V names.
+    """
+    weights = np.asarray(weights, dtype=float)
+    if weights.ndim < 2 or weights.shape[-1] != weights.shape[-2]:
+        raise ValueError(f"weights must end in (variates, variates), got shape {weights.shape}.")
+    mean = weights.reshape(-1, *weights.shape[-2:]).mean(axis=0)
+    count = len(mean)
+    names = list(variate_names) if variate_names is not None else [str(i) for i in range(count)]
+    if len(names) != count:
+        raise ValueError(f"{len(names)} variate_names were given for {count} variates.")
+    size = max(4.0, 0.6 * count)
+    figure = Figure(figsize=(size + 1.2, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(mean, cmap="viridis", vmin=0)
+    axes.set_xticks(range(count), names, rotation=90)
+    axes.set_yticks(range(count), names)
+    axes.set_xlabel("listened to")
+    axes.set_ylabel("variate")
+    axes.set_title("Variate selection: mean attention")
+    figure.colorbar(image, ax=axes, label=f"attention (1 / {count} = {1 / count:.2f} is even)")
+    return figure
+
+
+def plot_forecasts(
+    past_values: ArrayLike,
+    labels: ArrayLike,
+    predictions: Mapping[str, ArrayLike],
+    variate_names: Sequence[str] | None = None,
+    timestamps: ArrayLike | None = None,
+    title: str | None = None,
+) -> Figure:
+    """One window, a panel for each variate: its context, what came, and what each model said would come.
+
+    Args:
+        past_values: `(T, V)` in original units.
+        labels: `(H, V)`, the truth.
+        predictions: model -> `(H, V)`.
+        variate_names: V names.
+        timestamps: `(T + H,)` dates or numbers; not given: steps, 0 being the last one of the context.
+        title: above all.
+    """
+    past, truth = np.asarray(past_values, dtype=float), np.asarray(labels, dtype=float)
+    forecasts = {name: np.asarray(forecast, dtype=float) for name, forecast in predictions.items()}
+    if past.ndim != 2 or any(array.shape != (len(truth), past.shape[1]) for array in (truth, *forecasts.values())):
+        shapes = [past.shape, truth.shape, *(forecast.shape for forecast in forecasts.values())]
+        raise ValueError(f"expected past_values (T, V), labels and predictions (H, V), got shapes {shapes}.")
+    length, count = past.shape
+    names = list(variate_names) if variate_names is not None else [f"variate {i}" for i in range(count)]
+    times = np.arange(1 - length, len(truth) + 1) if timestamps is None else np.asarray(timestamps)
+    if len(names) != count or len(times) != length + len(truth):
+        raise ValueError(
+            f"{len(names)} variate_names and {len(times)} timestamps were given for {count} variates and "
+            f"{length} + {len(truth)} steps."
+        )
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(6.5 * columns, 2.1 * rows + 0.8), layout="constrained")
+    panels = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
+    for index, axes in enumerate(panels):
+        if index >= count:
+            axes.set_axis_off()
+            continue
+        axes.plot(times[:length], past[:, index], color="black", linewidth=1)
+        # From the last step of the context on, so that the eye need not bridge a gap.
+        joined = np.concatenate([past[-1:, index], truth[:, index]])
+        axes.plot(times[length - 1 :], joined, color="black", linewidth=1, linestyle=":", label="truth")
+        for name, forecast in forecasts.items():
+            axes.plot(times[length:], forecast[:, index], linewidth=1.3, label=name)
+        axes.axvline(times[length - 1], color="grey", linewidth=0.6)
+        axes.set_title(names[index], fontsize="medium")
+        lowest = index + columns >= count  # an unfinished last row leaves the panel above it the lowest of its column
+        axes.tick_params(axis="x", labelrotation=0 if timestamps is None else 20, labelbottom=lowest)
+    handles, labels_ = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels_, loc="outside lower center", ncols=len(handles))
+    if timestamps is None:
+        figure.supxlabel("steps after the context", fontsize="medium")
+    if title is not None:
+        figure.suptitle(title)
+    return figure
+
+
+def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str | None = None) -> Figure:
+    """A row for each cell of an ablation, from top to bottom: a dot for each seed, a bar at their mean.
+
+    Args:
+        values: cell -> the metric of each seed; a cell without any keeps its row. NaN and infinite values, those of
+            diverged runs, are left out and counted beside the name.
+        metric: name and unit, for the axis.
+        title: above all.
+    """
+    if not values:
+        raise ValueError("values is empty: there is no cell to draw.")
+    width = max(4.0, min(8.0, 0.075 * max(len(name) for name in values)))  # room for the names beside the panel
+    figure = Figure(figsize=(5.0 + width, 0.34 * len(values) + 1.5), layout="constrained")
+    axes = figure.subplots()
+    names = []
+    for row, (name, seeds) in enumerate(values.items()):
+        found = np.asarray(seeds, dtype=float)
+        finite = found[np.isfinite(found)]
+        axes.scatter(finite, np.full(len(finite), row), s=22, alpha=0.6, linewidths=0, color="tab:blue")
+        if len(finite):
+            axes.scatter([finite.mean()], [row], s=180, marker="|", color="black")
+        lost = len(found) - len(finite)
+        names.append(name + ("" if len(found) else " (no result)") + (f" ({lost} diverged)" if lost else ""))
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    axes.set_xlabel(metric)
+    if title is not None:
+        axes.set_title(title)
+    return figure
+
+
+__all__ = ["plot_ablation", "plot_forecasts", "plot_model_view", "plot_predictions", "plot_selection_attention"]
