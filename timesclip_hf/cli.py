@@ -2,6 +2,7 @@
 """The command `timesclip`: predictions for a table, and pictures of what a model sees, without writing Python."""
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     command = f"timesclip {options.command}"
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are lines of their own
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"{command}: warning: {_one_line(message)}", file=sys.stderr)
         try:
