@@ -30,6 +30,7 @@ from .outputs import (
     TimesCLIPRegressionOutput,
 )
 from .remote_code import CarriesModelCode
+from .tasks import Task
 from .towers import (
     build_text_tower,
     build_vision_tower,
@@ -52,6 +53,7 @@ class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
 
     config: TimesCLIPConfig
     config_class = TimesCLIPConfig
+    task = Task(name="embeds", auto_classes={"AutoModel": "TimesCLIPModel"}, has_labels=False)
     base_model_prefix = "timesclip"
     main_input_name = "patch_values"
     input_modalities = ["image", "time"]
@@ -457,6 +459,16 @@ class TimesCLIPForRegression(_SampleModel):
             them from the training data.
     """
 
+    task = Task(
+        name="regression",
+        answer="predictions",
+        best_metric="rmse",
+        metrics="compute_regression_metrics",
+        auto_classes={"AutoModel": "TimesCLIPForRegression"},
+        purpose="predicts {targets}",
+        result="a number for each target, in original units",
+    )
+
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config, config.num_targets)
 
@@ -524,6 +536,16 @@ class TimesCLIPForClassification(_SampleModel):
     Args:
         config: `num_labels`, or `id2label` and `label2id` with the classes' names.
     """
+
+    task = Task(
+        name="classification",
+        answer="logits",
+        best_metric="log_loss",
+        metrics="compute_classification_metrics",
+        auto_classes={"AutoModel": "TimesCLIPForClassification"},
+        purpose="tells {classes} apart",
+        result="the likeliest class and its probability",
+    )
 
     def __init__(self, config: TimesCLIPConfig):
         classes = config.num_labels or 0
@@ -608,6 +630,19 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
     Raises:
         ValueError: a vision branch that has no way to the forecast and nothing to align with.
     """
+
+    task = Task(
+        name="forecasting",
+        answer="predictions",
+        metrics="compute_forecast_metrics",
+        auto_classes={
+            "AutoModel": "TimesCLIPModel",
+            "AutoModelForTimeSeriesPrediction": "TimesCLIPForPrediction",
+        },
+        purpose="forecasts the next {prediction_length} steps of each",
+        result="the steps that follow, (steps, variates), in original units",
+        reads_newest_steps=True,
+    )
 
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config)
@@ -708,6 +743,13 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
     Raises:
         ValueError: nothing to align.
     """
+
+    task = Task(
+        name="pre-training",
+        auto_classes={"AutoModel": "TimesCLIPModel", "AutoModelForPreTraining": "TimesCLIPForPreTraining"},
+        purpose="was pre-trained without targets: its two branches recognise each other's reading of a series",
+        has_labels=False,
+    )
 
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config)
