@@ -9,7 +9,7 @@ import argparse
 from transformers import pipeline
 
 from timesclip_hf import load_series_rows
-from timesclip_hf.data.tables import read_long_table
+from timesclip_hf.data.tables import read_table
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         result = forecast(load_series_rows(arguments.table))
     else:
         result = forecast(
-            read_long_table(arguments.table, header=not arguments.no_header),
+            read_table(arguments.table, header=not arguments.no_header),
             timestamp_column=arguments.timestamp_column,
             series_column=arguments.series_column,
             fill_gaps=arguments.fill_gaps,

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PatchTSTConfig, PatchTSTForPrediction
 
-from timesclip_hf.data.data import ForecastWindows, WindowSplits
+from timesclip_hf.data.splits import WindowSplits
+from timesclip_hf.data.windows import ForecastWindows
 from timesclip_hf.model.series import fill_missing
 
 

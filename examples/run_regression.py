@@ -36,7 +36,7 @@ from timesclip_hf import (
     split_by_group,
     split_chronologically,
 )
-from timesclip_hf.data.data import find_variates
+from timesclip_hf.data.wide import find_variates
 from timesclip_hf.environment import environment
 from timesclip_hf.metrics.metrics import skill
 from timesclip_hf.plots import plot_model_view, plot_predictions, plot_selection_attention

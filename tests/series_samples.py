@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from timesclip_hf.data.data import SeriesCollection, load_long_table
+from timesclip_hf.data.long import SeriesCollection, load_long_table
 
 PUBLIC_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

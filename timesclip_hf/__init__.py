@@ -25,21 +25,12 @@ if not _MISSING:
     )
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .data.data import (
-        ForecastWindows,
-        SeriesCollection,
-        TimesCLIPDataCollator,
-        WindowSplits,
-        find_variates,
-        load_long_table,
-        load_series_rows,
-        load_wide_table,
-        read_wide_table,
-        split_by_column,
-        split_by_group,
-        split_chronologically,
-        split_windows,
-    )
+    from .data.collator import TimesCLIPDataCollator
+    from .data.long import SeriesCollection, load_long_table, load_series_rows
+    from .data.splits import WindowSplits, split_by_column, split_by_group, split_chronologically, split_windows
+    from .data.tables import read_wide_table
+    from .data.wide import find_variates, load_wide_table
+    from .data.windows import ForecastWindows
     from .features.feature_cache import FeatureCache
     from .inference.export import export_onnx, export_program
     from .inference.pipelines import (

@@ -187,12 +187,12 @@ def _predict(options: argparse.Namespace) -> None:
     output = None if options.output is None else _check_output(options, (".csv", ".parquet"))
     from transformers import pipeline
 
-    from .data.tables import read_long_table
+    from .data.tables import read_table
 
     _quiet()
     if options.device is not None:
         _check_device(options.device)
-    frame = read_long_table(options.table)
+    frame = read_table(options.table)
     task: Any = _find_task(options.model)  # transformers' types know its own tasks only
     predict = pipeline(task, model=options.model, device=options.device)
     result = predict(frame, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
@@ -209,13 +209,13 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _render(options: argparse.Namespace) -> None:
     output = _check_output(options, (".png", ".pdf", ".svg"))
-    from .data.data import TimesCLIPDataCollator
-    from .data.tables import read_long_table
+    from .data.collator import TimesCLIPDataCollator
+    from .data.tables import read_table
     from .inference.pipeline_inputs import read_samples
     from .plots import plot_model_view
 
     _quiet()
-    frame = read_long_table(options.table)
+    frame = read_table(options.table)
     if options.model is None:
         processor, newest_steps = _usual_processor(frame, _reading(options)), True
     else:
@@ -257,7 +257,7 @@ def _saved_processor(model: str) -> tuple[Any, bool]:
 
 def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
     """Whole series share the axes of their table, so that height means level; of a long series, each plot its own."""
-    from .data.data import find_variates
+    from .data.wide import find_variates
     from .model.processing_timesclip import TimesCLIPProcessor
 
     if variates := find_variates(frame.columns):

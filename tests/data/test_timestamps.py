@@ -6,10 +6,8 @@ import pandas as pd
 import pytest
 from series_samples import expect_error, load_times
 
-from timesclip_hf.data.data import (
-    continue_timestamps,
-    load_long_table,
-)
+from timesclip_hf.data.long import load_long_table
+from timesclip_hf.data.timestamps import continue_timestamps
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from forecast_peers import (  # noqa: E402
     total_error,
 )
 
-from timesclip_hf.data.data import ForecastWindows, WindowSplits  # noqa: E402
+from timesclip_hf.data.splits import WindowSplits  # noqa: E402
+from timesclip_hf.data.windows import ForecastWindows  # noqa: E402
 
 CONTEXT, HORIZON = 8, 3
 LEARNT = ("DLinear", "RLinear", "PatchTST")

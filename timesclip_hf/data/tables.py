@@ -46,7 +46,7 @@ def read_wide_table(table: str | Path | pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def read_long_table(table: str | Path | pd.DataFrame | Dataset, *, header: bool = True) -> pd.DataFrame:
+def read_table(table: str | Path | pd.DataFrame | Dataset, *, header: bool = True) -> pd.DataFrame:
     """Read a table of any kind that has one row per time step, or one per series.
 
     Args:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..data.data import TimesCLIPDataCollator
+from ..data.collator import TimesCLIPDataCollator
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.towers import encode_images_in_chunks, is_trained, rest_where_frozen

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers.trainer_utils import unwrap_peft_model
 
-from ..data.data import ForecastWindows
+from ..data.windows import ForecastWindows
 from ..environment import environment
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import (

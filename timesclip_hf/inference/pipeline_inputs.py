@@ -14,10 +14,10 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from ..data.data import find_variates, load_wide_table
-from ..data.long_series import SeriesCollection, load_long_table
-from ..data.tables import decoded, near_names, read_long_table, some_of
+from ..data.long import SeriesCollection, load_long_table
+from ..data.tables import decoded, near_names, read_table, some_of
 from ..data.timestamps import zone_of_utc
+from ..data.wide import find_variates, load_wide_table
 from ..model.processing_timesclip import TimesCLIPProcessor
 
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
@@ -80,11 +80,11 @@ def read_samples(
         FileNotFoundError: no file at this path.
     """
     if isinstance(inputs, str | Path):
-        inputs = read_long_table(inputs)
+        inputs = read_table(inputs)
     roles = {"timestamp_column": timestamp_column, "series_column": series_column}
     given = [role for role, name in roles.items() if name is not None]
     if isinstance(inputs, pd.DataFrame):
-        frame = read_long_table(inputs)
+        frame = read_table(inputs)
         if not _is_wide(frame, processor.variate_names):
             if timestamp_column is None and isinstance(inputs.index, pd.DatetimeIndex | pd.PeriodIndex):
                 roles["timestamp_column"] = str(inputs.index.name or "index")

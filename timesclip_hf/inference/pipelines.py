@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, Pipeline
 from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_file
 
-from ..data.data import TimesCLIPDataCollator
+from ..data.collator import TimesCLIPDataCollator
 from ..data.timestamps import continue_timestamps
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import (

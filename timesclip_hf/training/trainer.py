@@ -20,7 +20,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, SaveStrategy, unwrap_peft_model
 from transformers.utils import logging
 
-from ..data.data import TimesCLIPDataCollator
+from ..data.collator import TimesCLIPDataCollator
 from ..features.feature_cache import FeatureCache, adapters_at_work, has_frozen_vision
 from ..hub.hub_pushes import PushingTrainer
 from ..metrics.metrics import (

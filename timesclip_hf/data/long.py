@@ -11,7 +11,7 @@ import pandas as pd
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from .tables import decoded, near_names, read_long_table, read_numbers, repeated_names, row_numbers, some_of
+from .tables import decoded, near_names, read_numbers, read_table, repeated_names, row_numbers, some_of
 from .timestamps import describe_holes, find_holes, read_timestamps
 
 
@@ -128,7 +128,7 @@ def load_long_table(
     """
     if isinstance(variates, str):
         raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
-    frame = read_long_table(table, header=header)
+    frame = read_table(table, header=header)
     index_names = (
         [str(name) for name in table.index.names if name is not None] if isinstance(table, pd.DataFrame) else []
     )
@@ -171,7 +171,7 @@ def load_series_rows(table: str | Path | pd.DataFrame | Dataset, *, id_column: s
         FileNotFoundError: no file at this path.
         ValueError: no such column, ids that are blank or repeated, a row without values, cells that are no numbers.
     """
-    frame = read_long_table(table)
+    frame = read_table(table)
     id_column = frame.columns[0] if id_column is None else id_column
     _check_known([id_column], frame, "id_column")
     steps = [name for name in frame.columns if name != id_column]

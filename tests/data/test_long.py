@@ -7,11 +7,7 @@ import pytest
 from datasets import Dataset
 from series_samples import collection_of, counting_series, day_table, expect_error, load_times
 
-from timesclip_hf.data.data import (
-    SeriesCollection,
-    load_long_table,
-    load_series_rows,
-)
+from timesclip_hf.data.long import SeriesCollection, load_long_table, load_series_rows
 
 
 def test_a_long_table_becomes_one_series_of_all_other_columns():

@@ -1,0 +1,94 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The collator that turns rows of a dataset into a model's batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+# What of a row reaches a model; every other column is for splitting and for reading results.
+ROW_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
+
+
+@dataclass
+class TimesCLIPDataCollator:
+    """Turn rows of a dataset into a model's batch; images are drawn here, per batch, and never stored.
+
+    Args:
+        processor: a `TimesCLIPProcessor`, fitted if its scaling asks for that.
+        draw: `False`: the batch has `plot_values` in place of images, for `processor.draw` on the model's device.
+        features: with `draw=False`, gives the vision tower's features `(B, V, width)` of `plot_values`, or `None`
+            where it does not know all of them (`FeatureCache.store`); they then take the plots' place.
+    """
+
+    processor: Callable[..., Mapping[str, Any]]
+    draw: bool = True
+    features: Callable[[Tensor], Tensor | None] | None = None
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Collate.
+
+        Args:
+            rows: `past_values` `(time, variates)`, lengths may differ; optionally `past_observed_mask` of the same
+                shape, `static_values` and `labels`, each in all rows or in none. Other columns are ignored.
+
+        Returns:
+            What the processor returns, as a plain dict of tensors.
+
+        Raises:
+            ValueError: rows without `past_values`, columns in some rows only, labels of different shapes.
+        """
+        columns = {name: [row.get(name) for row in rows] for name in ROW_COLUMNS}
+        if not rows or all(series is None for series in columns["past_values"]):
+            found = ", ".join(rows[0]) if rows else "no rows at all"
+            raise ValueError(
+                f"rows have no 'past_values' (found: {found}). Trainer drops the columns that the model's `forward` "
+                "does not take: set remove_unused_columns=False in the training arguments"
+            )
+        for name, values in columns.items():
+            if 0 < (absent := sum(value is None for value in values)) < len(rows):
+                raise ValueError(f"{absent} of {len(rows)} rows have no {name!r}: either all rows need it or none")
+        given = {name: values for name, values in columns.items() if values[0] is not None}
+        batch = self.processor(
+            _stack([np.asarray(series, np.float32) for series in given["past_values"]]),
+            past_observed_mask=_stack([np.asarray(mask, bool) for mask in given.get("past_observed_mask", [])]),
+            static_values=[_plain(values) for values in given["static_values"]] if "static_values" in given else None,
+            labels=_label_array(given["labels"]) if "labels" in given else None,
+            return_tensors="pt",
+            draw=self.draw,
+        )
+        result = dict(batch)
+        if self.features is not None and "plot_values" in result:
+            features = self.features(result["plot_values"])
+            if features is not None:
+                del result["plot_values"]
+                result["vision_features"] = features
+        return result
+
+
+def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]] | None:
+    """One array where all shapes are equal, else the list; None for none."""
+    if not arrays:
+        return None
+    return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
+
+
+def _label_array(labels: list[Any]) -> NDArray[Any]:
+    arrays = [np.asarray(label) for label in labels]
+    if len(shapes := sorted({array.shape for array in arrays})) > 1:
+        raise ValueError(f"labels of one batch have different shapes: {shapes}")
+    stacked = np.stack(arrays)
+    return stacked.astype(np.float32) if np.issubdtype(stacked.dtype, np.floating) else stacked
+
+
+def _plain(values: Any) -> Any:
+    """One row's static values, without the 0-d arrays that a dataset with a numpy or torch format returns."""
+    if not isinstance(values, Mapping):
+        return values
+    return {name: value if isinstance(value, str) else np.asarray(value).item() for name, value in values.items()}
+
+
+__all__ = ["ROW_COLUMNS", "TimesCLIPDataCollator"]

@@ -1,0 +1,227 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Wide tables, one row per series and a column per variate and step, to `datasets.Dataset`.
+
+A row of such a dataset is one series: `past_values`, and where they exist `past_observed_mask`, `static_values`,
+`labels`. Other columns (site, year, split, ...) travel along for splitting and for reading results, and never reach a
+model.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from datasets import Array2D, Dataset, Features, List, Value
+from numpy.typing import NDArray
+
+from .collator import ROW_COLUMNS
+from .tables import decoded, near_names, read_numbers, read_wide_table, repeated_names, row_numbers, some_of
+
+_STEP_COLUMN = re.compile(r"(.+)_(\d{2,})", re.DOTALL)  # two digits at least: `plot_1` stays an ordinary column
+
+
+def load_wide_table(
+    table: str | Path | pd.DataFrame,
+    *,
+    target: str | Sequence[str] | None,
+    variates: Sequence[str] | None = None,
+    static_columns: Sequence[str] = (),
+    num_steps: int | None = None,
+    drop_unobserved: bool = False,
+) -> Dataset:
+    """Read a wide table: one row per series, columns `{variate}_{step:02d}` (`ndvi_00` ... `ndvi_35`).
+
+    Step numbers have two digits or more, no hole, and the same range for all variates; they may start anywhere. Blank
+    cells, and what pandas reads as missing in a CSV file (`NA`, `NaN`, `null`, ...), are missing values.
+
+    Args:
+        table: path of a `.csv` (UTF-8, comma-separated) or `.parquet` file, or a DataFrame, which is left unchanged.
+        target: column to predict, or a list of several; None for new rows whose targets are not known.
+        variates: names and order of the variates; None takes all, in the order of `find_variates`. Steps of variates
+            that are not named are left out of the result.
+        static_columns: columns of numbers or strings that describe the whole series (latitude, soil, ...).
+        num_steps: keep only the first so many steps, for early prediction; None keeps all.
+        drop_unobserved: leave out, with a warning, rows in which a variate has no value at all in the kept steps (a
+            field under clouds until then), instead of raising.
+
+    Returns:
+        One row per row of the table, in its order, with the columns
+
+        - `past_values`: `Array2D((num_steps, num_variates), "float32")`, NaN where missing;
+        - `labels`: list of `num_targets` float32; absent when `target` is None;
+        - `static_values`: one `{name: float or string}` per row; absent without `static_columns`;
+        - every column of the table that is neither of these nor a variate's step, under its own name.
+
+    Raises:
+        FileNotFoundError: no file at this path.
+        ValueError: naming what is wrong: missing or duplicate columns, a hole in the step numbers, variates with
+            different steps, cells that are not finite numbers, missing targets or static values, a row without any
+            value of some variate, an empty table, another type of file.
+    """
+    if isinstance(static_columns, str) or isinstance(variates, str):
+        raise ValueError("static_columns and variates must be lists of names, found a single string")
+    frame = read_wide_table(table)
+    columns = list(frame.columns)
+    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
+    if target is not None and not targets:
+        raise ValueError("target is an empty list: name a column, or pass None for rows without targets")
+    _check_named(columns, targets, list(static_columns))
+
+    others = [name for name in columns if name not in {*targets, *static_columns}]
+    found = find_variates(others)
+    names = _choose_variates(columns, found, variates)
+    steps = _common_steps(others, {name: found[name] for name in names}, num_steps)
+    kept = [name for name in others if not _STEP_COLUMN.fullmatch(name)]
+    if clashing := [name for name in kept if name in ROW_COLUMNS]:
+        raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
+
+    series = _series_values(frame[others], names, steps)
+    unobserved: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)
+    if unobserved.any():
+        complaint = _describe_unobserved(unobserved, names, steps)
+        if not drop_unobserved:
+            raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
+        warnings.warn(f"{complaint}; {np.any(unobserved, axis=1).sum()} rows left out", stacklevel=2)
+        seen = np.flatnonzero(~np.any(unobserved, axis=1))
+        series, frame = series[seen], frame.iloc[seen].reset_index(drop=True)
+    content: dict[str, Any] = {"past_values": series}
+    features: dict[str, Any] = {"past_values": Array2D((len(steps), len(names)), "float32")}
+    if targets:
+        labels = np.stack([_complete(frame[name], "targets", read_numbers) for name in targets], axis=1)
+        content["labels"], features["labels"] = labels.astype(np.float32), List(Value("float32"))
+    if static_columns:
+        statics = {name: _complete(frame[name], "static values", _numbers_or_text) for name in static_columns}
+        content["static_values"] = pd.DataFrame(statics).to_dict("records")
+        features["static_values"] = {
+            name: Value("string" if values.dtype == object else "float64") for name, values in statics.items()
+        }
+    for name in kept:
+        content[name] = _arrow_column(frame[name])
+        features |= Features.from_arrow_schema(pa.schema([(name, content[name].type)]))
+    return Dataset.from_dict(content, features=Features(features))
+
+
+def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
+    """Find the columns named `{variate}_{step:02d}`.
+
+    Args:
+        columns: column names; those of another form are passed over.
+
+    Returns:
+        Variate -> sorted step numbers; variates in the order of their first column, as `load_wide_table` takes them.
+
+    Raises:
+        ValueError: one step is written twice, as `ndvi_01` and `ndvi_001`.
+    """
+    spellings: dict[str, dict[int, str]] = {}
+    for match in filter(None, map(_STEP_COLUMN.fullmatch, columns)):
+        first = spellings.setdefault(match[1], {}).setdefault(int(match[2]), match[0])
+        if first != match[0]:
+            raise ValueError(f"duplicate columns: {first!r} and {match[0]!r} are the same step: drop one")
+    return {variate: sorted(steps) for variate, steps in spellings.items()}
+
+
+def _check_named(columns: list[str], targets: list[str], statics: list[str]) -> None:
+    if repeated := repeated_names([*targets, *statics]):
+        raise ValueError(f"columns named more than once in target and static_columns: {repeated}")
+    for role, names in (("target", targets), ("static", statics)):
+        if missing := [name for name in names if name not in columns]:
+            raise ValueError(f"missing {role} columns: {near_names(missing, columns)}; found {_inventory(columns)}")
+
+
+def _choose_variates(columns: list[str], found: dict[str, list[int]], variates: Sequence[str] | None) -> list[str]:
+    names = list(found) if variates is None else list(variates)
+    if repeated := repeated_names(names):
+        raise ValueError(f"variates named more than once: {repeated}")
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"missing variates: {near_names(missing, found)}; found {_inventory(columns)}")
+    if not names:
+        raise ValueError(f"no variates: expected columns like ndvi_00, ndvi_01, ...; found {_inventory(columns)}")
+    return names
+
+
+def _common_steps(columns: list[str], found: dict[str, list[int]], num_steps: int | None) -> list[int]:
+    """The steps that all variates share, cut to the first `num_steps`."""
+    one_digit = (re.fullmatch(r"(.+)_\d", name, re.DOTALL) for name in columns)
+    if short := [match[0] for match in one_digit if match and match[1] in found]:
+        raise ValueError(f"step numbers need two digits or more (ndvi_00), found {some_of(short)}: rename them")
+    advice = "add the columns (empty where nothing was measured), or name the true variates in `variates`"
+    holes = {name: sorted(set(range(steps[0], steps[-1])).difference(steps)) for name, steps in found.items()}
+    if broken := [f"{name} lacks {some_of(f'{step:02d}' for step in hole)}" for name, hole in holes.items() if hole]:
+        raise ValueError(f"holes in the step numbers: {'; '.join(broken)}. Please {advice}")
+    ranges: dict[str, list[str]] = {}
+    for name, steps in found.items():
+        ranges.setdefault(_span(steps), []).append(name)
+    if len(ranges) > 1:
+        described = "; ".join(f"{span}: {some_of(names)}" for span, names in ranges.items())
+        raise ValueError(f"variates have different steps: {described}. Please {advice}")
+    steps = next(iter(found.values()))
+    if num_steps is None:
+        return steps
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or not 1 <= num_steps <= len(steps):
+        raise ValueError(
+            f"num_steps is {num_steps!r}, expected a whole number from 1 to the table's {len(steps)} steps"
+        )
+    return steps[:num_steps]
+
+
+def _series_values(frame: pd.DataFrame, names: list[str], steps: list[int]) -> NDArray[np.float32]:
+    values = np.empty((len(frame), len(steps), len(names)), np.float32)  # (N, T, V)
+    for match in filter(None, map(_STEP_COLUMN.fullmatch, frame.columns)):
+        if match[1] in names and int(match[2]) <= steps[-1]:
+            values[:, int(match[2]) - steps[0], names.index(match[1])] = read_numbers(frame[match[0]])
+    return values
+
+
+def _describe_unobserved(unobserved: NDArray[np.bool_], names: list[str], steps: list[int]) -> str:
+    where = [f"row {row}: {names[variate]}" for row, variate in np.argwhere(unobserved)]
+    return f"no value at all in steps {_span(steps)}, in {row_numbers(np.any(unobserved, axis=1))}: {some_of(where)}"
+
+
+def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
+    """A static column as float64, or as objects if its cells are strings."""
+    column = decoded(column)
+    if pd.api.types.infer_dtype(column) != "string":
+        return read_numbers(column)
+    column = column.mask(column.str.strip() == "")
+    numeric = pd.to_numeric(column, errors="coerce").notna()
+    text = column[~numeric & column.notna()].unique()
+    if numeric.any() and len(text):
+        found = some_of(map(repr, text))
+        warnings.warn(f"static column {column.name!r} mixes numbers and text ({found}): read as text", stacklevel=4)
+    return column.to_numpy(object)
+
+
+def _complete(column: pd.Series, role: str, read: Callable[[pd.Series], NDArray[Any]]) -> NDArray[Any]:
+    values = read(column)
+    if pd.isna(values).any():
+        raise ValueError(
+            f"{role} missing: column {column.name!r}, in {row_numbers(pd.isna(values))}; fill or drop them"
+        )
+    return values
+
+
+def _arrow_column(column: pd.Series) -> pa.Array:
+    try:
+        array = pa.array(decoded(column), from_pandas=True)
+    except pa.ArrowException as error:
+        raise ValueError(f"column {column.name!r} holds values that cannot be stored together: {error}") from error
+    return array.cast(pa.string()) if pa.types.is_large_string(array.type) else array
+
+
+def _span(steps: Sequence[int]) -> str:
+    return f"{min(steps):02d}-{max(steps):02d}"
+
+
+def _inventory(columns: Sequence[str]) -> str:
+    """What a table holds, with the many step columns folded into their variates."""
+    plain = [name for name in columns if not _STEP_COLUMN.fullmatch(name)]
+    variates = [f"{name} {_span(steps)}" for name, steps in find_variates(columns).items()]
+    return f"variates {some_of(variates, 40) or '(none)'}; other columns {some_of(plain, 40) or '(none)'}"
+
+
+__all__ = ["find_variates", "load_wide_table"]
