@@ -30,7 +30,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 from transformers import PatchTSTConfig, PatchTSTForRegression
 
-from timesclip_hf.metrics.metrics import rmse
+from timesclip_hf.metrics import rmse
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from timesclip_hf import (
 )
 from timesclip_hf.environment import environment
 from timesclip_hf.hub.run_facts import run_facts
-from timesclip_hf.metrics.metrics import forecast_metrics, m4_metrics
+from timesclip_hf.metrics import forecast_metrics, m4_metrics
 from timesclip_hf.plots import plot_forecasts
 
 

@@ -38,7 +38,7 @@ from timesclip_hf import (
 )
 from timesclip_hf.data.wide import find_variates
 from timesclip_hf.environment import environment
-from timesclip_hf.metrics.metrics import skill
+from timesclip_hf.metrics import skill
 from timesclip_hf.plots import plot_model_view, plot_predictions, plot_selection_attention
 
 METRICS = ("r2", "skill", "rmse", "mae", "mape")

@@ -15,7 +15,7 @@ from run_regression import RegressionArguments
 from training import Trained, Variant, train_classification, train_forecast, train_regression
 
 from timesclip_hf import TimesCLIPTrainingArguments, read_wide_table
-from timesclip_hf.metrics.metrics import classification_metrics, regression_metrics
+from timesclip_hf.metrics import classification_metrics, regression_metrics
 
 PARTS = ("validation", "test")
 

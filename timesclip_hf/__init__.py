@@ -41,7 +41,7 @@ if not _MISSING:
         TimeSeriesRegressionPipeline,
         pipeline_task,
     )
-    from .metrics.metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
+    from .metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
     from .model.configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
     from .model.losses import alignment_loss, info_nce
     from .model.modeling_timesclip import (

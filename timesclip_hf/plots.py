@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from .metrics.metrics import regression_metrics
+from .metrics import regression_metrics
 
 _RASTER_COLUMNS = 4
 

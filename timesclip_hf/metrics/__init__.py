@@ -1,2 +1,37 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """How good an answer is: pure functions of NumPy arrays."""
+
+from .classification import (
+    accuracy,
+    balanced_accuracy,
+    classification_metrics,
+    compute_classification_metrics,
+    macro_f1,
+)
+from .forecasting import compute_forecast_metrics, forecast_metrics, m4_metrics, mae, mase, mse, naive2, owa, smape
+from .regression import compute_regression_metrics, mape, r2, regression_metrics, rmse, skill
+from .retrieval import retrieval_accuracy
+
+__all__ = [
+    "accuracy",
+    "balanced_accuracy",
+    "classification_metrics",
+    "compute_classification_metrics",
+    "compute_forecast_metrics",
+    "compute_regression_metrics",
+    "forecast_metrics",
+    "m4_metrics",
+    "macro_f1",
+    "mae",
+    "mape",
+    "mase",
+    "mse",
+    "naive2",
+    "owa",
+    "r2",
+    "regression_metrics",
+    "retrieval_accuracy",
+    "rmse",
+    "skill",
+    "smape",
+]

@@ -23,7 +23,7 @@ from transformers.utils import logging
 from ..data.collator import TimesCLIPDataCollator
 from ..features.feature_cache import FeatureCache, adapters_at_work, has_frozen_vision
 from ..hub.hub_pushes import PushingTrainer
-from ..metrics.metrics import (
+from ..metrics import (
     compute_classification_metrics,
     compute_forecast_metrics,
     compute_regression_metrics,

@@ -1,11 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Metrics against hand-worked numbers, scikit-learn, and what the M4 competition and R have published."""
+"""Errors of forecasts against hand-worked numbers, and what the M4 competition and R have published."""
 
 import csv
 import functools
-import importlib
 import math
-import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -14,191 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import (
-    accuracy_score,
-    balanced_accuracy_score,
-    f1_score,
-    log_loss,
-    mean_absolute_error,
-    mean_absolute_percentage_error,
-    r2_score,
-    root_mean_squared_error,
-)
 from transformers import EvalPrediction
 
-from timesclip_hf.metrics.metrics import (
-    accuracy,
-    balanced_accuracy,
-    classification_metrics,
-    compute_classification_metrics,
+from timesclip_hf.metrics import (
     compute_forecast_metrics,
-    compute_regression_metrics,
     forecast_metrics,
     m4_metrics,
-    macro_f1,
     mae,
-    mape,
     mase,
     mse,
     naive2,
     owa,
-    r2,
-    regression_metrics,
-    retrieval_accuracy,
-    rmse,
-    skill,
     smape,
 )
 
-TARGETS = [2.0, 4.0, 6.0, 8.0]  # mean 5, sum of squares about it 9 + 1 + 1 + 9 = 20
-PREDICTIONS = [3.0, 4.0, 4.0, 11.0]  # errors 1, 0, -2, 3: squares sum to 14, absolute values to 6
-
-ALL = (rmse, mae, r2, mape)
 FORECAST_ERRORS = (mse, mae, smape)
-
-
-def test_hand_worked_values_of_one_target():
-    assert rmse(PREDICTIONS, TARGETS) == pytest.approx(math.sqrt(14 / 4))
-    assert mae(PREDICTIONS, TARGETS) == pytest.approx(6 / 4)
-    assert r2(PREDICTIONS, TARGETS) == pytest.approx(1 - 14 / 20)
-    assert mape(PREDICTIONS, TARGETS) == pytest.approx(100 * (1 / 2 + 0 + 2 / 6 + 3 / 8) / 4)
-
-
-def test_several_targets_give_the_mean_of_each_targets_own_figure():
-    perfect = np.array(TARGETS)
-    targets = np.stack([perfect, perfect], axis=1)
-    predictions = np.stack([np.array(PREDICTIONS), perfect], axis=1)
-    for metric, value_if_perfect in ((rmse, 0.0), (mae, 0.0), (r2, 1.0), (mape, 0.0)):
-        assert metric(predictions, targets) == pytest.approx((metric(PREDICTIONS, TARGETS) + value_if_perfect) / 2)
-
-
-two_arrays = st.tuples(st.integers(2, 20), st.integers(1, 3)).flatmap(
-    lambda shape: st.tuples(
-        arrays(np.float64, shape, elements=st.floats(-1e3, 1e3, width=32)),
-        arrays(np.float64, shape, elements=st.floats(1.0, 1e3, width=32)),
-    )
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(two_arrays)
-def test_values_equal_scikit_learn(pair):
-    predictions, targets = pair
-    assert rmse(predictions, targets) == pytest.approx(root_mean_squared_error(targets, predictions), rel=1e-9)
-    assert mae(predictions, targets) == pytest.approx(mean_absolute_error(targets, predictions), rel=1e-9)
-    assert r2(predictions, targets) == pytest.approx(r2_score(targets, predictions), rel=1e-6, abs=1e-9)
-    expected = 100 * mean_absolute_percentage_error(targets, predictions)
-    assert mape(predictions, targets) == pytest.approx(expected, rel=1e-9)
-
-
-def test_r2_of_a_constant_target_is_as_in_scikit_learn():
-    constant = [3.0, 3.0, 3.0]
-    for predictions in (constant, [3.0, 3.0, 4.0]):
-        assert r2(predictions, constant) == r2_score(constant, predictions)
-    mixed = np.array([[3.0, 1.0], [3.0, 2.0]])
-    guess = np.array([[3.5, 1.0], [3.0, 2.0]])
-    assert r2(guess, mixed) == r2_score(mixed, guess) == 0.5
-
-
-def test_r2_of_a_single_row_is_nan_without_a_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert math.isnan(r2([1.0], [2.0]))
-
-
-def test_mape_leaves_out_zero_targets_only():
-    assert mape([5.0, 3.0], [0.0, 2.0]) == pytest.approx(50.0)
-    assert mape([1.0, 2.0], [1e-6, 2.0]) == pytest.approx(100 * (1 - 1e-6) / 1e-6 / 2)
-
-
-def test_mape_is_nan_when_a_target_has_only_zeros():
-    assert math.isnan(mape([1.0, 2.0], [0.0, 0.0]))
-    assert math.isnan(mape([[1.0, 1.0], [2.0, 2.0]], [[0.0, 1.0], [0.0, 2.0]]))
-
-
-def test_mape_of_negative_targets_divides_by_their_size():
-    assert mape([-1.0], [-2.0]) == pytest.approx(50.0)
-
-
-def test_skill_is_the_share_of_the_references_squared_error_removed():
-    reference = [5.0, 5.0, 5.0, 5.0]  # squared errors sum to 20
-    assert skill(PREDICTIONS, TARGETS, reference) == pytest.approx(1 - 14 / 20)
-    assert skill(reference, TARGETS, reference) == 0.0
-    assert skill(TARGETS, TARGETS, reference) == 1.0
-    assert skill(reference, TARGETS, PREDICTIONS) == pytest.approx(1 - 20 / 14)
-
-
-def test_skill_against_a_perfect_reference_is_nan():
-    assert math.isnan(skill(PREDICTIONS, TARGETS, TARGETS))
-
-
-@pytest.mark.parametrize("metric", ALL)
-def test_shapes_that_differ_raise_and_never_broadcast(metric):
-    with pytest.raises(ValueError, match=r"\(4,\).*\(4, 1\)"):
-        metric(np.zeros(4), np.zeros((4, 1)))
-    with pytest.raises(ValueError, match="never broadcast"):
-        metric(np.zeros((4, 1)), np.zeros((4, 2)))
-
-
-@pytest.mark.parametrize("metric", ALL)
-def test_targets_that_are_not_finite_raise_and_name_rows(metric):
-    for bad in (np.nan, np.inf):
-        with pytest.raises(ValueError, match=r"1 of 3 rows \(first: \[1\]\)"):
-            metric([1.0, 1.0, 1.0], [1.0, bad, 2.0])
-
-
-@pytest.mark.parametrize("metric", ALL)
-def test_empty_arrays_scalars_text_and_complex_numbers_raise(metric):
-    with pytest.raises(ValueError, match="empty"):
-        metric([], [])
-    with pytest.raises(ValueError, match="expected \\(n,\\)"):
-        metric(1.0, 2.0)
-    with pytest.raises(ValueError, match="predictions must be one array of real numbers"):
-        metric(["a"], [1.0])
-    with pytest.raises(ValueError, match="targets must be one array of real numbers"):
-        metric([1.0], [1j])
-
-
-@pytest.mark.parametrize("metric", ALL)
-def test_a_nan_prediction_makes_the_figure_nan(metric):
-    assert math.isnan(metric([1.0, np.nan, 2.0], [1.0, 2.0, 3.0]))
-    assert math.isnan(metric([1.0, np.nan], [3.0, 3.0]))
-
-
-def test_float32_arrays_are_summed_in_float64():
-    targets = np.full(200_000, 1e4, np.float32)
-    assert mae(targets + np.float32(1.0), targets) == 1.0
-
-
-def test_regression_metrics_are_plain_floats_under_four_keys():
-    figures = regression_metrics(np.array(PREDICTIONS), np.array(TARGETS))
-    assert set(figures) == {"rmse", "mae", "r2", "mape"}
-    assert all(type(value) is float for value in figures.values())
-    assert figures["r2"] == r2(PREDICTIONS, TARGETS)
-
-
-def test_regression_metrics_refuse_a_missing_label_among_several_targets():
-    with pytest.raises(ValueError, match=r"1 of 2 rows \(first: \[1\]\)"):
-        regression_metrics(np.zeros((2, 2)), [[1.0, 2.0], [1.0, np.nan]])
-
-
-def test_trainer_hook_reads_predictions_and_labels():
-    predictions, labels = np.array(PREDICTIONS)[:, None], np.array(TARGETS)[:, None]
-    figures = compute_regression_metrics(EvalPrediction(predictions=predictions, label_ids=labels))
-    assert figures == regression_metrics(PREDICTIONS, TARGETS)
-
-
-def test_trainer_hook_refuses_several_outputs_and_missing_labels():
-    predictions = np.array(PREDICTIONS)[:, None]
-    with pytest.raises(ValueError, match="keys_to_ignore_at_inference"):
-        compute_regression_metrics(EvalPrediction(predictions=(predictions, predictions), label_ids=predictions))
-    with pytest.raises(ValueError, match="label_names"):
-        compute_regression_metrics(EvalPrediction(predictions=predictions, label_ids=None))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Errors of forecasts
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_hand_worked_errors_of_one_forecast():
@@ -275,8 +103,7 @@ def test_errors_taken_in_blocks_are_those_of_the_whole(monkeypatch):
     targets[generator.random(targets.shape) < 0.3] = np.nan
     scale = generator.uniform(0.5, 2.0, size=(11, 3))
     whole = forecast_metrics(predictions, targets, scale)
-    # Two windows of 12 values at a time, then one. By its full name: the package may have a function of this name.
-    monkeypatch.setattr(importlib.import_module("timesclip_hf.metrics.forecast_errors"), "_BLOCK_SIZE", 30)
+    monkeypatch.setattr("timesclip_hf.metrics.forecasting._BLOCK_SIZE", 30)  # two windows of 12 values, then one
     assert forecast_metrics(predictions, targets, scale) == pytest.approx(whole, rel=1e-12)
 
 
@@ -486,143 +313,3 @@ def test_m4_metrics_compare_with_naive2_on_the_same_unequal_series():
     assert figures["mase"] == figures["naive2_mase"]
     assert figures["owa"] == pytest.approx((figures["smape"] / figures["naive2_smape"] + 1) / 2)
     assert set(figures) == {"smape", "mase", "owa", "naive2_smape", "naive2_mase"}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Classification
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_hand_worked_classification_figures():
-    targets, predictions = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 0]
-    assert accuracy(predictions, targets) == 3 / 6
-    assert balanced_accuracy(predictions, targets) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    # F1 = 2 hits / (times predicted + times observed).
-    assert macro_f1(predictions, targets) == pytest.approx((4 / (3 + 3) + 2 / (2 + 2) + 0) / 3)
-    logits = np.log([[0.5, 0.25, 0.25], [0.2, 0.7, 0.1]])
-    assert classification_metrics(logits, [0, 2])["log_loss"] == pytest.approx(-(math.log(0.5) + math.log(0.1)) / 2)
-
-
-labelled_logits = st.tuples(st.integers(1, 15), st.integers(2, 5)).flatmap(
-    lambda shape: st.tuples(
-        arrays(np.float32, shape, elements=st.floats(-10, 10, width=32)),
-        arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1)),
-    )
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(labelled_logits)
-def test_classification_figures_equal_scikit_learn(pair):
-    # Few rows, so that most examples lack some class on one side or on both, or have one class alone.
-    logits, labels = pair
-    figures = classification_metrics(logits, labels)
-    probabilities = np.exp(logits.astype(np.float64))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    classes = logits.argmax(axis=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn warns of classes that only one side has
-        expected = {
-            "accuracy": accuracy_score(labels, classes),
-            "balanced_accuracy": balanced_accuracy_score(labels, classes),
-            "macro_f1": f1_score(labels, classes, average="macro"),
-            "log_loss": log_loss(labels, probabilities, labels=range(logits.shape[1])),
-        }
-    assert figures == pytest.approx(expected, rel=1e-9)
-    assert all(type(value) is float for value in figures.values())
-    hook = compute_classification_metrics(EvalPrediction(predictions=logits, label_ids=labels))
-    assert hook == figures
-
-
-def test_log_loss_of_huge_logits_is_exact_and_a_diverged_model_has_only_nan():
-    assert classification_metrics([[1000.0, 0.0]], [1])["log_loss"] == 1000.0
-    assert classification_metrics([[-np.inf, 0.0]], [1])["log_loss"] == 0.0
-    for bad in (np.nan, np.inf):
-        figures = classification_metrics([[bad, 0.0], [1.0, 0.0]], [1, 0])
-        assert len(figures) == 4 and all(math.isnan(value) for value in figures.values())
-
-
-def test_labels_that_are_not_class_numbers_raise():
-    logits = np.zeros((2, 3))
-    with pytest.raises(ValueError, match=r"between 0 and 2 .*found \[3\]"):
-        classification_metrics(logits, [0, 3])
-    with pytest.raises(ValueError, match=r"found \[-100\]"):
-        classification_metrics(logits, [-100, 0])
-    with pytest.raises(ValueError, match=r"logits have shape \(2, 3\), but 3 labels"):
-        classification_metrics(logits, [0, 1, 2])
-    with pytest.raises(ValueError, match="labels must be whole class numbers"):
-        classification_metrics(logits, [0.0, 1.0])
-    with pytest.raises(ValueError, match=r"labels must be whole class numbers .*\(2, 1\)"):
-        classification_metrics(logits, [[0], [1]])
-    for metric in (accuracy, balanced_accuracy, macro_f1):
-        with pytest.raises(ValueError, match="2 predictions for 1 targets"):
-            metric([0, 1], [0])
-        with pytest.raises(ValueError, match="empty"):
-            metric(np.zeros(0, int), np.zeros(0, int))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Alignment
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_hand_worked_retrieval_differs_between_directions():
-    # Degrees: images 0, 10, 90; texts 4, 30, 80. Image 1 is nearer to text 0 (6) than to its own (20); every text is
-    # nearest to its own image. Lengths do not matter.
-    angles = np.deg2rad([[0.0, 10.0, 90.0], [4.0, 30.0, 80.0]])
-    images, texts = np.stack([np.cos(angles), np.sin(angles)], axis=-1)[:, :, None, :]  # (3, 1, 2) each
-    lengths = np.array([1.0, 7.0, 0.1])[:, None, None]
-    expected = {"image_to_text_top1": 2 / 3, "text_to_image_top1": 1.0}
-    assert retrieval_accuracy(images, texts) == pytest.approx(expected)
-    assert retrieval_accuracy(images, texts * lengths) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("block", [1, 4, 64])
-def test_retrieval_in_blocks_equals_one_matrix_over_flattened_variates(block, monkeypatch):
-    monkeypatch.setattr("timesclip_hf.metrics.metrics._RETRIEVAL_BLOCK", block)
-    generator = np.random.default_rng(0)
-    images = generator.normal(size=(21, 3, 2)).astype(np.float32)
-    texts = images + 1.5 * generator.normal(size=images.shape).astype(np.float32)
-    a, b = (values.reshape(21, 6).astype(np.float64) for values in (images, texts))
-    similarity = (a / np.linalg.norm(a, axis=1)[:, None]) @ (b / np.linalg.norm(b, axis=1)[:, None]).T
-    own = np.arange(21)
-    expected = {
-        "image_to_text_top1": float(np.mean(similarity.argmax(axis=1) == own)),
-        "text_to_image_top1": float(np.mean(similarity.argmax(axis=0) == own)),
-    }
-    assert 0 < expected["image_to_text_top1"] != expected["text_to_image_top1"] < 1
-    assert retrieval_accuracy(images, texts) == pytest.approx(expected)
-
-
-def test_collapsed_embeds_get_chance_and_copies_share_their_hit():
-    chance = retrieval_accuracy(np.ones((8, 2, 3)), np.ones((8, 2, 3)))
-    assert chance == pytest.approx({"image_to_text_top1": 1 / 8, "text_to_image_top1": 1 / 8})
-    zeros = retrieval_accuracy(np.zeros((4, 1, 2)), np.ones((4, 1, 2)))
-    assert zeros == pytest.approx({"image_to_text_top1": 1 / 4, "text_to_image_top1": 1 / 4})
-    twice = np.random.default_rng(0).normal(size=(5, 2, 33))[[0, 1, 2, 3, 4, 4]]  # of six samples two are copies
-    both = retrieval_accuracy(twice, twice)
-    assert both == pytest.approx({"image_to_text_top1": 5 / 6, "text_to_image_top1": 5 / 6})
-
-
-def test_retrieval_of_many_samples_never_holds_the_whole_matrix():
-    embeds = np.random.default_rng(0).normal(size=(6000, 1, 4)).astype(np.float32)
-    tracemalloc.start()
-    try:
-        figures = retrieval_accuracy(embeds, embeds)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert figures == {"image_to_text_top1": 1.0, "text_to_image_top1": 1.0}
-    assert peak < 6000**2 * 8 / 3
-
-
-def test_retrieval_of_embeds_that_are_not_finite_is_nan_and_wrong_shapes_raise():
-    good = np.ones((2, 1, 2))
-    for bad in (np.nan, np.inf):
-        broken = good.copy()
-        broken[1, 0, 0] = bad
-        for pair in ((broken, good), (good, broken)):
-            assert all(math.isnan(value) for value in retrieval_accuracy(*pair).values())
-    for pair in ((good, good[:1]), (good[:, 0], good[:, 0]), (good[:0], good[:0])):
-        with pytest.raises(ValueError, match=r"must both be \(n, variates, dim\)"):
-            retrieval_accuracy(*pair)

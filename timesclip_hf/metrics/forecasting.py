@@ -1,8 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Errors of forecasts, and the measures of the M4 competition (Makridakis, Spiliotis and Assimakopoulos 2020).
 
-Import these names from `timesclip_hf.metrics.metrics`. All work in float64, block by block, so that a long table of
-windows needs no second copy of itself, and none broadcasts predictions against targets. Three rules hold throughout:
+All work in float64, block by block, so that a long table of windows needs no second copy of itself. They are our own:
+scikit-learn's errors know neither blocks nor targets that were not observed, and no library has M4's measures with the
+competition's own test of seasonality in Naive2. Three rules hold throughout:
 
 - A target that is NaN was not observed and is left out: figures are means over all observed values. Without a horizon,
   `(n,)`, there is nothing to leave out of a row, and NaN raises `ValueError`, as an infinite target always does.
@@ -11,11 +12,15 @@ windows needs no second copy of itself, and none broadcasts predictions against 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from transformers import EvalPrediction
+
+from .checks import as_real_array, as_real_pair, check_rows, predictions_and_labels
+
+if TYPE_CHECKING:
+    from transformers import EvalPrediction
 
 # Values converted to float64 at a time: 32 MB for each of predictions and targets.
 _BLOCK_SIZE = 2**22
@@ -23,68 +28,14 @@ _BLOCK_SIZE = 2**22
 # One-sided 95 % = two-sided 90 % point of the normal distribution, as the competition's `SeasonalityTest` has it.
 _SEASONALITY_QUANTILE = 1.645
 
-
-def as_real_array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """`values` as an array of floats: float16 to float64 as they are, without a copy; everything else as float64."""
-    try:
-        array = np.asarray(values)
-        if np.iscomplexobj(array):
-            raise TypeError("complex values")
-        return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be one array of real numbers, found {type(values).__name__}: {error}"
-        ) from error
+# Axes -> what they are.
+_SHAPES = {1: "(n,)", 2: "(n, horizon)", 3: "(n, horizon, variates)"}
 
 
-def check_pair(predicted: NDArray[Any], observed: NDArray[Any], shapes: Sequence[str]) -> None:
-    """Raises unless both have one shape, with as many axes as one of `shapes` names, and hold at least one value."""
-    if predicted.shape != observed.shape:
-        raise ValueError(
-            f"predictions have shape {predicted.shape}, but targets have shape {observed.shape}; they must be equal "
-            "(metrics never broadcast): reshape one of them"
-        )
-    if observed.ndim not in range(1, len(shapes) + 1):
-        raise ValueError(f"targets have shape {observed.shape}, expected {' or '.join(shapes)}")
-    if observed.size == 0:
-        raise ValueError(f"targets are empty (shape {observed.shape}); a metric needs at least one value")
-
-
-def check_rows(bad: NDArray[np.bool_], what: str) -> None:
-    """Raises, naming the first rows, if any value is marked as bad."""
-    if bad.any():
-        rows = np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))
-        raise ValueError(
-            f"targets are {what} in {len(rows)} of {len(bad)} rows (first: {rows[:5].tolist()}); drop these rows first"
-        )
-
-
-def predictions_and_labels(eval_prediction: EvalPrediction) -> tuple[Any, Any]:
-    """The one array of predictions and the labels that a `Trainer` gathered.
-
-    Raises:
-        ValueError: several arrays of predictions came, or no labels.
-    """
-    predictions: Any = eval_prediction.predictions
-    if isinstance(predictions, (tuple, list, dict)):
-        raise ValueError(
-            f"expected one array of predictions, found a {type(predictions).__name__} of {len(predictions)}: the "
-            "trainer gathered further outputs; name them in `keys_to_ignore_at_inference` of the model's config"
-        )
-    labels: Any = eval_prediction.label_ids
-    if labels is None:
-        raise ValueError("no labels came with the predictions; set label_names=['labels'] in the training arguments")
-    return predictions, labels
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Errors of forecasts
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _as_forecasts(predictions: ArrayLike, targets: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    predicted, observed = as_real_array(predictions, "predictions"), as_real_array(targets, "targets")
-    check_pair(predicted, observed, ("(n,)", "(n, horizon)", "(n, horizon, variates)"))
+def _as_forecasts(
+    predictions: ArrayLike, targets: ArrayLike, axes: Sequence[int] = (1, 2, 3)
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    predicted, observed = as_real_pair(predictions, targets, {count: _SHAPES[count] for count in axes})
     if observed.ndim == 1:
         check_rows(~np.isfinite(observed), "NaN or infinite")
     check_rows(np.isinf(observed), "infinite")
@@ -191,9 +142,7 @@ def forecast_metrics(predictions: ArrayLike, targets: ArrayLike, scale: ArrayLik
     Raises:
         ValueError: see `mse`; or `scale` has another shape, or a value that is not positive and finite.
     """
-    predicted, observed = _as_forecasts(predictions, targets)
-    if observed.ndim == 1:
-        raise ValueError(f"targets have shape {observed.shape}, expected (n, horizon) or (n, horizon, variates)")
+    predicted, observed = _as_forecasts(predictions, targets, axes=(2, 3))
     divisor = None if scale is None else _as_scale(scale, observed)
     return {
         "mse": _mean_error(predicted, observed, _squared, divisor),
@@ -219,7 +168,7 @@ def _as_scale(scale: ArrayLike, observed: NDArray[Any]) -> NDArray[np.float64]:
     return np.broadcast_to(divisor, shape)
 
 
-def compute_forecast_metrics(eval_prediction: EvalPrediction, scale: ArrayLike | None = None) -> dict[str, float]:
+def compute_forecast_metrics(eval_prediction: "EvalPrediction", scale: ArrayLike | None = None) -> dict[str, float]:
     """`compute_metrics` of a `Trainer` that fine-tunes `TimesCLIPForPrediction`.
 
     Args:
@@ -264,8 +213,8 @@ def _as_insamples(insamples: Sequence[ArrayLike], count: int) -> list[NDArray[np
 
 
 def _as_univariate(predictions: ArrayLike, targets: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    predicted, observed = _as_forecasts(predictions, targets)
-    if observed.ndim == 1 or observed.shape[2:] not in ((), (1,)):
+    predicted, observed = _as_forecasts(predictions, targets, axes=(2, 3))
+    if observed.shape[2:] not in ((), (1,)):
         raise ValueError(
             f"targets have shape {observed.shape}, expected (n, horizon) or (n, horizon, 1): M4 series are univariate"
         )

@@ -1,0 +1,70 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Do a series' two readings, plots and patches, find each other? The measure of pre-training."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .checks import as_real_array
+
+# Samples on each side of one block of similarities: 32 MB in float64.
+_BLOCK_SIZE = 2048
+
+# Cosines in float64 that differ by less are equal: copies of a sample come out of a matrix product a rounding apart.
+_TOLERANCE = 1e-12
+
+
+def retrieval_accuracy(image_embeds: ArrayLike, text_embeds: ArrayLike) -> dict[str, float]:
+    """How often a series' two readings find each other among all others: top-1 retrieval by cosine.
+
+    A sample is described by all its variates side by side, as in the global alignment loss. Where k samples are
+    equally near, the own one among them, 1 / k is counted, so that embeds that collapsed to one point get chance, 1/n.
+
+    Similarities are computed in blocks: memory grows with n, not with its square (time does).
+
+    Args:
+        image_embeds: `(n, V, D)`.
+        text_embeds: `(n, V, D)`; row i belongs to row i of `image_embeds`.
+
+    Returns:
+        `{"image_to_text_top1", "text_to_image_top1"}`, shares between 0 and 1; both NaN if any embed is not finite.
+
+    Raises:
+        ValueError: shapes differ, are not 3-d, or are empty.
+    """
+    images, texts = as_real_array(image_embeds, "image_embeds"), as_real_array(text_embeds, "text_embeds")
+    if images.ndim != 3 or images.shape != texts.shape or images.size == 0:
+        raise ValueError(
+            f"image_embeds and text_embeds must both be (n, variates, dim), got {images.shape} and {texts.shape}"
+        )
+    count = len(images)
+    starts = range(0, count, _BLOCK_SIZE)
+    own = np.concatenate([(_unit_rows(images, start) * _unit_rows(texts, start)).sum(axis=1) for start in starts])
+    if np.isnan(own).any():
+        return {"image_to_text_top1": float("nan"), "text_to_image_top1": float("nan")}
+    nearer, level = np.zeros((2, count), np.int64), np.zeros((2, count), np.int64)  # of others; the own one included
+    for row in starts:
+        image_block = _unit_rows(images, row)
+        rows = slice(row, row + len(image_block))
+        for column in starts:
+            similarity = image_block @ _unit_rows(texts, column).T
+            columns = slice(column, column + similarity.shape[1])
+            for direction, part, reference in ((0, rows, own[rows, None]), (1, columns, own[None, columns])):
+                above = similarity > reference + _TOLERANCE
+                nearer[direction, part] += above.sum(axis=1 - direction)
+                level[direction, part] += (similarity >= reference - _TOLERANCE).sum(axis=1 - direction)
+    level -= nearer
+    image_to_text, text_to_image = np.where(nearer == 0, 1.0 / level, 0.0).mean(axis=1).tolist()
+    return {"image_to_text_top1": image_to_text, "text_to_image_top1": text_to_image}
+
+
+def _unit_rows(embeds: NDArray[Any], start: int) -> NDArray[np.float64]:
+    """One block of samples as float64 `(b, V * D)` of length 1; zero samples stay zero, infinite ones become NaN."""
+    rows = embeds[start : start + _BLOCK_SIZE].reshape(-1, embeds.shape[1] * embeds.shape[2]).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.where(length == 0.0, 1.0, np.where(np.isfinite(length), length, np.nan))
+
+
+__all__ = ["retrieval_accuracy"]
