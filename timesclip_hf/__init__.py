@@ -28,8 +28,7 @@ if not _MISSING:
     from .data.collator import TimesCLIPDataCollator
     from .data.long import SeriesCollection, load_long_table, load_series_rows
     from .data.splits import WindowSplits, split_by_column, split_by_group, split_chronologically, split_windows
-    from .data.tables import read_wide_table
-    from .data.wide import find_variates, load_wide_table
+    from .data.wide import find_variates, load_wide_table, read_wide_table
     from .data.windows import ForecastWindows
     from .features.feature_cache import FeatureCache
     from .inference.export import export_onnx, export_program

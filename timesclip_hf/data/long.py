@@ -3,12 +3,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset
 from numpy.typing import NDArray
 
 from .tables import decoded, near_names, read_numbers, read_table, repeated_names, row_numbers, some_of
@@ -94,7 +92,7 @@ class SeriesCollection:
 
 
 def load_long_table(
-    table: str | Path | pd.DataFrame | Dataset,
+    table: Any,
     *,
     timestamp_column: str | None = None,
     variates: Sequence[str] | None = None,
@@ -109,8 +107,7 @@ def load_long_table(
     taken as equal steps, and nothing can be checked.
 
     Args:
-        table: path of a `.csv` or `.txt` file (UTF-8, comma-separated; either also with `.gz` behind it) or of a
-            `.parquet` file, a DataFrame, or a `datasets.Dataset`.
+        table: a path, a DataFrame, or another table that `read_table` knows.
         timestamp_column: dates (ISO 8601 or one other unambiguous format), or numbers; None: rows are steps.
         variates: columns that are variates, in this order; None takes all that are neither timestamps nor series, and
             raises if one of them is not of numbers.
@@ -156,7 +153,7 @@ def load_long_table(
     return SeriesCollection(series_values, names, list(rows), series_times)
 
 
-def load_series_rows(table: str | Path | pd.DataFrame | Dataset, *, id_column: str | None = None) -> SeriesCollection:
+def load_series_rows(table: Any, *, id_column: str | None = None) -> SeriesCollection:
     """Read a table with one univariate series per row, as the M4 competition writes them.
 
     Args:

@@ -1,94 +1,96 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Tables from files, columns of numbers from tables, and the words that errors about both are told in."""
+"""Tables of any kind as the one kind that the package works with, columns as numbers, and words for errors on both."""
 
 import difflib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
-# --- files ------------------------------------------------------------------------------------------------------
+# --- doors ------------------------------------------------------------------------------------------------------
 
 
-def read_wide_table(table: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """Read a CSV or Parquet file, or take a DataFrame, as `load_wide_table` does.
-
-    Returns:
-        The table with unique string columns and rows numbered from 0; named index levels become columns.
-
-    Raises:
-        ValueError: another type of file, duplicate columns, rows and header of different lengths, no rows.
-        FileNotFoundError: no such file.
-    """
-    if isinstance(table, pd.DataFrame):
-        frame = table.reset_index(drop=all(name is None for name in table.index.names))
-        _check_header(list(frame.columns), "the DataFrame")
-    else:
-        path = Path(table)
-        if path.suffix.lower() not in (".csv", ".parquet"):
-            raise ValueError(f"{path}: cannot read files of type {path.suffix!r}; accepted are .csv and .parquet")
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-        if path.suffix.lower() == ".parquet":
-            _check_header(pq.read_schema(path).names, str(path))
-            return read_wide_table(pd.read_parquet(path))
-        frame = _read_csv(path)
-    if frame.empty:
-        raise ValueError(f"the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
-    return frame
-
-
-def read_table(table: str | Path | pd.DataFrame | Dataset, *, header: bool = True) -> pd.DataFrame:
-    """Read a table of any kind that has one row per time step, or one per series.
+def read_table(table: Any, *, header: bool = True) -> pd.DataFrame:
+    """Read a table of any kind, whether it has one row per series or one per time step.
 
     Args:
-        table: path of a `.csv` or `.txt` file (comma-separated; either also with `.gz` behind it) or of a `.parquet`
-            file, a DataFrame, or a `datasets.Dataset`.
+        table: path of a `.csv` or `.txt` file (UTF-8, comma-separated; either also with `.gz` behind it) or of a
+            `.parquet` file; a pandas, polars or other DataFrame that narwhals knows, a `pyarrow.Table`, a
+            `datasets.Dataset`, or a dict of columns. It is left unchanged.
         header: whether a text file begins with the names of its columns; without, they are "0", "1", ...
 
     Returns:
-        The table with unique string columns and rows numbered from 0. Named index levels of a DataFrame become
-        columns, and so does an unnamed index of dates: "index".
+        A pandas table with unique string columns and rows numbered from 0. Named index levels of a pandas DataFrame
+        become columns, and so does an unnamed index of dates: "index".
 
     Raises:
-        ValueError: as `read_wide_table`; or a header that is all numbers.
+        ValueError: another type of file or table, duplicate columns, a header that is all numbers, rows and header of
+            different lengths, no rows.
         FileNotFoundError: no such file.
     """
-    if isinstance(table, Dataset):
-        return read_wide_table(pd.DataFrame(table.with_format(None).to_pandas()))
-    if isinstance(table, pd.DataFrame):
-        if isinstance(table.index, pd.DatetimeIndex | pd.PeriodIndex) and table.index.name is None:
-            table = table.rename_axis(index="index")
-        return read_wide_table(table)
-    path = Path(table)
-    kind = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    if kind.suffix.lower() == ".parquet" and kind == path:
-        return read_wide_table(path)
-    if kind.suffix.lower() not in (".csv", ".txt"):
-        accepted = ".csv, .txt, .csv.gz, .txt.gz and .parquet"
-        raise ValueError(f"{path}: cannot read files of type {path.suffix!r}; accepted are {accepted}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    frame = _read_csv(path, header=header)
-    if header and all(re.fullmatch(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", name, re.IGNORECASE) for name in frame.columns):
-        found = some_of(frame.columns, 3)
-        raise ValueError(
-            f"{path}: the names of its columns are numbers ({found}): if these are values, pass header=False"
-        )
+    source = str(table) if isinstance(table, str | Path) else f"the {type(table).__name__}"
+    if isinstance(table, str | Path):
+        table = _read_file(Path(table), header)
+    elif isinstance(table, DatasetDict):
+        raise ValueError(f"table is a DatasetDict of the parts {some_of(table)}: pass one of them")
+    elif isinstance(table, Dataset):
+        table = table.with_format(None).to_pandas()
+    elif isinstance(table, Mapping):
+        table = pd.DataFrame(dict(table))
+    elif not isinstance(table, pd.DataFrame):
+        try:
+            table = nw.from_native(table, eager_only=True).to_pandas()
+        except (TypeError, nw.exceptions.DuplicateError) as error:
+            raise ValueError(
+                f"table is a {type(table).__name__}, expected a path, a DataFrame (pandas, polars, ...), a "
+                f"pyarrow.Table, a datasets.Dataset or a dict of columns: {' '.join(str(error).split())}"
+            ) from error
+    if isinstance(table.index, pd.DatetimeIndex | pd.PeriodIndex) and table.index.name is None:
+        table = table.rename_axis(index="index")
+    frame = table.reset_index(drop=all(name is None for name in table.index.names))
+    _check_header(list(frame.columns), source)
     if frame.empty:
         raise ValueError(f"the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
     return frame
 
 
-def _read_csv(path: Path, header: bool = True) -> pd.DataFrame:
+def is_table(inputs: Any) -> bool:
+    """Whether this is a path or a frame, and not an array, samples or a data set of them."""
+    return isinstance(inputs, str | Path) or bool(nw.dependencies.is_into_dataframe(inputs))
+
+
+def _read_file(path: Path, header: bool) -> pd.DataFrame:
+    kind = path.name.lower().removesuffix(".gz")
+    is_parquet = path.suffix.lower() == ".parquet"
+    if not is_parquet and not kind.endswith((".csv", ".txt")):
+        raise ValueError(
+            f"{path}: cannot read files of type {path.suffix!r}; accepted are .txt, .csv and .parquet, and .gz behind "
+            "the first two"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if is_parquet:
+        _check_header(pq.read_schema(path).names, str(path))
+        return pd.read_parquet(path)
+    frame = _read_csv(path, header)
+    if header and all(re.fullmatch(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", name, re.IGNORECASE) for name in frame.columns):
+        raise ValueError(
+            f"{path}: the names of its columns are numbers ({some_of(frame.columns, 3)}): if these are values, pass "
+            "header=False"
+        )
+    return frame
+
+
+def _read_csv(path: Path, header: bool) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut off
         try:
@@ -178,3 +180,15 @@ def near_names(names: Iterable[Any], available: Iterable[Any]) -> str:
     choices = [str(name) for name in available]
     close = {name: difflib.get_close_matches(str(name), choices) for name in names}
     return some_of(f"{name!r}" + (f" (near: {', '.join(near)})" if near else "") for name, near in close.items())
+
+
+__all__ = [
+    "decoded",
+    "is_table",
+    "near_names",
+    "read_numbers",
+    "read_table",
+    "repeated_names",
+    "row_numbers",
+    "some_of",
+]

@@ -9,7 +9,6 @@ model.
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,13 @@ from datasets import Array2D, Dataset, Features, List, Value
 from numpy.typing import NDArray
 
 from .collator import ROW_COLUMNS
-from .tables import decoded, near_names, read_numbers, read_wide_table, repeated_names, row_numbers, some_of
+from .tables import decoded, near_names, read_numbers, read_table, repeated_names, row_numbers, some_of
 
 _STEP_COLUMN = re.compile(r"(.+)_(\d{2,})", re.DOTALL)  # two digits at least: `plot_1` stays an ordinary column
 
 
 def load_wide_table(
-    table: str | Path | pd.DataFrame,
+    table: Any,
     *,
     target: str | Sequence[str] | None,
     variates: Sequence[str] | None = None,
@@ -39,7 +38,7 @@ def load_wide_table(
     cells, and what pandas reads as missing in a CSV file (`NA`, `NaN`, `null`, ...), are missing values.
 
     Args:
-        table: path of a `.csv` (UTF-8, comma-separated) or `.parquet` file, or a DataFrame, which is left unchanged.
+        table: a path, a DataFrame, or another table that `read_table` knows; it is left unchanged.
         target: column to predict, or a list of several; None for new rows whose targets are not known.
         variates: names and order of the variates; None takes all, in the order of `find_variates`. Steps of variates
             that are not named are left out of the result.
@@ -58,46 +57,51 @@ def load_wide_table(
 
     Raises:
         FileNotFoundError: no file at this path.
-        ValueError: naming what is wrong: missing or duplicate columns, a hole in the step numbers, variates with
-            different steps, cells that are not finite numbers, missing targets or static values, a row without any
-            value of some variate, an empty table, another type of file.
+        ValueError: naming what is wrong: missing or duplicate columns, holes in the step numbers or others for each
+            variate, cells that are no finite numbers, missing targets or static values, a variate without any value.
     """
-    if isinstance(static_columns, str) or isinstance(variates, str):
-        raise ValueError("static_columns and variates must be lists of names, found a single string")
-    frame = read_wide_table(table)
+    frame = read_table(table)
     columns = list(frame.columns)
-    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
-    if target is not None and not targets:
-        raise ValueError("target is an empty list: name a column, or pass None for rows without targets")
-    _check_named(columns, targets, list(static_columns))
-
-    others = [name for name in columns if name not in {*targets, *static_columns}]
+    targets, statics = _check_roles(columns, target, static_columns)
+    others = [name for name in columns if name not in (*targets, *statics)]
     found = find_variates(others)
     names = _choose_variates(columns, found, variates)
     steps = _common_steps(others, {name: found[name] for name in names}, num_steps)
     kept = [name for name in others if not _STEP_COLUMN.fullmatch(name)]
     if clashing := [name for name in kept if name in ROW_COLUMNS]:
         raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
-
     series = _series_values(frame[others], names, steps)
-    unobserved: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)
-    if unobserved.any():
-        complaint = _describe_unobserved(unobserved, names, steps)
+    blank: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)
+    if blank.any():
+        where = some_of(f"row {row}: {names[variate]}" for row, variate in np.argwhere(blank))
+        rows: NDArray[np.bool_] = np.any(blank, axis=1)
+        complaint = f"no value at all in steps {_span(steps)}, in {row_numbers(rows)}: {where}"
         if not drop_unobserved:
             raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
-        warnings.warn(f"{complaint}; {np.any(unobserved, axis=1).sum()} rows left out", stacklevel=2)
-        seen = np.flatnonzero(~np.any(unobserved, axis=1))
-        series, frame = series[seen], frame.iloc[seen].reset_index(drop=True)
+        warnings.warn(f"{complaint}; {rows.sum()} rows left out", stacklevel=2)
+        series, frame = series[~rows], frame[~rows].reset_index(drop=True)
+    return _as_dataset(frame, series, targets, statics, kept)
+
+
+def read_wide_table(table: Any) -> pd.DataFrame:
+    """The pandas table that `load_wide_table` works with: see `read_table`."""
+    return read_table(table)
+
+
+def _as_dataset(
+    frame: pd.DataFrame, series: NDArray[np.float32], targets: list[str], statics: list[str], kept: list[str]
+) -> Dataset:
+    """Series `(N, T, V)` and the other columns of their table."""
     content: dict[str, Any] = {"past_values": series}
-    features: dict[str, Any] = {"past_values": Array2D((len(steps), len(names)), "float32")}
+    features: dict[str, Any] = {"past_values": Array2D(series.shape[1:], "float32")}
     if targets:
         labels = np.stack([_complete(frame[name], "targets", read_numbers) for name in targets], axis=1)
         content["labels"], features["labels"] = labels.astype(np.float32), List(Value("float32"))
-    if static_columns:
-        statics = {name: _complete(frame[name], "static values", _numbers_or_text) for name in static_columns}
-        content["static_values"] = pd.DataFrame(statics).to_dict("records")
+    if statics:
+        columns = {name: _complete(frame[name], "static values", _numbers_or_text) for name in statics}
+        content["static_values"] = pd.DataFrame(columns).to_dict("records")
         features["static_values"] = {
-            name: Value("string" if values.dtype == object else "float64") for name, values in statics.items()
+            name: Value("string" if values.dtype == object else "float64") for name, values in columns.items()
         }
     for name in kept:
         content[name] = _arrow_column(frame[name])
@@ -125,15 +129,26 @@ def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
     return {variate: sorted(steps) for variate, steps in spellings.items()}
 
 
-def _check_named(columns: list[str], targets: list[str], statics: list[str]) -> None:
-    if repeated := repeated_names([*targets, *statics]):
+def _check_roles(
+    columns: list[str], target: str | Sequence[str] | None, static_columns: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The columns to predict and those that describe a series; all are there, and none is named twice."""
+    if isinstance(static_columns, str):
+        raise ValueError(f"static_columns must be a list of names, found the single string {static_columns!r}")
+    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
+    if target is not None and not targets:
+        raise ValueError("target is an empty list: name a column, or pass None for rows without targets")
+    if repeated := repeated_names([*targets, *static_columns]):
         raise ValueError(f"columns named more than once in target and static_columns: {repeated}")
-    for role, names in (("target", targets), ("static", statics)):
+    for role, names in (("target", targets), ("static", static_columns)):
         if missing := [name for name in names if name not in columns]:
             raise ValueError(f"missing {role} columns: {near_names(missing, columns)}; found {_inventory(columns)}")
+    return targets, list(static_columns)
 
 
 def _choose_variates(columns: list[str], found: dict[str, list[int]], variates: Sequence[str] | None) -> list[str]:
+    if isinstance(variates, str):
+        raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
     names = list(found) if variates is None else list(variates)
     if repeated := repeated_names(names):
         raise ValueError(f"variates named more than once: {repeated}")
@@ -175,11 +190,6 @@ def _series_values(frame: pd.DataFrame, names: list[str], steps: list[int]) -> N
         if match[1] in names and int(match[2]) <= steps[-1]:
             values[:, int(match[2]) - steps[0], names.index(match[1])] = read_numbers(frame[match[0]])
     return values
-
-
-def _describe_unobserved(unobserved: NDArray[np.bool_], names: list[str], steps: list[int]) -> str:
-    where = [f"row {row}: {names[variate]}" for row, variate in np.argwhere(unobserved)]
-    return f"no value at all in steps {_span(steps)}, in {row_numbers(np.any(unobserved, axis=1))}: {some_of(where)}"
 
 
 def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
@@ -224,4 +234,4 @@ def _inventory(columns: Sequence[str]) -> str:
     return f"variates {some_of(variates, 40) or '(none)'}; other columns {some_of(plain, 40) or '(none)'}"
 
 
-__all__ = ["find_variates", "load_wide_table"]
+__all__ = ["find_variates", "load_wide_table", "read_wide_table"]
