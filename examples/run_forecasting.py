@@ -34,7 +34,7 @@ from timesclip_hf import (
     split_windows,
 )
 from timesclip_hf.environment import environment
-from timesclip_hf.hub.run_facts import run_facts
+from timesclip_hf.hub.facts import collect_facts
 from timesclip_hf.metrics import forecast_metrics, m4_metrics
 from timesclip_hf.plots import plot_forecasts
 
@@ -265,7 +265,7 @@ def write_card(
         arguments.score: {metric: figures[metric] for metric in metrics if metric in figures}
     }
     if arguments.standardise and "validation" not in measured:  # taken on standardised values: no percentages
-        known = run_facts(run.trainer).measured.get("validation", {})
+        known = collect_facts(run.trainer).measured.get("validation", {})
         measured["validation"] = {metric: value for metric, value in known.items() if metric != "smape"}
     run.trainer.create_model_card(
         run.folder,

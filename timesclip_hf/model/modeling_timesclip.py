@@ -467,6 +467,7 @@ class TimesCLIPForRegression(_SampleModel):
         auto_classes={"AutoModel": "TimesCLIPForRegression"},
         purpose="predicts {targets}",
         result="a number for each target, in original units",
+        errors_in="targets",
     )
 
     def __init__(self, config: TimesCLIPConfig):
@@ -543,7 +544,7 @@ class TimesCLIPForClassification(_SampleModel):
         best_metric="log_loss",
         metrics="compute_classification_metrics",
         auto_classes={"AutoModel": "TimesCLIPForClassification"},
-        purpose="tells {classes} apart",
+        purpose="tells {num_labels} classes apart: {classes}",
         result="the likeliest class and its probability",
     )
 
@@ -641,6 +642,7 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
         },
         purpose="forecasts the next {prediction_length} steps of each",
         result="the steps that follow, (steps, variates), in original units",
+        errors_in="variates",
         reads_newest_steps=True,
     )
 

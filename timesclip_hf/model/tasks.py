@@ -17,8 +17,9 @@ class Task:
         metrics: the function of `timesclip_hf.metrics` that measures predictions of a `Trainer`; `None`: none.
         auto_classes: Auto class of transformers -> the class that it loads from a saved model.
         purpose: completes "It reads 7 variates over 36 steps and ..." in a model card; may name `{targets}`,
-            `{classes}` and `{prediction_length}`.
+            `{num_labels}`, `{classes}` and `{prediction_length}`.
         result: what the pipeline gives for one series, in words; `None`: there is no pipeline.
+        errors_in: `"targets"` or `"variates"`, whose units errors have; `None`: they have none.
         has_labels: whether training needs labels.
         reads_newest_steps: of a wide table that is longer than the context, the last steps are read (forecasts), not
             the first (a season).
@@ -32,6 +33,7 @@ class Task:
     auto_classes: Mapping[str, str] = field(default_factory=dict)
     purpose: str = "gives an embed of each"
     result: str | None = None
+    errors_in: str | None = None
     has_labels: bool = True
     reads_newest_steps: bool = False
 

@@ -10,8 +10,8 @@ from transformers import Trainer
 from transformers.trainer_utils import PredictionOutput, unwrap_peft_model
 from transformers.utils import logging
 
-from ..hub.model_card import CardFacts, is_own_card, model_card
-from ..hub.run_facts import Measurement, run_facts
+from ..hub.card import is_own_card, model_card
+from ..hub.facts import CardFacts, Measurement, collect_facts
 from ..model.configuration_timesclip import TimesCLIPConfig
 
 logger = logging.get_logger(__name__)
@@ -77,7 +77,7 @@ class DescribedTrainer(Trainer):
         if not isinstance(getattr(unwrap_peft_model(self.model), "config", None), TimesCLIPConfig):
             return
         if is_own_card(folder / "README.md"):
-            collected = run_facts(self, self._measurements)
+            collected = collect_facts(self, self._measurements)
             known = {item.name: getattr(collected, item.name) for item in dataclasses.fields(collected)}
             folder.mkdir(parents=True, exist_ok=True)
             model_card(CardFacts(**_merged(known, self._told))).save(folder / "README.md")

@@ -4,34 +4,22 @@
 import importlib.metadata
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers.trainer_utils import unwrap_peft_model
 
 from ..data.windows import ForecastWindows
 from ..environment import environment
 from ..model.configuration_timesclip import TimesCLIPConfig
-from ..model.modeling_timesclip import (
-    TimesCLIPForClassification,
-    TimesCLIPForPrediction,
-    TimesCLIPForPreTraining,
-    TimesCLIPForRegression,
-    TimesCLIPModel,
-)
+from ..model.modeling_timesclip import TimesCLIPModel, TimesCLIPPreTrainedModel
+from ..model.modeling_timesclip import __all__ as MODEL_CLASSES
 from ..model.processing_timesclip import TimesCLIPProcessor
-from .model_card import CardFacts
+from ..model.tasks import Task
 
-_TASKS = {
-    TimesCLIPForRegression: "regression",
-    TimesCLIPForClassification: "classification",
-    TimesCLIPForPrediction: "forecasting",
-    TimesCLIPForPreTraining: "pre-training",
-}
 # Evaluations report these beside their metrics.
 _NO_METRICS = {
     "loss", "alignment_loss", "runtime", "samples_per_second", "steps_per_second", "jit_compilation_time",
@@ -54,6 +42,42 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass
+class CardFacts:
+    """What a card reports of one model. What is not known is left empty, and the card does not speak of it."""
+
+    model_name: str
+    model_class: type[TimesCLIPPreTrainedModel]  # loads it, and has its task
+    config: TimesCLIPConfig
+    processor: TimesCLIPProcessor | None = None  # as saved beside the model; None: none was
+    place: str = "path/or/hub-id"  # Hub id, or words that stand for it, in the example
+    towers: Mapping[str, str] = field(default_factory=dict)  # branch -> what tower, and where its weights come from
+    origin: str | None = None  # one sentence: which weights training started from, where that was a whole model
+    base_models: Sequence[str] = ()  # Hub ids of the checkpoints that the weights come from
+    # Settings of the adapter that alone was saved, with `base`, the Hub id of the model that it belongs to (or None);
+    # None: a whole model was saved.
+    adapter: Mapping[str, Any] | None = None
+    # Part of the data -> metric -> value; "validation" chose the epoch, "test" chose nothing.
+    measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    measured_in: str | None = None  # unit of errors, in words
+    curve: Sequence[Mapping[str, float]] = ()  # column -> value; `step` tells rows apart and is not shown
+    kept_step: int | None = None  # the optimizer step whose weights were saved
+    kept_why: str | None = None  # one sentence: which weights were saved
+    dataset: str | None = None  # readable name of the data
+    dataset_tags: str | Sequence[str] = ()  # Hub ids of the data
+    split: str | None = None  # how train, validation and test were cut, in one sentence
+    sizes: Mapping[str, int] = field(default_factory=dict)  # part -> number of samples
+    samples: str = "series"  # what a sample is called (or "windows")
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)  # those that differ from the defaults
+    environment: Mapping[str, Any] = field(default_factory=dict)  # versions, device, time, by name
+    command: str | None = None  # the line that reproduces the run
+    limits: Sequence[str] = ()  # what the reader must not conclude, one sentence each
+    license: str | None = None  # of the model, as the Hub spells it ("apache-2.0")
+    language: str | Sequence[str] | None = None
+    tags: str | Sequence[str] = ()  # beside those that the task brings
+    table: str | None = None  # a Markdown table of this model beside its peers, from the same run
+
+
+@dataclass
 class Measurement:
     """Metrics of one evaluation after training, and how many samples they were taken on (None: unknown)."""
 
@@ -61,7 +85,7 @@ class Measurement:
     count: int | None
 
 
-def run_facts(trainer: Any, measurements: Mapping[str, Measurement] | None = None) -> CardFacts:
+def collect_facts(trainer: Any, measurements: Mapping[str, Measurement] | None = None) -> CardFacts:
     """What a trainer knows of the model that it would save now.
 
     Args:
@@ -69,37 +93,31 @@ def run_facts(trainer: Any, measurements: Mapping[str, Measurement] | None = Non
         measurements: part of the data -> what was measured on it with the present weights, after training.
     """
     model = unwrap_peft_model(trainer.model)
-    config: TimesCLIPConfig = model.config
     processor = trainer.processing_class if isinstance(trainer.processing_class, TimesCLIPProcessor) else None
     # FSDP puts a class of its own in front.
-    known = (model_class for model_class in _TASKS if isinstance(model, model_class))
-    model_class = next(known, TimesCLIPModel)
-    task = _TASKS.get(model_class, "embeds")
+    classes: Sequence[Any] = type(model).__mro__
+    model_class = next((known for known in classes if known.__name__ in MODEL_CLASSES), TimesCLIPModel)
+    task = model_class.task
     adapter = _adapter(trainer.model)
-    hub_id = trainer.hub_model_id
     measurements = measurements or {}
     kept_step = _kept_step(trainer)
-    curve = _curve(trainer)
-    measured = _measured_in_training(trainer, kept_step) | {
-        part: _metrics_of(measurement.metrics) for part, measurement in measurements.items()
-    }
+    measured = _measured_in_training(trainer, kept_step)
+    measured |= {part: _metrics_of(measurement.metrics) for part, measurement in measurements.items()}
     windows = any(isinstance(data, ForecastWindows) for data in (trainer.train_dataset, trainer.eval_dataset))
     sizes = {"train": _length(trainer.train_dataset), "validation": _length(trainer.eval_dataset)}
     sizes |= {part: measurement.count for part, measurement in measurements.items()}
-    return CardFacts(
-        model_name=str(hub_id).split("/")[-1] if hub_id else f"timesclip-{task}",
-        task=task,
-        model_class=model_class.__name__,
-        config=config,
+    facts = CardFacts(
+        model_name=f"timesclip-{task.name}",
+        model_class=model_class,
+        config=model.config,
         processor=processor,
-        **({"place": str(hub_id)} if hub_id else {}),
         towers=_towers(model, adapted=adapter is not None),
         origin=_origin(model) if adapter is None else None,
         base_models=_base_models(model, adapter),
         adapter=adapter,
         measured={part: metrics for part, metrics in measured.items() if metrics},
-        measured_in=_unit_of_errors(task, config, processor),
-        curve=curve,
+        measured_in=_unit_of_errors(task, model.config, processor),
+        curve=_curve(trainer),
         kept_step=kept_step,
         kept_why=_kept_why(trainer, kept_step),
         dataset_tags=_hub_datasets(trainer.train_dataset),
@@ -110,12 +128,14 @@ def run_facts(trainer: Any, measurements: Mapping[str, Measurement] | None = Non
         limits=_limits(trainer, measured, processor),
         tags=list(getattr(model, "model_tags", None) or ()),
     )
+    if trainer.hub_model_id:
+        facts.place = str(trainer.hub_model_id)
+        facts.model_name = facts.place.split("/")[-1]
+    return facts
 
 
 def _run_environment(trainer: Any, with_adapter: bool) -> dict[str, str]:
-    found = environment()
-    if trainer.args.device.type == "cpu":
-        found["device"] = f"CPU, {torch.get_num_threads()} threads"
+    found = environment(trainer.args.device)
     if with_adapter:
         found["peft"] = importlib.metadata.version("peft")
     if trainer.args.world_size > 1:
@@ -322,14 +342,13 @@ def _kept_why(trainer: Any, step: int) -> str:
     return f"Saved are the weights of {when}{averaged}, the last ones{going}."
 
 
-def _unit_of_errors(task: str, config: TimesCLIPConfig, processor: TimesCLIPProcessor | None) -> str | None:
-    if task == "forecasting":
+def _unit_of_errors(task: Task, config: TimesCLIPConfig, processor: TimesCLIPProcessor | None) -> str | None:
+    if task.errors_in == "variates":
         fitted = config.variate_std is not None
         unit = "units of each variate's spread in the training part" if fitted else "the variates' own units"
         return f"{unit} (percentages aside)"
-    if task != "regression":
-        return None
-    units = sorted({unit for unit in (processor.target_units if processor is not None else None) or [] if unit})
+    given = processor.target_units if processor is not None and task.errors_in == "targets" else None
+    units = sorted({unit for unit in given or [] if unit})
     return f"{', '.join(units)} (R2 and percentages aside)" if units else None
 
 
@@ -348,4 +367,4 @@ def _limits(
     return limits
 
 
-__all__ = ["Measurement", "environment", "run_facts"]
+__all__ = ["CardFacts", "Measurement", "collect_facts"]

@@ -4,6 +4,10 @@
 import contextlib
 import io
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,8 @@ from timesclip_hf import (
     regression_metrics,
     split_windows,
 )
-from timesclip_hf.hub.model_card import CardFacts, model_card
+from timesclip_hf.hub.card import model_card
+from timesclip_hf.hub.facts import CardFacts
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ["How to use", "Results", "Data", "Inputs", "Training", "Limits", "Citation"]
@@ -291,7 +296,7 @@ def test_people_read_inputs_curve_settings_and_environment(build: Any, tmp_path:
 
 def test_long_curves_are_thinned_to_the_first_the_last_and_the_saved_epoch(tiny_config: Any) -> None:
     curve = [{"step": 10 * n, "epoch": float(n), "validation loss": 1 / n} for n in range(1, 201)]
-    facts = CardFacts("a", "regression", "TimesCLIPForRegression", tiny_config(), curve=curve, kept_step=770)
+    facts = CardFacts("a", TimesCLIPForRegression, tiny_config(), curve=curve, kept_step=770)
     rows = re.findall(r"^\| (\d+) \| [\d.e-]+ \| (saved|) \|$", model_card(facts).text, flags=re.MULTILINE)
     epochs = [int(epoch) for epoch, _ in rows]
     assert 10 <= len(rows) <= 13 and epochs[0] == 1 and epochs[-1] == 200 and epochs == sorted(epochs)
@@ -374,9 +379,23 @@ def test_a_model_is_saved_even_where_its_card_cannot_be_written(
     def fail(*_: Any) -> None:
         raise RuntimeError("no facts")
 
-    monkeypatch.setattr("timesclip_hf.training.described_trainer.run_facts", fail)
+    monkeypatch.setattr("timesclip_hf.training.described_trainer.collect_facts", fail)
     build().save_model(str(tmp_path / "saved"))
     assert (tmp_path / "saved" / "model.safetensors").exists() and not (tmp_path / "saved" / "README.md").exists()
+
+
+def test_a_wheel_ships_the_template(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "timesclip_hf", tmp_path / "source" / "timesclip_hf", ignore=ignore)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    build = "import sys, setuptools.build_meta as backend; backend.build_wheel(sys.argv[1])"
+    command = [sys.executable, "-c", build, str(tmp_path)]
+    subprocess.run(command, cwd=tmp_path / "source", check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"timesclip_hf/hub/model_card_template.md", "timesclip_hf/hub/card.py", "timesclip_hf/py.typed"} <= {*names}
 
 
 def test_the_example_card_at_the_top_has_what_cards_have_today() -> None:

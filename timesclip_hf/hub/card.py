@@ -1,0 +1,176 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Model cards: the README.md of a saved model. What they say stands in `model_card_template.md` beside this file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..model.processing_timesclip import TimesCLIPProcessor
+from .facts import CardFacts
+
+_TEMPLATE = Path(__file__).with_name("model_card_template.md")
+# A README.md without this line is somebody's own, and stays as it is.
+_MARKER = "<!-- Written by timesclip_hf, anew at every save. Delete this line to keep changes of your own. -->"
+_MAX_CURVE_ROWS = 12
+# Tasks that the Hub sorts models by; of time series it knows one.
+_HUB_TASKS = ("time-series-forecasting",)
+_METRIC_NAMES = {
+    "rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R2", "mape": "MAPE (%)", "smape": "sMAPE (%)", "mase": "MASE",
+    "owa": "OWA", "skill": "Skill against climatology", "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "log_loss": "Log loss (nats)",
+    "image_to_text_top1": "Plots that find their own patches first",
+    "text_to_image_top1": "Patches that find their own plots first",
+}  # fmt: skip
+
+
+def model_card(facts: CardFacts) -> ModelCard:
+    """The README.md of a model: metadata that the Hub reads, and text for people.
+
+    Args:
+        facts: about the model and the run that made it.
+    """
+    config, task = facts.config, facts.model_class.task
+    metrics = dict.fromkeys(metric for values in facts.measured.values() for metric in values)
+    adapter = {f"adapter {name}": value for name, value in (facts.adapter or {}).items() if name != "base"}
+    links = [f"[{tag}](https://hf.co/datasets/{tag})" for tag in _as_list(facts.dataset_tags)]
+    return ModelCard.from_template(
+        _metadata(facts),
+        template_path=str(_TEMPLATE),
+        marker=_MARKER,
+        facts=facts,
+        config=config,
+        adapter=facts.adapter,
+        task=task,
+        class_name=facts.model_class.__name__,
+        purpose=task.purpose.format(
+            targets=_targets(facts),
+            num_labels=config.num_labels,
+            classes=_listed([*(config.id2label or {}).values()]),
+            prediction_length=config.prediction_length,
+        ),
+        results=[
+            [_METRIC_NAMES.get(metric, metric), *(values.get(metric, "") for values in facts.measured.values())]
+            for metric in metrics
+        ],
+        only_validation=all(part.startswith("validation") for part in facts.measured),
+        data=[facts.dataset, *links] if facts.dataset else links,
+        curve=_curve(facts.curve, facts.kept_step),
+        settings=[[name, str(value)] for name, value in {**facts.hyperparameters, **adapter}.items()],
+        environment=[[name, str(value)] for name, value in facts.environment.items()],
+        **_inputs(facts.processor),
+    )
+
+
+def is_own_card(path: str | Path) -> bool:
+    """Whether a README.md may be written anew: there is none, or it was written by `model_card`."""
+    path = Path(path)
+    return not path.exists() or _MARKER in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _metadata(facts: CardFacts) -> ModelCardData:
+    name = facts.model_class.task.name
+    task = f"time-series-{name}"
+    tags = ["time-series", task, "timesclip", *(["lora"] if (facts.adapter or {}).get("type") == "LORA" else [])]
+    datasets = _as_list(facts.dataset_tags)
+    dataset = facts.dataset or (datasets[0] if datasets else "unnamed data")
+    return ModelCardData(
+        library_name="peft" if facts.adapter else "transformers",
+        pipeline_tag=task if task in _HUB_TASKS else None,
+        language=facts.language,  # type: ignore[arg-type]
+        license=facts.license,
+        tags=list(dict.fromkeys([*tags, *_as_list(facts.tags)])),
+        datasets=datasets or None,
+        base_model=list(facts.base_models) or None,
+        base_model_relation="adapter" if facts.adapter and facts.base_models else None,
+        model_name=facts.model_name,
+        eval_results=[
+            EvalResult(
+                task_type=task,
+                task_name=f"Time series {name}",
+                dataset_type=datasets[0] if datasets else _slug(dataset),
+                dataset_name=dataset,
+                dataset_split=part,
+                metric_type=metric,
+                metric_name=_METRIC_NAMES.get(metric, metric),
+                metric_value=float(value),
+            )
+            for part, metrics in facts.measured.items()
+            for metric, value in metrics.items()
+        ],
+    )
+
+
+def _targets(facts: CardFacts) -> str:
+    names = facts.processor.target_names if facts.processor is not None else None
+    units = (facts.processor.target_units if facts.processor is not None else None) or []
+    if names is not None:
+        pairs = zip(names, units or [""] * len(names), strict=True)
+        return _listed([f"{name} ({unit})" if unit else name for name, unit in pairs])
+    count = facts.config.num_targets
+    number = "a number" if count == 1 else f"{count} numbers"
+    return f"{number} in {_listed(sorted(set(units)))}" if any(units) else number
+
+
+def _inputs(processor: TimesCLIPProcessor | None) -> dict[str, Any]:
+    """What the template says of the processor: its tables as columns and rows, static columns with an example."""
+    learnt = (processor.statistics or {}) if processor is not None else {}
+    static = learnt.get("static") or []
+    examples = [column["categories"][0] if "categories" in column else round(column["mean"], 1) for column in static]
+    if processor is None:
+        return {"processor": None}
+    targets = learnt.get("targets") or {"mean": []}
+    variates = processor.variate_names or [str(i) for i in range(processor.num_variates or 0)]
+    names = processor.target_names or [str(i) for i in range(len(targets["mean"]))]
+    return {
+        "processor": processor,
+        "variate_order": _listed(processor.variate_names or [], quote=True),
+        "static": static,
+        "static_example": [(_literal(c["name"]), _literal(value)) for c, value in zip(static, examples, strict=True)],
+        "variates": _statistics("variate", variates, processor.variate_units, learnt.get("variates") or {}),
+        "targets": _statistics("target", names if targets["mean"] else [], processor.target_units, targets),
+    }
+
+
+def _statistics(
+    what: str, names: Sequence[str], units: Sequence[str] | None, statistics: Mapping[str, Sequence[float]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows: one row for each variate or target."""
+    columns: dict[str, Sequence[Any]] = {what: names, **({"unit": units} if units else {})}
+    columns |= {key: statistics[key] for key in ("mean", "std", "minimum", "maximum") if key in statistics}
+    return [*columns], [[values[row] for values in columns.values()] for row in range(len(names))]
+
+
+def _curve(curve: Sequence[Mapping[str, float]], kept_step: int | None) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows, thinned where there are many: the first, the last and the kept one stay."""
+    wanted = {round(i * (len(curve) - 1) / (_MAX_CURVE_ROWS - 1)) for i in range(_MAX_CURVE_ROWS)}
+    columns = list(dict.fromkeys(name for row in curve for name in row if name != "step"))
+    columns.sort(key=lambda name: name.startswith("validation"))  # the start has no training loss
+    rows = [
+        [*(row.get(column, "") for column in columns), "saved" if row["step"] == kept_step else ""]
+        for number, row in enumerate(curve)
+        if number in wanted or row["step"] == kept_step
+    ]
+    return [*columns, ""], rows
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _listed(names: Sequence[Any], quote: bool = False, most: int = 12) -> str:
+    shown = [repr(name) if quote else " ".join(str(name).split()) for name in names[:most]]
+    return ", ".join(shown) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def _as_list(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()) or "unnamed"
+
+
+__all__ = ["is_own_card", "model_card"]
