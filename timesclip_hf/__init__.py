@@ -33,7 +33,7 @@ if not _MISSING:
     from .features.feature_cache import FeatureCache
     from .inference.export import export_onnx, export_program
     from .inference.pipelines import (
-        TASKS,
+        PIPELINES,
         CheckpointLoader,
         TimeSeriesClassificationPipeline,
         TimeSeriesForecastingPipeline,
@@ -72,7 +72,7 @@ if not _MISSING:
         (MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING, TimesCLIPForRegression),
     ):
         _mapping.register(TimesCLIPConfig, _model, exist_ok=True)  # type: ignore[arg-type]
-    for _task, (_pipeline, _) in TASKS.items():
+    for _task, _pipeline in PIPELINES.items():
         PIPELINE_REGISTRY.register_pipeline(_task, _pipeline, pt_model=CheckpointLoader)
 
     __all__ = [

@@ -244,15 +244,15 @@ def _render(options: argparse.Namespace) -> None:
 
 def _saved_processor(model: str) -> tuple[Any, bool]:
     """A model's processor, and whether the model reads the newest steps of a table with one row per series."""
-    from .inference.pipelines import TASKS, check_processor, read_config
+    from .inference.pipelines import check_processor, read_config, saved_model_class
     from .model.processing_timesclip import TimesCLIPProcessor
 
-    task = _find_task(model)
-    processor = TimesCLIPProcessor.from_pretrained(model)
-    check_processor(processor, read_config(model))
+    _find_task(model)
+    processor, config = TimesCLIPProcessor.from_pretrained(model), read_config(model)
+    check_processor(processor, config)
     if processor.image_size is None:
         raise ValueError(f"--model {model}: this model has no vision tower, it sees no plots")
-    return processor, TASKS[task][0].newest_steps
+    return processor, saved_model_class(config).task.reads_newest_steps
 
 
 def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:

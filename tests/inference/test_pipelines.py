@@ -24,7 +24,7 @@ from timesclip_hf import (
     pipeline_task,
     split_windows,
 )
-from timesclip_hf.inference.pipelines import TASKS
+from timesclip_hf.inference.pipelines import PIPELINES
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -320,7 +320,7 @@ def test_processor_that_was_not_saved_or_is_of_another_model_is_named(build: Any
     with pytest.raises(ValueError, match="never fitted"):
         pipeline("time-series-regression", model=model, processor=TimesCLIPProcessor.from_config(model.config))
     with pytest.raises(ValueError, match="must be a TimesCLIPProcessor, found NoneType"):
-        TASKS["time-series-regression"][0](model, task="time-series-regression")
+        PIPELINES["time-series-regression"](model, task="time-series-regression")
     processor.target_names = ["yield", "protein"]
     with pytest.raises(ValueError, match="the model has 1 targets"):
         pipeline("time-series-regression", model=model, processor=processor)

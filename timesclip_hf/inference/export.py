@@ -1,61 +1,18 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """A trained model as a graph that needs none of our code: `torch.export` and ONNX, for any number of samples."""
 
+from collections.abc import Iterable
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..model.modeling_timesclip import (
-    TimesCLIPForClassification,
-    TimesCLIPForPrediction,
-    TimesCLIPForRegression,
-    TimesCLIPPreTrainedModel,
-)
+from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.towers import vision_width
 from .pipelines import check_processor
-
-# What a model is asked for.
-_ANSWERS: dict[type[TimesCLIPPreTrainedModel], str] = {
-    TimesCLIPForRegression: "predictions",
-    TimesCLIPForPrediction: "predictions",
-    TimesCLIPForClassification: "logits",
-}
-
-
-class _Answer(nn.Module):
-    """A model that takes the processor's keys by name and gives one tensor: no losses, no `None`."""
-
-    def __init__(self, model: nn.Module, name: str):
-        super().__init__()
-        self.model = model
-        self.name = name
-
-    def forward(
-        self,
-        pixel_values: Tensor | None = None,
-        vision_features: Tensor | None = None,
-        patch_values: Tensor | None = None,
-        patch_mask: Tensor | None = None,
-        variate_values: Tensor | None = None,
-        loc: Tensor | None = None,
-        scale: Tensor | None = None,
-        static_values: Tensor | None = None,
-    ) -> Tensor:
-        outputs = self.model(
-            pixel_values=pixel_values,
-            vision_features=vision_features,
-            patch_values=patch_values,
-            patch_mask=patch_mask,
-            variate_values=variate_values,
-            loc=loc,
-            scale=scale,
-            static_values=static_values,
-            return_dict=True,
-        )
-        return getattr(outputs, self.name)
 
 
 def export_program(
@@ -76,11 +33,10 @@ def export_program(
     Raises:
         ValueError: another kind of model, a processor that does not fit it, or `vision_features` without images.
     """
-    name = next((name for kind, name in _ANSWERS.items() if isinstance(model, kind)), None)
-    if name is None:
+    if not isinstance(model, TimesCLIPPreTrainedModel) or model.task.answer is None:
         raise ValueError(
-            f"A {type(model).__name__} cannot be exported; models for regression, classification and prediction can, "
-            "with an adapter after merge_and_unload()."
+            f"A {type(model).__name__} cannot be exported; models with an answer of their own can (regression, "
+            "classification, prediction), with an adapter after merge_and_unload()"
         )
     check_processor(processor, model.config)
     inputs = _example_inputs(model, processor, vision_features)
@@ -90,10 +46,10 @@ def export_program(
     try:
         with torch.no_grad():
             return torch.export.export(
-                _Answer(model, name).eval(),
+                _answering(model, inputs),
                 (),
-                kwargs=inputs,
-                dynamic_shapes={key: {0: batch} for key in inputs},
+                inputs,
+                dynamic_shapes={name: {0: batch} for name in inputs},
             )
     finally:
         model.train(training)
@@ -143,9 +99,14 @@ def export_onnx(
     path = Path(path)
     exported = export_program(model, processor, vision_features)
     names = list(_example_inputs(model, processor, vision_features))
-    output = next(name for kind, name in _ANSWERS.items() if isinstance(model, kind))
     graph: Any = torch.onnx.export(
-        exported, (), input_names=names, output_names=[output], dynamo=True, verbose=False, optimize=True
+        exported,
+        (),
+        input_names=names,
+        output_names=[str(model.task.answer)],
+        dynamo=True,
+        verbose=False,
+        optimize=True,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     graph.save(path)
@@ -153,34 +114,51 @@ def export_onnx(
     return path
 
 
+def _answering(model: TimesCLIPPreTrainedModel, names: Iterable[str]) -> nn.Module:
+    """The model as a module that takes inputs of these names and gives its answer alone: no losses, no `None`."""
+
+    class Answer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **inputs: Tensor) -> Tensor:
+            return self.model(**inputs, return_dict=True)[str(model.task.answer)]
+
+    # `torch.export` looks for the names in the signature.
+    parameters = [Parameter("self", Parameter.POSITIONAL_ONLY)]
+    parameters += [Parameter(name, Parameter.KEYWORD_ONLY) for name in names]
+    Answer.forward.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return Answer().eval()
+
+
 def _example_inputs(model: Any, processor: TimesCLIPProcessor, vision_features: bool) -> dict[str, Tensor]:
-    """Two samples of everything that the model reads, as the processor would make them."""
+    """Two samples of everything that the model's answer depends on, as the processor would make them."""
     config = model.config
-    forecasts = isinstance(model, TimesCLIPForPrediction)
-    sees = config.vision_config is not None and (not forecasts or model.vision_is_read)
+    names = model.answer_inputs(config)
+    if vision_features and "pixel_values" not in names:
+        raise ValueError("vision_features=True, but this model's answer does not depend on images")
+    if vision_features:
+        names = names - {"pixel_values"} | {"vision_features"}
+    if "pixel_values" in names and processor.image_size is None:
+        raise ValueError("The model reads images, but the processor draws none: its image_size is None")
     variates = config.num_variates
-    if vision_features and not sees:
-        raise ValueError("vision_features=True, but this model's answer does not depend on images.")
-    if sees and not vision_features and processor.image_size is None:
-        raise ValueError("The model reads images, but the processor draws none: its image_size is None.")
-    shapes: dict[str, tuple[int, ...]] = {}
-    if sees and vision_features:
-        shapes["vision_features"] = (variates, vision_width(config.vision_config))
-    elif sees:
-        shapes["pixel_values"] = (variates, 3, *(processor.image_size or ()))
-    if config.text_config is not None:
-        shapes["patch_values"] = (variates, config.num_patches, config.patch_length)
-        shapes["patch_mask"] = shapes["patch_values"][:2]
-    if config.variate_selection == "cross_attention" or (forecasts and config.linear_shortcut):
-        shapes["variate_values"] = (variates, config.context_length)
-    if forecasts or config.use_loc_scale:
-        shapes["loc"] = shapes["scale"] = (variates,)
-    if not forecasts and config.num_static_features:
-        shapes["static_values"] = (config.num_static_features,)
-    inputs = {key: torch.ones(2, *shape, device=model.device) for key, shape in shapes.items()}
-    if "patch_mask" in inputs:
-        inputs["patch_mask"] = inputs["patch_mask"].bool()
-    return inputs
+    shapes = {
+        "pixel_values": (variates, 3, *(processor.image_size or ())),
+        "vision_features": (variates, vision_width(config.vision_config) if vision_features else 0),
+        "patch_values": (variates, config.num_patches, config.patch_length),
+        "patch_mask": (variates, config.num_patches),
+        "variate_values": (variates, config.context_length),
+        "loc": (variates,),
+        "scale": (variates,),
+        "static_values": (config.num_static_features,),
+    }
+    dtypes = {"patch_mask": torch.bool}
+    return {
+        name: torch.ones(2, *shape, dtype=dtypes.get(name, torch.float32), device=model.device)
+        for name, shape in shapes.items()
+        if name in names
+    }
 
 
 __all__ = ["export_onnx", "export_program"]

@@ -16,11 +16,11 @@ from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_fil
 
 from ..data.collator import TimesCLIPDataCollator
 from ..data.timestamps import continue_timestamps
+from ..model import modeling_timesclip
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import (
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
-    TimesCLIPForPreTraining,
     TimesCLIPForRegression,
     TimesCLIPModel,
     TimesCLIPPreTrainedModel,
@@ -74,12 +74,20 @@ class TimeSeriesPipeline(CarriesProcessorCode, CarriesModelCode, Pipeline):
     _load_image_processor: Any = False
     _load_video_processor: Any = False
 
-    newest_steps = False
+    # What a pipeline is for: its task stands on this class.
+    model_class: type[TimesCLIPPreTrainedModel]
 
-    def __init__(self, model: Any, processor: TimesCLIPProcessor | None = None, task: str = "", **kwargs: Any):
-        _check_model(model, task)
+    def __init__(self, model: Any, processor: TimesCLIPProcessor | None = None, **kwargs: Any):
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT wraps models
+        if type(base).__name__ != self.model_class.__name__:  # by name: code from the Hub has classes of its own
+            task = getattr(getattr(modeling_timesclip, type(base).__name__, None), "task", None)
+            advice = f"; use pipeline({task.pipeline!r}, ...)" if task is not None and task.pipeline else ""
+            raise ValueError(
+                f"{self.model_class.task.pipeline!r} needs a {self.model_class.__name__}, but this model is a "
+                f"{type(base).__name__}{advice}"
+            )
         check_processor(processor, model.config)
-        super().__init__(model=model, processor=processor, task=task, **kwargs)
+        super().__init__(model=model, processor=processor, **{"task": self.model_class.task.pipeline, **kwargs})
         self.tokenizer = None  # the base class looks for one in every processor
 
     def __call__(  # type: ignore[override]
@@ -89,7 +97,9 @@ class TimeSeriesPipeline(CarriesProcessorCode, CarriesModelCode, Pipeline):
         reading, _, writing = self._sanitize_parameters(**kwargs)
         reading, writing = {**self._preprocess_params, **reading}, {**self._postprocess_params, **writing}
         batch_size = batch_size or self._batch_size or max(1, _IMAGES // self.model.config.num_variates)
-        samples = read_samples(inputs, self.processor, newest_steps=self.newest_steps, **reading)
+        samples = read_samples(
+            inputs, self.processor, newest_steps=self.model_class.task.reads_newest_steps, **reading
+        )
         results = self._predict(samples.rows, batch_size, progress_bar, writing)
         if samples.form == "stream":
             return results
@@ -127,9 +137,13 @@ class TimeSeriesPipeline(CarriesProcessorCode, CarriesModelCode, Pipeline):
         reading = {"timestamp_column": timestamp_column, "series_column": series_column, "fill_gaps": fill_gaps}
         return {name: value for name, value in reading.items() if value is not None}, {}, {}
 
+    def _reads(self, name: str) -> bool:
+        """Whether the model's answer depends on this key of the processor's batch."""
+        return name in self.model_class.answer_inputs(self.model.config)
+
     def preprocess(self, input_: list[dict[str, Any]], **preprocess_parameters: Any) -> dict[str, Any]:
         """Samples to a batch."""
-        if self.model.config.num_static_features and any("static_values" not in sample for sample in input_):
+        if self._reads("static_values") and any("static_values" not in sample for sample in input_):
             names = [column["name"] for column in (self.processor.statistics or {}).get("static") or []]
             raise ValueError(
                 f"this model also needs the static values {names} of each series: pass samples "
@@ -138,15 +152,15 @@ class TimeSeriesPipeline(CarriesProcessorCode, CarriesModelCode, Pipeline):
         return TimesCLIPDataCollator(self.processor, draw=False)(input_)
 
     def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> ModelOutput:
-        outputs = self._ask(input_tensors)
-        return ModelOutput(predictions=outputs.predictions)  # nothing else need travel back from an accelerator
+        """The model's answer, and nothing else: the rest need not travel back from an accelerator.
 
-    def _ask(self, batch: dict[str, Any]) -> Any:
-        """The model's outputs; images are drawn where the model is, and only for models that look at them."""
-        plots = batch.pop("plot_values", None)
-        if plots is not None and getattr(self.model, "vision_is_read", True):
-            batch["pixel_values"] = self.processor.draw(plots)
-        return self.model(**batch)
+        Images are drawn where the model is, and only for models that look at them.
+        """
+        plots = input_tensors.pop("plot_values", None)
+        if plots is not None and self._reads("pixel_values"):
+            input_tensors["pixel_values"] = self.processor.draw(plots)
+        answer = str(self.model_class.task.answer)
+        return ModelOutput({answer: self.model(**input_tensors)[answer]})
 
     def _as_table(self, results: list[Any], table: TableRows) -> pd.DataFrame:
         raise NotImplementedError
@@ -186,6 +200,8 @@ class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
     ```
     """
 
+    model_class = TimesCLIPForRegression
+
     def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> list[dict[str, float]]:
         """Predictions `(B, num_targets)` to dicts."""
         names = self._target_names()
@@ -214,6 +230,8 @@ class TimeSeriesClassificationPipeline(TimeSeriesPipeline):
         top_k (int, defaults to 1): how many classes to return.
     """
 
+    model_class = TimesCLIPForClassification
+
     def _sanitize_parameters(  # type: ignore[override]
         self, top_k: int | None = None, **reading: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -221,9 +239,6 @@ class TimeSeriesClassificationPipeline(TimeSeriesPipeline):
             raise ValueError(f"top_k must be 1 or more, got {top_k}.")
         preprocess, forward, _ = super()._sanitize_parameters(**reading)
         return preprocess, forward, {} if top_k is None else {"top_k": top_k}
-
-    def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> ModelOutput:
-        return ModelOutput(logits=self._ask(input_tensors).logits)
 
     def postprocess(  # type: ignore[override]
         self, model_outputs: Any, top_k: int = 1, **postprocess_parameters: Any
@@ -263,7 +278,7 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
     ```
     """
 
-    newest_steps = True
+    model_class = TimesCLIPForPrediction
 
     def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> list[dict[str, Any]]:
         """Forecasts `(B, H, V)` to dicts."""
@@ -295,11 +310,10 @@ def _beside(table: TableRows, columns: Mapping[str, Any]) -> pd.DataFrame:
     return pd.concat([table.identity, results], axis=1)
 
 
-# Task -> pipeline and model.
-TASKS: dict[str, tuple[type[TimeSeriesPipeline], type[TimesCLIPPreTrainedModel]]] = {
-    "time-series-regression": (TimeSeriesRegressionPipeline, TimesCLIPForRegression),
-    "time-series-forecasting": (TimeSeriesForecastingPipeline, TimesCLIPForPrediction),
-    "time-series-classification": (TimeSeriesClassificationPipeline, TimesCLIPForClassification),
+# The pipelines by the name of their task.
+PIPELINES: dict[str, type[TimeSeriesPipeline]] = {
+    str(pipeline.model_class.task.pipeline): pipeline
+    for pipeline in (TimeSeriesRegressionPipeline, TimeSeriesForecastingPipeline, TimeSeriesClassificationPipeline)
 }
 
 
@@ -314,10 +328,7 @@ class CheckpointLoader:
     def from_pretrained(cls, model: str, **kwargs: Any) -> Any:
         """As of the models; for `transformers.pipeline`."""
         hub_kwargs = {name: kwargs[name] for name in _HUB_ARGUMENTS if name in kwargs}
-        architectures = read_config(model, **hub_kwargs).architectures or []
-        kinds = (*(model_class for _, model_class in TASKS.values()), TimesCLIPForPreTraining)
-        found: Any = next((kind for kind in kinds if kind.__name__ in architectures), TimesCLIPModel)
-        return found.from_pretrained(model, **kwargs)
+        return saved_model_class(read_config(model, **hub_kwargs)).from_pretrained(model, **kwargs)
 
 
 def pipeline_task(model: str | Path, **hub_kwargs: Any) -> str:
@@ -333,8 +344,12 @@ def pipeline_task(model: str | Path, **hub_kwargs: Any) -> str:
     """
     config = read_config(str(model), **hub_kwargs)
     if not isinstance(config, TimesCLIPConfig):
-        raise ValueError(f"{model} is a {config.model_type!r} model, expected 'timesclip'.")
-    return _task_of(config, str(model))
+        raise ValueError(f"{model} is a {config.model_type!r} model, expected 'timesclip'")
+    task = saved_model_class(config).task.pipeline
+    if task is None:
+        found = ", ".join(config.architectures or ["model of unknown class"])
+        raise ValueError(f"{model} holds a {found}, which no pipeline is made for")
+    return task
 
 
 def read_config(model: str, **hub_kwargs: Any) -> Any:
@@ -345,24 +360,10 @@ def read_config(model: str, **hub_kwargs: Any) -> Any:
     return AutoConfig.from_pretrained(model, **hub_kwargs)
 
 
-def _task_of(config: TimesCLIPConfig, name: str) -> str:
-    found = config.architectures or []
-    for task, (_, model_class) in TASKS.items():
-        if model_class.__name__ in found:
-            return task
-    raise ValueError(f"{name} holds a {', '.join(found) or 'model of unknown class'}, which no pipeline is made for.")
-
-
-def _check_model(model: Any, task: str) -> None:
-    """Raises for a model of another class."""
-    if task not in TASKS:
-        raise ValueError(f"task is {task!r}, expected one of {', '.join(map(repr, TASKS))}.")
-    wanted = TASKS[task][1]
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT wraps models
-    if type(base).__name__ != wanted.__name__:  # by name: code from the Hub has classes of its own
-        fits = [other for other, (_, model_class) in TASKS.items() if model_class.__name__ == type(base).__name__]
-        advice = f"; use pipeline({fits[0]!r}, ...)" if fits else ""
-        raise ValueError(f"{task!r} needs a {wanted.__name__}, but this model is a {type(base).__name__}{advice}.")
+def saved_model_class(config: Any) -> Any:
+    """The class of the model that was saved with this configuration; `TimesCLIPModel` where it is none of ours."""
+    classes = (getattr(modeling_timesclip, name, None) for name in config.architectures or [])
+    return next((found for found in classes if hasattr(found, "task")), TimesCLIPModel)
 
 
 def check_processor(processor: Any, config: TimesCLIPConfig) -> None:
@@ -383,7 +384,7 @@ def check_processor(processor: Any, config: TimesCLIPConfig) -> None:
 
 __all__ = [
     "CheckpointLoader",
-    "TASKS",
+    "PIPELINES",
     "TimeSeriesClassificationPipeline",
     "TimeSeriesForecastingPipeline",
     "TimeSeriesPipeline",
@@ -391,4 +392,5 @@ __all__ = [
     "check_processor",
     "pipeline_task",
     "read_config",
+    "saved_model_class",
 ]

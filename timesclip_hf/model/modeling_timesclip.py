@@ -65,6 +65,13 @@ class TimesCLIPPreTrainedModel(CarriesModelCode, PreTrainedModel):
     # Losses are means over the batch, so Trainer must go on dividing them by the accumulation steps.
     accepts_loss_kwargs = False
 
+    @classmethod
+    def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
+        """Keys of the processor's batch on which this model's answer depends; its losses may read more of them."""
+        names = {"pixel_values"} if config.vision_config is not None else set()
+        names |= {"patch_values", "patch_mask"} if config.text_config is not None else set()
+        return names | ({"variate_values"} if config.variate_selection == "cross_attention" else set())
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, ZeroLinear):
@@ -421,6 +428,11 @@ class _SampleModel(TimesCLIPPreTrainedModel):
         self.post_init()
         self.freeze_towers()
 
+    @classmethod
+    def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
+        names = super().answer_inputs(config) | ({"loc", "scale"} if config.use_loc_scale else set())
+        return names | ({"static_values"} if config.num_static_features else set())
+
     def _apply_head(
         self, outputs: TimesCLIPOutput, loc: Tensor | None, scale: Tensor | None, static_values: Tensor | None
     ) -> Tensor:
@@ -646,11 +658,17 @@ class TimesCLIPForPrediction(TimesCLIPPreTrainedModel):
         reads_newest_steps=True,
     )
 
+    @classmethod
+    def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
+        names = super().answer_inputs(config) | {"loc", "scale"}
+        if config.text_config is not None and config.variate_selection != "gated":
+            names.discard("pixel_values")  # plots teach the text branch, which alone leads to the forecast
+        return names | ({"variate_values"} if config.linear_shortcut else set())
+
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config)
-        two_branches = config.vision_config is not None and config.text_config is not None
-        self.vision_is_read = not two_branches or config.variate_selection == "gated"
-        if two_branches and config.alignment is None and not self.vision_is_read:
+        self.vision_is_read = "pixel_values" in self.answer_inputs(config)
+        if config.vision_config is not None and config.alignment is None and not self.vision_is_read:
             raise ValueError(
                 "The vision branch would have no effect: without alignment, its embeds reach a forecast only through "
                 "variate_selection='gated'. Choose an alignment or that selection, or set vision_config=None."
