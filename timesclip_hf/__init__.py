@@ -1,127 +1,128 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""TimesCLIP for HuggingFace: multivariate time series, seen as line plots and spoken as patches."""
+"""TimesCLIP for HuggingFace: multivariate time series, seen as line plots and spoken as patches.
+
+Importing the package imports nothing else: a public name brings its module when it is asked for first, and Auto
+classes and pipelines of transformers learn of ours when they are loaded themselves (`registration.py`).
+"""
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from .inference.numpy_processing import NumpyProcessor
+from .registration import register_when_loaded
+
+if TYPE_CHECKING:
+    from .data.collator import TimesCLIPDataCollator as TimesCLIPDataCollator
+    from .data.long import SeriesCollection as SeriesCollection
+    from .data.long import load_long_table as load_long_table
+    from .data.long import load_series_rows as load_series_rows
+    from .data.splits import WindowSplits as WindowSplits
+    from .data.splits import split_by_column as split_by_column
+    from .data.splits import split_by_group as split_by_group
+    from .data.splits import split_chronologically as split_chronologically
+    from .data.splits import split_windows as split_windows
+    from .data.wide import find_variates as find_variates
+    from .data.wide import load_wide_table as load_wide_table
+    from .data.wide import read_wide_table as read_wide_table
+    from .data.windows import ForecastWindows as ForecastWindows
+    from .features.feature_cache import FeatureCache as FeatureCache
+    from .inference.export import export_onnx as export_onnx
+    from .inference.export import export_program as export_program
+    from .inference.numpy_processing import NumpyProcessor as NumpyProcessor
+    from .inference.pipelines import TimeSeriesClassificationPipeline as TimeSeriesClassificationPipeline
+    from .inference.pipelines import TimeSeriesForecastingPipeline as TimeSeriesForecastingPipeline
+    from .inference.pipelines import TimeSeriesRegressionPipeline as TimeSeriesRegressionPipeline
+    from .inference.pipelines import pipeline_task as pipeline_task
+    from .metrics import classification_metrics as classification_metrics
+    from .metrics import forecast_metrics as forecast_metrics
+    from .metrics import m4_metrics as m4_metrics
+    from .metrics import regression_metrics as regression_metrics
+    from .model.configuration_timesclip import PRESETS as PRESETS
+    from .model.configuration_timesclip import TOWERS as TOWERS
+    from .model.configuration_timesclip import TimesCLIPConfig as TimesCLIPConfig
+    from .model.losses import alignment_loss as alignment_loss
+    from .model.losses import info_nce as info_nce
+    from .model.modeling_timesclip import TimesCLIPForClassification as TimesCLIPForClassification
+    from .model.modeling_timesclip import TimesCLIPForPrediction as TimesCLIPForPrediction
+    from .model.modeling_timesclip import TimesCLIPForPreTraining as TimesCLIPForPreTraining
+    from .model.modeling_timesclip import TimesCLIPForRegression as TimesCLIPForRegression
+    from .model.modeling_timesclip import TimesCLIPModel as TimesCLIPModel
+    from .model.modeling_timesclip import TimesCLIPPreTrainedModel as TimesCLIPPreTrainedModel
+    from .model.processing_timesclip import TimesCLIPProcessor as TimesCLIPProcessor
+    from .model.rendering import render_line as render_line
+    from .training.adapters import lora_config as lora_config
+    from .training.trainer import TimesCLIPTrainer as TimesCLIPTrainer
+    from .training.training_args import TimesCLIPTrainingArguments as TimesCLIPTrainingArguments
 
 __version__ = "0.1.0"
 
-# A server that prepares inputs for an exported graph need not have them; everything but NumpyProcessor does.
-_MISSING = [name for name in ("torch", "transformers") if find_spec(name) is None]
-
-if not _MISSING:
-    from transformers import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForPreTraining,
-        AutoModelForTimeSeriesPrediction,
-        AutoProcessor,
-    )
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING,
-        MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING,
-    )
-    from transformers.pipelines import PIPELINE_REGISTRY
-
-    from .data.collator import TimesCLIPDataCollator
-    from .data.long import SeriesCollection, load_long_table, load_series_rows
-    from .data.splits import WindowSplits, split_by_column, split_by_group, split_chronologically, split_windows
-    from .data.wide import find_variates, load_wide_table, read_wide_table
-    from .data.windows import ForecastWindows
-    from .features.feature_cache import FeatureCache
-    from .inference.export import export_onnx, export_program
-    from .inference.pipelines import (
-        PIPELINES,
-        CheckpointLoader,
-        TimeSeriesClassificationPipeline,
-        TimeSeriesForecastingPipeline,
-        TimeSeriesRegressionPipeline,
-        pipeline_task,
-    )
-    from .metrics import classification_metrics, forecast_metrics, m4_metrics, regression_metrics
-    from .model.configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
-    from .model.losses import alignment_loss, info_nce
-    from .model.modeling_timesclip import (
-        TimesCLIPForClassification,
-        TimesCLIPForPrediction,
-        TimesCLIPForPreTraining,
-        TimesCLIPForRegression,
-        TimesCLIPModel,
-        TimesCLIPPreTrainedModel,
-    )
-    from .model.processing_timesclip import TimesCLIPProcessor
-    from .model.rendering import render_line
-    from .training.adapters import lora_config
-    from .training.trainer import TimesCLIPTrainer
-    from .training.training_args import TimesCLIPTrainingArguments
-
-    # Adapters that were saved before the package had folders name the module of their base so.
-    sys.modules.setdefault(f"{__name__}.modeling_timesclip", sys.modules[TimesCLIPModel.__module__])
-    AutoConfig.register(TimesCLIPConfig.model_type, TimesCLIPConfig, exist_ok=True)
-    AutoProcessor.register(TimesCLIPConfig, TimesCLIPProcessor, exist_ok=True)
-    AutoModelForPreTraining.register(TimesCLIPConfig, TimesCLIPForPreTraining, exist_ok=True)
-    AutoModelForTimeSeriesPrediction.register(TimesCLIPConfig, TimesCLIPForPrediction, exist_ok=True)
-    # transformers has these mappings, but no Auto class over them: `AutoModel` gives these models themselves, where
-    # they were saved, and the first one for all others.
-    _models = (TimesCLIPModel, TimesCLIPForRegression, TimesCLIPForClassification)
-    AutoModel.register(TimesCLIPConfig, _models, exist_ok=True)
-    for _mapping, _model in (
-        (MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING, TimesCLIPForClassification),
-        (MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING, TimesCLIPForRegression),
-    ):
-        _mapping.register(TimesCLIPConfig, _model, exist_ok=True)  # type: ignore[arg-type]
-    for _task, _pipeline in PIPELINES.items():
-        PIPELINE_REGISTRY.register_pipeline(_task, _pipeline, pt_model=CheckpointLoader)
-
-    __all__ = [
-        "FeatureCache",
-        "ForecastWindows",
-        "NumpyProcessor",
-        "PRESETS",
-        "SeriesCollection",
-        "TOWERS",
+# Where each public name lies; the imports above say the same to type checkers, which run nothing.
+_NAMES = {
+    ".data.collator": ["TimesCLIPDataCollator"],
+    ".data.long": ["SeriesCollection", "load_long_table", "load_series_rows"],
+    ".data.splits": ["WindowSplits", "split_by_column", "split_by_group", "split_chronologically", "split_windows"],
+    ".data.wide": ["find_variates", "load_wide_table", "read_wide_table"],
+    ".data.windows": ["ForecastWindows"],
+    ".features.feature_cache": ["FeatureCache"],
+    ".inference.export": ["export_onnx", "export_program"],
+    ".inference.numpy_processing": ["NumpyProcessor"],
+    ".inference.pipelines": [
         "TimeSeriesClassificationPipeline",
         "TimeSeriesForecastingPipeline",
         "TimeSeriesRegressionPipeline",
-        "TimesCLIPConfig",
-        "TimesCLIPDataCollator",
+        "pipeline_task",
+    ],
+    ".metrics": ["classification_metrics", "forecast_metrics", "m4_metrics", "regression_metrics"],
+    ".model.configuration_timesclip": ["PRESETS", "TOWERS", "TimesCLIPConfig"],
+    ".model.losses": ["alignment_loss", "info_nce"],
+    ".model.modeling_timesclip": [
         "TimesCLIPForClassification",
         "TimesCLIPForPreTraining",
         "TimesCLIPForPrediction",
         "TimesCLIPForRegression",
         "TimesCLIPModel",
         "TimesCLIPPreTrainedModel",
-        "TimesCLIPProcessor",
-        "TimesCLIPTrainer",
-        "TimesCLIPTrainingArguments",
-        "WindowSplits",
-        "alignment_loss",
-        "classification_metrics",
-        "export_onnx",
-        "export_program",
-        "find_variates",
-        "forecast_metrics",
-        "info_nce",
-        "load_long_table",
-        "load_series_rows",
-        "load_wide_table",
-        "lora_config",
-        "m4_metrics",
-        "pipeline_task",
-        "read_wide_table",
-        "regression_metrics",
-        "render_line",
-        "split_by_column",
-        "split_by_group",
-        "split_chronologically",
-        "split_windows",
-    ]
-else:
-    __all__ = ["NumpyProcessor"]
+    ],
+    ".model.processing_timesclip": ["TimesCLIPProcessor"],
+    ".model.rendering": ["render_line"],
+    ".training.adapters": ["lora_config"],
+    ".training.trainer": ["TimesCLIPTrainer"],
+    ".training.training_args": ["TimesCLIPTrainingArguments"],
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+# A server that prepares inputs for an exported graph need not have them; everything but NumpyProcessor does.
+_MISSING = [name for name in ("torch", "transformers") if find_spec(name) is None]
 
-    def __getattr__(name: str) -> object:
-        if name.startswith("_"):
-            raise AttributeError(name)
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
         raise ImportError(f"timesclip_hf.{name} needs {' and '.join(_MISSING)}, which are not installed here.")
+    globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _module_of_old_adapters() -> ModuleType:
+    """Adapters that were saved before the package had folders name the module of their base so."""
+    module = ModuleType(f"{__name__}.modeling_timesclip")
+
+    def find(name: str) -> Any:
+        if name.startswith("__"):  # whoever looks through all modules need not load this one
+            raise AttributeError(name)
+        return getattr(import_module(".model.modeling_timesclip", __name__), name)
+
+    vars(module)["__getattr__"] = find
+    return module
+
+
+sys.modules.setdefault(f"{__name__}.modeling_timesclip", _module_of_old_adapters())
+register_when_loaded()
+
+__all__ = ["NumpyProcessor"] if _MISSING else [*_HOMES]
