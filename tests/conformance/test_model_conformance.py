@@ -66,7 +66,7 @@ class CommonModelTests(test_modeling_common.ModelTesterMixin):
     def _prepare_config_and_inputs_for_retain_grad_hidden_states_attentions(self) -> tuple[Any, dict[str, Any]]:
         """Gradients flow from the first output, which is the image embeds where there are any."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
-        return config, {**inputs, "skip_vision": True}
+        return config, {**inputs, "use_vision": False}
 
     def test_config(self) -> None:
         ConfigTester(self, config_class=TimesCLIPConfig, has_text_modality=False, **SERIES).run_common_tests()

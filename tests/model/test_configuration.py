@@ -29,7 +29,7 @@ EVERY_FIELD = {
     "projection_dim": 24,
     "num_targets": 2,
     "prediction_length": 7,
-    "loss": "huber",
+    "loss": "mae",
     "error_scale": "instance",
     "num_static_features": 4,
     "use_loc_scale": True,

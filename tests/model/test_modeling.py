@@ -350,7 +350,7 @@ def test_branches_with_unequal_numbers_of_samples_are_refused(make_model, make_b
     model = make_model()
     batch = make_batch(model.config)
     for module in (model, model.timesclip):
-        with pytest.raises(ValueError, match="vision branch was given 1 samples, the text branch 4"):
+        with pytest.raises(ValueError, match="one row for each sample, got {'patch_values': 4, 'pixel_values': 1}"):
             module(patch_values=batch["patch_values"], pixel_values=batch["pixel_values"][:1])
 
 

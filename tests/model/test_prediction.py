@@ -94,13 +94,10 @@ def by_hand(kind, predictions, labels, unit):
         return np.nanmean(errors**2)
     if kind == "mae":
         return np.nanmean(np.abs(errors))
-    if kind == "huber":
-        small = np.abs(errors) < 1
-        return np.nanmean(np.where(small, 0.5 * errors**2, np.abs(errors) - 0.5))
     return np.nanmean(2 * np.abs(predictions - labels) / (np.abs(predictions) + np.abs(labels)))
 
 
-@pytest.mark.parametrize("kind", ["mse", "mae", "huber", "smape"])
+@pytest.mark.parametrize("kind", ["mse", "mae", "smape"])
 @pytest.mark.parametrize("error_scale", ["dataset", "instance"])
 def test_the_task_loss_equals_numpy_over_the_observed_labels(make_forecaster, make_forecast_batch, kind, error_scale):
     statistics = {"variate_mean": [0.0, 1.0, 2.0], "variate_std": [0.5, 2.0, 3.0]}
@@ -116,7 +113,7 @@ def test_the_task_loss_equals_numpy_over_the_observed_labels(make_forecaster, ma
     assert float(outputs.loss) == pytest.approx(expected + 0.1 * float(outputs.alignment_loss), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["mse", "mae", "huber", "smape"])
+@pytest.mark.parametrize("kind", ["mse", "mae", "smape"])
 def test_missing_labels_leave_finite_gradients(make_forecaster, make_forecast_batch, kind):
     model = make_forecaster("text_only", loss=kind)
     batch = make_forecast_batch(model.config)
@@ -218,7 +215,7 @@ def test_nothing_is_left_of_a_vision_model_without_its_vision(tiny_config, make_
     batch = make_batch(model.config)
     del batch["labels"]
     with pytest.raises(ValueError, match="leaves nothing"):
-        model(**batch, skip_vision=True)
+        model(**batch, use_vision=False)
 
 
 def test_gated_selection_lets_plots_reach_the_forecast(make_forecaster, make_forecast_batch):
@@ -356,7 +353,7 @@ def test_cross_attention_selection_serves_regression_too(tiny_config, make_batch
         model(**{**batch, "variate_values": None})
 
 
-@pytest.mark.parametrize("kind", ["mse", "mae", "huber", "smape"])
+@pytest.mark.parametrize("kind", ["mse", "mae", "smape"])
 def test_regression_losses_equal_numpy_on_standardised_targets(tiny_config, make_batch, kind):
     torch.manual_seed(0)
     model = TimesCLIPForRegression(tiny_config("text_only", loss=kind, target_mean=[5.0], target_std=[2.0])).eval()

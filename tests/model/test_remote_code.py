@@ -29,7 +29,7 @@ from timesclip_hf import (
     TimesCLIPProcessor,
 )
 from timesclip_hf.model import remote_code
-from timesclip_hf.model.remote_code import AUTO_CLASSES, add_model_code, add_processor_code
+from timesclip_hf.model.remote_code import add_code
 
 MODELS = {
     model.__name__: model
@@ -108,7 +108,7 @@ def test_the_folder_that_a_tower_came_from_stays_at_home(tiny_config: Any, tmp_p
     config = tiny_config()
     config.vision_config._name_or_path, config.text_config._name_or_path = str(tmp_path), "openai/clip"
     TimesCLIPModel(config).save_pretrained(tmp_path / "saved")
-    add_model_code(tmp_path / "saved")
+    add_code(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert saved["text_config"]["_name_or_path"] == "openai/clip" and "_name_or_path" not in saved["vision_config"]
 
@@ -121,8 +121,7 @@ def hub() -> Iterator[HubServer]:
 
 def push(hub: HubServer, repo_id: str, folder: Path) -> None:
     """What `push_to_hub` uploads (see test_hub), put into the server directly."""
-    add_model_code(folder)
-    add_processor_code(folder)
+    add_code(folder)
     hub.create(repo_id, {file.name: file.read_bytes() for file in folder.iterdir()})
 
 
@@ -149,7 +148,7 @@ def test_pushed_models_load_and_predict_where_the_package_is_not_installed(
         model.save_pretrained(tmp_path / name)
         processor.save_pretrained(tmp_path / name)
         push(hub, f"me/{name}", tmp_path / name)
-        repos[f"me/{name}"] = AUTO_CLASSES[name]
+        repos[f"me/{name}"] = dict(model_class.task.auto_classes)
         with torch.no_grad():
             output = model(**processor(series))
         expected |= {f"me/{name}.{key}": output[key] for key in names if key in output}

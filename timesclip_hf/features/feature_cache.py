@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from ..data.collator import TimesCLIPDataCollator
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.towers import encode_images_in_chunks, is_trained, rest_where_frozen
+from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class FeatureCache:
             raise ValueError("This processor draws no images (image_size=None): there is nothing to encode.")
         self.processor = processor
         tower: Any = model.base_model.vision_tower  # type: ignore[union-attr]
-        rest_where_frozen(tower)  # frozen by hand it may still be in training mode, where dropout is at work
+        eval_if_frozen(tower)  # frozen by hand it may still be in training mode, where dropout is at work
         self.tower = tower
         on_cpu = tower.device.type == "cpu"
         self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)

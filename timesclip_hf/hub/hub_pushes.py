@@ -13,7 +13,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import PushInProgress, logging
 
-from ..model.remote_code import add_model_code, add_processor_code
+from ..model.remote_code import add_code
 
 logger = logging.get_logger(__name__)
 
@@ -120,8 +120,7 @@ class PushingTrainer(Trainer):
         files = {file for pattern in patterns for file in Path(folder).glob(pattern) if not file.name.startswith("_")}
         for file in files:
             shutil.copy2(file, staging.name)
-        add_model_code(staging.name)
-        add_processor_code(staging.name)
+        add_code(staging.name)
         repo_id = str(self.hub_model_id)
 
         def upload() -> Any:

@@ -26,7 +26,7 @@ from ..model.modeling_timesclip import (
     TimesCLIPPreTrainedModel,
 )
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.remote_code import CarriesModelCode, CarriesProcessorCode
+from ..model.remote_code import CarriesCode
 from .pipeline_inputs import TableRows, read_samples
 
 # Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
@@ -34,7 +34,7 @@ _IMAGES = 256
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
-class TimeSeriesPipeline(CarriesProcessorCode, CarriesModelCode, Pipeline):
+class TimeSeriesPipeline(CarriesCode, Pipeline):
     """What the time-series pipelines share: reading inputs, batches, saving.
 
     Made by `transformers.pipeline(task, model="folder or Hub id")`, which finds the processor beside the model. Takes

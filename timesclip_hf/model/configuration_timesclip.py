@@ -21,77 +21,45 @@ from transformers import (
     T5Config,
     ViTConfig,
 )
+from transformers import image_utils as colours
 from transformers.activations import ACT2FN
-from transformers.image_utils import (
-    IMAGENET_DEFAULT_MEAN,
-    IMAGENET_DEFAULT_STD,
-    IMAGENET_STANDARD_MEAN,
-    IMAGENET_STANDARD_STD,
-    OPENAI_CLIP_MEAN,
-    OPENAI_CLIP_STD,
-)
 
-from .remote_code import CarriesModelCode
+from .remote_code import CarriesCode
 
 # The closed lists: nothing else that a JSON file names is ever built.
-VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    "clip_vision_model": CLIPVisionConfig,
-    "siglip_vision_model": SiglipVisionConfig,
-    "vit": ViTConfig,
-    "dinov2": Dinov2Config,
-    "swin": SwinConfig,
-    "resnet": ResNetConfig,
-}
-TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    "clip_text_model": CLIPTextConfig,
-    "siglip_text_model": SiglipTextConfig,
-    "bert": BertConfig,
-    "t5": T5Config,
-}
+_VISION = (CLIPVisionConfig, SiglipVisionConfig, ViTConfig, Dinov2Config, SwinConfig, ResNetConfig)
+VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _VISION}
+_TEXT = (CLIPTextConfig, SiglipTextConfig, BertConfig, T5Config)
+TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _TEXT}
 # Colours that each family's checkpoints were trained with, for checkpoints that do not say so themselves.
+_STANDARD = (colours.IMAGENET_STANDARD_MEAN, colours.IMAGENET_STANDARD_STD)
+_IMAGENET = (colours.IMAGENET_DEFAULT_MEAN, colours.IMAGENET_DEFAULT_STD)
 IMAGE_STATISTICS: dict[str, tuple[list[float], list[float]]] = {
-    "clip_vision_model": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
-    "siglip_vision_model": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
-    "vit": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
-    "dinov2": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-    "swin": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-    "resnet": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+    "clip_vision_model": (colours.OPENAI_CLIP_MEAN, colours.OPENAI_CLIP_STD),
+    "siglip_vision_model": _STANDARD,
+    "vit": _STANDARD,
+    **dict.fromkeys(("dinov2", "swin", "resnet"), _IMAGENET),
 }
 
 
-def clip_b16_vision() -> dict[str, Any]:
-    """CLIP ViT-B/16: the vision tower of the paper (86 M parameters, 224 x 224 images)."""
-    return {"model_type": "clip_vision_model", "patch_size": 16, "image_size": 224, "hidden_size": 768}
-
-
-def clip_b16_text() -> dict[str, Any]:
-    """The text tower that comes with CLIP ViT-B/16 (12 layers, width 512; 38 M parameters without word embeddings)."""
-    return {"model_type": "clip_text_model", "hidden_size": 512}
-
-
+_TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "projection_dim": 64,
+}
 # A named pair of towers fills in the sub-configs and the defaults that suit their size.
 TOWERS: dict[str, dict[str, Any]] = {
-    "clip-b16": {"vision_config": clip_b16_vision(), "text_config": clip_b16_text()},
+    # CLIP ViT-B/16, the towers of the paper: 86 M parameters on 224 x 224 images, and 38 M without word embeddings.
+    "clip-b16": {
+        "vision_config": {"model_type": "clip_vision_model", "patch_size": 16, "image_size": 224, "hidden_size": 768},
+        "text_config": {"model_type": "clip_text_model", "hidden_size": 512},
+    },
     # Small enough to be trained from random weights on two CPU cores, so nothing is frozen.
     "tiny": {
-        "vision_config": {
-            "model_type": "clip_vision_model",
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "image_size": 64,
-            "patch_size": 16,
-            "projection_dim": 64,
-        },
-        "text_config": {
-            "model_type": "clip_text_model",
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "projection_dim": 64,
-        },
+        "vision_config": {"model_type": "clip_vision_model", "image_size": 64, "patch_size": 16, **_TINY},
+        "text_config": {"model_type": "clip_text_model", **_TINY},
         "projection_dim": 64,
         "selection_num_heads": 4,
         "freeze_vision": False,
@@ -106,12 +74,7 @@ TOWERS: dict[str, dict[str, Any]] = {
 
 # What to start from, by the number of labelled series, and the ablations of `full`.
 PRESETS: dict[str, dict[str, Any]] = {
-    "small": {
-        "vision_config": None,
-        "alignment": None,
-        "variate_selection": None,
-        "projection_dim": 64,
-    },
+    "small": {"vision_config": None, "alignment": None, "variate_selection": None, "projection_dim": 64},
     "medium": {"alignment": None},
     "full": {},
     "no_alignment": {"alignment": None},
@@ -184,7 +147,7 @@ def _build_tower(name: str, value: Any, known: dict[str, type[PreTrainedConfig]]
 
 
 @strict
-class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
+class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     r"""
     Everything that fixes the shape of a TimesCLIP model and of its training objective.
 
@@ -203,9 +166,9 @@ class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
         projection_dim (`int`, defaults to 512): width D of the projected, comparable embeds.
         num_targets (`int`, defaults to 1): numbers that a regression predicts for one series.
         prediction_length (`int`, defaults to 96): time steps H that a forecast covers.
-        loss (`"mse"`, `"mae"`, `"huber"` or `"smape"`, defaults to `"mse"`):
+        loss (`"mse"`, `"mae"` or `"smape"`, defaults to `"mse"`):
             Task loss of regression (on standardised targets) and forecasts (see `error_scale`); `"smape"`, 2 |y - f| /
-            (|y| + |f|), is taken in original units. Huber's threshold is 1.
+            (|y| + |f|), is taken in original units.
         error_scale (`"dataset"` or `"instance"`, defaults to `"dataset"`):
             What a forecast's error is divided by in the loss: `variate_std` (the published protocol; not set: 1), or
             the `scale` of its own context, for collections of series of very different levels (M4).
@@ -281,22 +244,14 @@ class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
     # below: transformers' own mechanism would build whatever model type a JSON file names.
     sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
     # Trainer gathers every output that is not named here; embeds and attentions are for people who call the model.
-    keys_to_ignore_at_inference = [
-        "task_loss",
-        "alignment_loss",
-        "image_embeds",
-        "text_embeds",
-        "text_tokens",
-        "selected_embeds",
-        "vision_features",
-        "selection_attentions",
-        "hidden_states",
-        "attentions",
-    ]
+    keys_to_ignore_at_inference = (
+        "task_loss alignment_loss image_embeds text_embeds text_tokens selected_embeds vision_features "
+        "selection_attentions hidden_states attentions"
+    ).split()
 
     # A tower's type is checked where it is built; `Any` spares every reader of its fields a cast.
-    vision_config: Any = field(default_factory=clip_b16_vision)
-    text_config: Any = field(default_factory=clip_b16_text)
+    vision_config: Any = field(default_factory=lambda: dict(TOWERS["clip-b16"]["vision_config"]))
+    text_config: Any = field(default_factory=lambda: dict(TOWERS["clip-b16"]["text_config"]))
 
     num_variates: int = 1
     context_length: int = 96
@@ -307,7 +262,7 @@ class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
 
     num_targets: int = 1
     prediction_length: int = 96
-    loss: Literal["mse", "mae", "huber", "smape"] = "mse"
+    loss: Literal["mse", "mae", "smape"] = "mse"
     error_scale: Literal["dataset", "instance"] = "dataset"
     num_static_features: int = 0
     use_loc_scale: bool = False
@@ -399,84 +354,92 @@ class TimesCLIPConfig(CarriesModelCode, PreTrainedConfig):
         mean, std = IMAGE_STATISTICS[family]
         return list(mean), list(std)
 
-    # transformers runs every public `validate_*` method after construction and on `validate()`.
+    def validate_fields(self) -> None:
+        """Part of `@strict`-powered validation, which transformers runs after construction and on `validate()`."""
+        _check_sizes(self)
+        _check_branches(self)
+        _check_fractions(self)
+        _check_statistics(self)
 
-    def validate_shapes(self) -> None:
-        """Part of `@strict`-powered validation: sizes that must be positive and fit each other."""
-        for name in (
-            "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
-            "prediction_length", "vision_chunk_size", "text_chunk_size", "alignment_warmup_steps",
-            "selection_num_heads",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.num_static_features < 0:
-            raise ValueError(f"num_static_features must be 0 or more, got {self.num_static_features}.")
-        if self.patch_length > self.context_length:
-            raise ValueError(
-                f"patch_length ({self.patch_length}) is longer than context_length ({self.context_length}); "
-                "choose a patch_length that fits, and a patch_stride of about half of it."
-            )
-        if self.variate_selection is not None and self.projection_dim % self.selection_num_heads != 0:
-            raise ValueError(
-                f"projection_dim ({self.projection_dim}) is not a multiple of selection_num_heads "
-                f"({self.selection_num_heads})."
-            )
 
-    def validate_branches(self) -> None:
-        """Part of `@strict`-powered validation: at least one branch, and two where they are compared."""
-        if self.vision_config is None and self.text_config is None:
-            raise ValueError("vision_config and text_config are both None: a model needs at least one branch.")
-        if not getattr(self.vision_config, "vision_use_head", True):
-            raise ValueError(
-                "vision_config has vision_use_head=False: without its head the tower gives no pooled feature."
-            )
-        if self.variate_selection == "cross_attention" and self.text_config is None:
-            raise ValueError(
-                "variate_selection='cross_attention' asks the text tower, but text_config is None; choose 'gated' or "
-                "None."
-            )
-        if (channels := getattr(self.vision_config, "num_channels", 3)) != 3:
-            raise ValueError(f"vision_config has num_channels={channels}, but plots have 3 colours.")
-        if getattr(self.text_config, "is_decoder", False):
-            raise ValueError("text_config has is_decoder=True: patches must see each other in both directions.")
-        if self.alignment is not None and (self.vision_config is None or self.text_config is None):
-            raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
+def _check_sizes(config: Any) -> None:
+    """Sizes that must be positive and fit each other."""
+    for name in (
+        "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
+        "prediction_length", "vision_chunk_size", "text_chunk_size", "alignment_warmup_steps",
+        "selection_num_heads",
+    ):  # fmt: skip
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")
+    if config.num_static_features < 0:
+        raise ValueError(f"num_static_features must be 0 or more, got {config.num_static_features}.")
+    if config.patch_length > config.context_length:
+        raise ValueError(
+            f"patch_length ({config.patch_length}) is longer than context_length ({config.context_length}); "
+            "choose a patch_length that fits, and a patch_stride of about half of it."
+        )
+    if config.variate_selection is not None and config.projection_dim % config.selection_num_heads != 0:
+        raise ValueError(
+            f"projection_dim ({config.projection_dim}) is not a multiple of selection_num_heads "
+            f"({config.selection_num_heads})."
+        )
 
-    def validate_fractions(self) -> None:
-        """Part of `@strict`-powered validation: probabilities and weights."""
-        for name in ("text_dropout", "selection_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
-        if not 0 <= self.alignment_alpha <= 1:
-            raise ValueError(f"alignment_alpha must be in [0, 1], got {self.alignment_alpha}.")
-        if not (math.isfinite(self.alignment_weight) and self.alignment_weight > 0):
-            raise ValueError(
-                f"alignment_weight must be positive, got {self.alignment_weight}; alignment=None switches it off."
-            )
-        if not math.isfinite(self.logit_scale_init_value) or self.logit_scale_init_value > math.log(100):
-            raise ValueError(f"logit_scale_init_value must be at most ln(100), got {self.logit_scale_init_value}.")
-        expected = 3 if self.head == "mlp" else 1
-        if not expected <= len(self.head_dropout) <= 3 or not all(0 <= p < 1 for p in self.head_dropout):
-            raise ValueError(
-                f"head_dropout must hold {expected} probabilities in [0, 1) for head={self.head!r}, "
-                f"got {self.head_dropout}."
-            )
 
-    def validate_statistics(self) -> None:
-        """Part of `@strict`-powered validation: lists of finite numbers, one for each variate, target or colour."""
-        sizes = {"variate": self.num_variates, "target": self.num_targets, "image": 3}
-        for prefix, size in sizes.items():
-            mean, std = getattr(self, f"{prefix}_mean"), getattr(self, f"{prefix}_std")
-            if (mean is None) != (std is None):
-                raise ValueError(f"{prefix}_mean and {prefix}_std must be given together.")
-            for name, values in ((f"{prefix}_mean", mean), (f"{prefix}_std", std)):
-                if values is not None and (
-                    len(values) != size
-                    or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
-                    or (name.endswith("std") and min(values) <= 0)
-                ):
-                    raise ValueError(f"{name} must hold {size} finite numbers (std above 0), got {values}.")
+def _check_branches(config: Any) -> None:
+    """At least one branch, and two where they are compared."""
+    if config.vision_config is None and config.text_config is None:
+        raise ValueError("vision_config and text_config are both None: a model needs at least one branch.")
+    if not getattr(config.vision_config, "vision_use_head", True):
+        raise ValueError(
+            "vision_config has vision_use_head=False: without its head the tower gives no pooled feature."
+        )
+    if config.variate_selection == "cross_attention" and config.text_config is None:
+        raise ValueError(
+            "variate_selection='cross_attention' asks the text tower, but text_config is None; choose 'gated' or None."
+        )
+    if (channels := getattr(config.vision_config, "num_channels", 3)) != 3:
+        raise ValueError(f"vision_config has num_channels={channels}, but plots have 3 colours.")
+    if getattr(config.text_config, "is_decoder", False):
+        raise ValueError("text_config has is_decoder=True: patches must see each other in both directions.")
+    if config.alignment is not None and (config.vision_config is None or config.text_config is None):
+        raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
+
+
+def _check_fractions(config: Any) -> None:
+    """Probabilities and weights."""
+    for name in ("text_dropout", "selection_dropout"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"{name} must be in [0, 1), got {getattr(config, name)}.")
+    if not 0 <= config.alignment_alpha <= 1:
+        raise ValueError(f"alignment_alpha must be in [0, 1], got {config.alignment_alpha}.")
+    if not (math.isfinite(config.alignment_weight) and config.alignment_weight > 0):
+        raise ValueError(
+            f"alignment_weight must be positive, got {config.alignment_weight}; alignment=None switches it off."
+        )
+    if not math.isfinite(config.logit_scale_init_value) or config.logit_scale_init_value > math.log(100):
+        raise ValueError(f"logit_scale_init_value must be at most ln(100), got {config.logit_scale_init_value}.")
+    expected = 3 if config.head == "mlp" else 1
+    if not expected <= len(config.head_dropout) <= 3 or not all(0 <= p < 1 for p in config.head_dropout):
+        raise ValueError(
+            f"head_dropout must hold {expected} probabilities in [0, 1) for head={config.head!r}, "
+            f"got {config.head_dropout}."
+        )
+
+
+def _check_statistics(config: Any) -> None:
+    """Lists of finite numbers, one for each variate, target or colour."""
+    sizes = {"variate": config.num_variates, "target": config.num_targets, "image": 3}
+    for prefix, size in sizes.items():
+        mean, std = getattr(config, f"{prefix}_mean"), getattr(config, f"{prefix}_std")
+        if (mean is None) != (std is None):
+            raise ValueError(f"{prefix}_mean and {prefix}_std must be given together.")
+        for name, values in ((f"{prefix}_mean", mean), (f"{prefix}_std", std)):
+            if values is not None and (
+                len(values) != size
+                or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
+                or (name.endswith("std") and min(values) <= 0)
+            ):
+                raise ValueError(f"{name} must hold {size} finite numbers (std above 0), got {values}.")
 
 
 __all__ = ["PRESETS", "TEXT_CONFIGS", "TOWERS", "TimesCLIPConfig", "VISION_CONFIGS"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The trained parts of TimesCLIP around its towers: tokenizers, projections, variate selection, heads, objective."""
+"""The trained parts of TimesCLIP around its towers: tokenizers, projections, variate selection, heads."""
 
 from typing import Any
 
@@ -9,11 +9,21 @@ from torch import Tensor, nn
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
-from .losses import MAX_LOGIT_SCALE, alignment_loss, gather_pairs, uncertainty_weighted, weigh_by_share
 from .towers import text_width
 
 # A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
 MAX_HEAD_WEIGHTS = 1_000_000_000
+
+
+def check_sample_shape(name: str, batch: Tensor, expected: tuple[int | None, ...]) -> None:
+    """Refuses a batch whose samples, all behind its first dimension, are not of this shape; `None`: any size."""
+    found = tuple(batch.shape[1:])
+    if len(found) != len(expected) or any(e is not None and e != f for e, f in zip(expected, found, strict=True)):
+        wanted = ", ".join("any" if e is None else str(e) for e in expected)
+        raise ValueError(
+            f"{name} has shape {tuple(batch.shape)}, expected (batch, {wanted}) as the configuration says. "
+            "Was the processor made with TimesCLIPProcessor.from_config of this model's config?"
+        )
 
 
 class SeriesLinear(nn.Linear):
@@ -159,6 +169,7 @@ class SampleHead(nn.Module):
 
     def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         super().__init__()
+        self.num_static_features = config.num_static_features
         self.pool = None
         dim, dropout = config.projection_dim, config.head_dropout
         parts = (config.vision_config is not None) + (config.text_config is not None)
@@ -185,12 +196,17 @@ class SampleHead(nn.Module):
             self.layers = nn.Sequential(nn.Dropout(dropout[0]), nn.Linear(width, num_outputs))
 
     def forward(self, variates: Tensor, static_values: Tensor | None) -> Tensor:
-        """Embeds of the branches side by side `(B, V, width)`, and `(B, num_static_features)`."""
+        """Embeds of the branches side by side `(B, V, width)`, and `(B, num_static_features)`, read if configured."""
         if self.pool is None:
             features = variates.flatten(1)
         else:
             features = (self.pool(variates).softmax(dim=1) * variates).sum(dim=1)  # (B, width)
-        if static_values is not None:
+        if self.num_static_features:
+            if static_values is None:
+                raise ValueError(
+                    f"This model was built with {self.num_static_features} static features: give static_values."
+                )
+            check_sample_shape("static_values", static_values, (self.num_static_features,))
             features = torch.cat([features, static_values.to(features.dtype)], dim=-1)
         return self.layers(features)
 
@@ -250,68 +266,7 @@ class PredictionHead(nn.Module):
         return forecast + last + self.shortcut(variate_values - last)
 
 
-class AlignmentObjective(nn.Module):
-    """The contrastive term: its temperature and its weight beside a task loss, learnt or fixed.
-
-    Args:
-        config: as for the models.
-        alone: there is no task loss to weigh it against, so nothing of a weight is learnt or counted.
-    """
-
-    def __init__(self, config: TimesCLIPConfig, alone: bool = False):
-        super().__init__()
-        self.config = config
-        # While set (by the trainer), samples are compared with all those of an accumulated batch.
-        self.accumulation: Any = None
-        self.weighting = "fixed" if alone else config.alignment_weighting
-        if config.learn_logit_scale:
-            self.logit_scale = nn.Parameter(torch.empty(1))  # FSDP shards no 0-dimensional parameters
-        if self.weighting == "uncertainty":
-            self.log_variances = nn.Parameter(torch.empty(2))
-        if self.weighting == "warmup":  # saved with the weights, so that a resumed run goes on from here
-            self.training_batches: Tensor
-            self.register_buffer("training_batches", torch.zeros((), dtype=torch.long))
-
-    def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """The unweighted alignment loss; in training over the batches of all processes."""
-        scale: Tensor | float = self.config.logit_scale_init_value
-        if self.config.learn_logit_scale:
-            if self.training:  # as CLIP does: the loss clamps too, but beyond the limit no gradient leads back
-                with torch.no_grad():
-                    self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-            scale = self.logit_scale[0]
-        if self.training and self.accumulation is not None:
-            return self.accumulation.loss(image_embeds, text_embeds, scale)
-        if self.training:
-            image_embeds, text_embeds = gather_pairs(image_embeds, text_embeds)
-        return self.compare(image_embeds, text_embeds, scale)
-
-    def compare(self, image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
-        """The alignment loss `(B, V, D)` x 2 -> scalar, as the configuration wants it."""
-        mode = str(self.config.alignment)
-        return alignment_loss(image_embeds, text_embeds, logit_scale, mode, self.config.alignment_alpha)
-
-    def weigh(self, task_loss: Tensor, labels: Tensor) -> Tensor:
-        """In training, a task loss by the share of its labels in the batch of all processes."""
-        if self.training and self.accumulation is not None:
-            return self.accumulation.weigh(task_loss, labels)
-        return weigh_by_share(task_loss, labels) if self.training else task_loss
-
-    def combine(self, task_loss: Tensor, alignment: Tensor) -> Tensor:
-        """What training minimises."""
-        if self.weighting == "uncertainty":
-            return uncertainty_weighted(task_loss, alignment, self.log_variances)
-        weight: Tensor | float = self.config.alignment_weight
-        if self.weighting == "warmup":
-            weight = (self.training_batches / self.config.alignment_warmup_steps).clamp(max=1.0) * weight
-            if self.training and (self.accumulation is None or self.accumulation.is_last):
-                # Not in place: a compiled backward pass would compute the weight again, one batch on.
-                self.training_batches = self.training_batches + 1
-        return task_loss + weight * alignment
-
-
 __all__ = [
-    "AlignmentObjective",
     "CrossAttentionSelection",
     "EmbedProjection",
     "GatedVariateSelection",
@@ -323,4 +278,5 @@ __all__ = [
     "VariateTokenizer",
     "ZeroLinear",
     "ZeroSeriesLinear",
+    "check_sample_shape",
 ]

@@ -67,7 +67,7 @@ def observed_count(labels: Tensor) -> Tensor:
     return observed.sum()
 
 
-def weigh_by_share(loss: Tensor, labels: Tensor) -> Tensor:
+def weight_by_label_count(loss: Tensor, labels: Tensor) -> Tensor:
     """A mean over this process's labels, weighted so that averaging over processes gives the mean over all labels.
 
     Args:
@@ -157,8 +157,8 @@ def task_loss(errors: Tensor, predictions: Tensor, targets: Tensor, kind: str) -
     Args:
         errors: predictions - targets in the unit that the loss counts in (standardised, say); any shape.
         predictions, targets: the same shape, in original units; NaN targets are not observed and count nowhere.
-        kind: `"mse"`, `"mae"`, `"huber"` (quadratic below 1, linear above) or `"smape"`
-            (2 |y - f| / (|y| + |f|), 0 where both are 0; in original units, whatever `errors` say).
+        kind: `"mse"`, `"mae"` or `"smape"` (2 |y - f| / (|y| + |f|), 0 where both are 0; in original units, whatever
+            `errors` say).
 
     Returns:
         Scalar in fp32; 0, with gradients of zero, where nothing is observed.
@@ -169,8 +169,6 @@ def task_loss(errors: Tensor, predictions: Tensor, targets: Tensor, kind: str) -
         losses = errors.square()
     elif kind == "mae":
         losses = errors.abs()
-    elif kind == "huber":
-        losses = F.huber_loss(errors, torch.zeros_like(errors), reduction="none")
     elif kind == "smape":
         predicted, target = predictions.float(), torch.where(observed, targets.float(), 0)
         size = torch.where(observed, predicted.abs() + target.abs(), 0)
@@ -179,7 +177,7 @@ def task_loss(errors: Tensor, predictions: Tensor, targets: Tensor, kind: str) -
             2 * torch.where(observed, (predicted - target).abs(), 0) / size.clamp(min=torch.finfo(size.dtype).tiny)
         )
     else:
-        raise ValueError(f"loss must be 'mse', 'mae', 'huber' or 'smape', got {kind!r}.")
+        raise ValueError(f"loss must be 'mse', 'mae' or 'smape', got {kind!r}.")
     return losses.sum() / observed.sum().clamp(min=1)
 
 
@@ -226,5 +224,5 @@ __all__ = [
     "observed_count",
     "task_loss",
     "uncertainty_weighted",
-    "weigh_by_share",
+    "weight_by_label_count",
 ]

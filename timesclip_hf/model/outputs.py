@@ -1,5 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""What the models return. Import these names from `timesclip_hf.model.modeling_timesclip`."""
+"""What the models return. Import these names from `timesclip_hf.model.modeling_timesclip`.
+
+Tuples begin with the losses and the answer. dataclasses put the fields of the last base first, so these stand in bases
+of their own behind `TimesCLIPOutput`.
+"""
 
 from dataclasses import dataclass
 
@@ -35,107 +39,69 @@ class TimesCLIPOutput(ModelOutput):
 
 
 @dataclass
-class TimesCLIPRegressionOutput(ModelOutput):
-    """A regression and its losses.
+class _PredictionsAndLosses(ModelOutput):
+    loss: Tensor | None = None
+    predictions: Tensor | None = None
+    task_loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+
+
+@dataclass
+class _LogitsAndLosses(ModelOutput):
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    task_loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+
+
+@dataclass
+class _AlignmentLoss(ModelOutput):
+    loss: Tensor | None = None
+    alignment_loss: Tensor | None = None
+
+
+@dataclass
+class TimesCLIPRegressionOutput(TimesCLIPOutput, _PredictionsAndLosses):
+    """A regression and its losses, and what `TimesCLIPOutput` has.
 
     Args:
         loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
         predictions: `(B, num_targets)` in original units.
         task_loss: scalar, `config.loss` on standardised targets.
         alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
-            attentions: see `TimesCLIPOutput`.
     """
-
-    loss: Tensor | None = None
-    predictions: Tensor | None = None
-    task_loss: Tensor | None = None
-    alignment_loss: Tensor | None = None
-    image_embeds: Tensor | None = None
-    text_embeds: Tensor | None = None
-    text_tokens: Tensor | None = None
-    selected_embeds: Tensor | None = None
-    vision_features: Tensor | None = None
-    selection_attentions: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
-class TimesCLIPPredictionOutput(ModelOutput):
-    """A forecast and its losses.
+class TimesCLIPPredictionOutput(TimesCLIPOutput, _PredictionsAndLosses):
+    """A forecast and its losses, and what `TimesCLIPOutput` has.
 
     Args:
-        loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
+        loss, alignment_loss: see `TimesCLIPRegressionOutput`.
         predictions: `(B, H, V)` in original units.
         task_loss: scalar, `config.loss` over all observed steps, see `config.error_scale`.
-        alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
-            attentions: see `TimesCLIPOutput`.
     """
-
-    loss: Tensor | None = None
-    predictions: Tensor | None = None
-    task_loss: Tensor | None = None
-    alignment_loss: Tensor | None = None
-    image_embeds: Tensor | None = None
-    text_embeds: Tensor | None = None
-    text_tokens: Tensor | None = None
-    selected_embeds: Tensor | None = None
-    vision_features: Tensor | None = None
-    selection_attentions: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
-class TimesCLIPClassificationOutput(ModelOutput):
-    """A classification and its losses.
+class TimesCLIPClassificationOutput(TimesCLIPOutput, _LogitsAndLosses):
+    """A classification and its losses, and what `TimesCLIPOutput` has.
 
     Args:
-        loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
+        loss, alignment_loss: see `TimesCLIPRegressionOutput`.
         logits: `(B, num_labels)`.
         task_loss: scalar, cross-entropy.
-        alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
-            attentions: see `TimesCLIPOutput`.
     """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    task_loss: Tensor | None = None
-    alignment_loss: Tensor | None = None
-    image_embeds: Tensor | None = None
-    text_embeds: Tensor | None = None
-    text_tokens: Tensor | None = None
-    selected_embeds: Tensor | None = None
-    vision_features: Tensor | None = None
-    selection_attentions: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
-class TimesCLIPPreTrainingOutput(ModelOutput):
-    """The alignment of the two branches.
+class TimesCLIPPreTrainingOutput(TimesCLIPOutput, _AlignmentLoss):
+    """The alignment of the two branches, and what `TimesCLIPOutput` has.
 
     Args:
         loss: scalar, the alignment loss.
         alignment_loss: the same.
-        image_embeds, text_embeds, text_tokens, selected_embeds, vision_features, selection_attentions, hidden_states,
-            attentions: see `TimesCLIPOutput`.
     """
-
-    loss: Tensor | None = None
-    alignment_loss: Tensor | None = None
-    image_embeds: Tensor | None = None
-    text_embeds: Tensor | None = None
-    text_tokens: Tensor | None = None
-    selected_embeds: Tensor | None = None
-    vision_features: Tensor | None = None
-    selection_attentions: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
 
 
 __all__ = [

@@ -17,7 +17,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from .configuration_timesclip import TimesCLIPConfig
 from .preparation import coloured_images, fitted_statistics, plot_positions, scaled_patches
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
-from .remote_code import CarriesProcessorCode
+from .remote_code import CarriesCode
 from .series import fit_length, observed_range, replace_constant
 from .static_values import encode_static, fit_static, static_width
 from .views import VIEWS
@@ -26,7 +26,7 @@ from .views import VIEWS
 _FIT_ROWS = 1024
 
 
-class TimesCLIPProcessor(CarriesProcessorCode, ProcessorMixin):
+class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
     r"""
     Turns multivariate series into what TimesCLIP reads: scaled patches, and one image for each variate.
 

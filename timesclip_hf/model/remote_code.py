@@ -8,77 +8,60 @@ checkpoint would be noise, and could overwrite files of the same names in the fo
 import json
 import os
 import shutil
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, PROCESSOR_NAME
 
-_CONFIG = "configuration_timesclip.TimesCLIPConfig"
-_PROCESSOR = "processing_timesclip.TimesCLIPProcessor"
-_MODELING = "modeling_timesclip."
-# What each Auto class loads from a repository of each model. transformers has no Auto class for regression and
-# classification, so `AutoModel` gives these models themselves, as it does with the package installed.
-AUTO_CLASSES: dict[str, dict[str, str]] = {
-    "TimesCLIPModel": {"AutoModel": "TimesCLIPModel"},
-    "TimesCLIPForRegression": {"AutoModel": "TimesCLIPForRegression"},
-    "TimesCLIPForClassification": {"AutoModel": "TimesCLIPForClassification"},
-    "TimesCLIPForPrediction": {
-        "AutoModel": "TimesCLIPModel",
-        "AutoModelForTimeSeriesPrediction": "TimesCLIPForPrediction",
-    },
-    "TimesCLIPForPreTraining": {"AutoModel": "TimesCLIPModel", "AutoModelForPreTraining": "TimesCLIPForPreTraining"},
-}
 
-
-def add_model_code(folder: str | os.PathLike) -> None:
-    """Puts the model's code into a folder that holds a saved model, and says in its config.json which class is where.
+def add_code(folder: str | os.PathLike) -> None:
+    """Puts the code of a saved model and processor beside them, and into their JSON files which class is where.
 
     Args:
-        folder: what `save_pretrained` wrote. Without a config.json, or with one of a class that is not ours (which
-            has code of its own), nothing is done.
+        folder: what `save_pretrained` wrote. What is not there, or of a class that is not ours (which has code of its
+            own), is left alone.
 
     Raises:
         ValueError: a file in the folder has the name of one of ours, but is not ours.
     """
-    path = Path(folder) / CONFIG_NAME
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    classes = AUTO_CLASSES.get((config.get("architectures") or [""])[0])
-    if classes is None:
+    _add_code(Path(folder) / CONFIG_NAME, "modeling_timesclip.py", _classes_of_model)
+    _add_code(Path(folder) / PROCESSOR_NAME, "processing_timesclip.py", _classes_of_processor)
+
+
+class CarriesCode:
+    """Mixin of what `push_to_hub` uploads with its code."""
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        add_code(working_dir)
+        return super()._upload_modified_files(working_dir, *args, **kwargs)  # type: ignore[misc]
+
+
+def _classes_of_model(config: dict[str, Any]) -> dict[str, str]:
+    """Auto class -> file and class, as the task of the saved class says; empty for a class that is not ours."""
+    # Found by name: an import would make a circle, and the models' code travel with every processor.
+    modeling = import_module(".modeling_timesclip", __package__)
+    task = getattr(getattr(modeling, (config.get("architectures") or [""])[0], None), "task", None)
+    found = {auto: f"modeling_timesclip.{name}" for auto, name in task.auto_classes.items()} if task else {}
+    return {"AutoConfig": "configuration_timesclip.TimesCLIPConfig", **found} if found else {}
+
+
+def _classes_of_processor(settings: dict[str, Any]) -> dict[str, str]:
+    ours = settings.get("processor_class") == "TimesCLIPProcessor"
+    return {"AutoProcessor": "processing_timesclip.TimesCLIPProcessor"} if ours else {}
+
+
+def _add_code(path: Path, module: str, classes_of: Callable[[dict[str, Any]], dict[str, str]]) -> None:
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not settings or not (auto_map := classes_of(settings)):
         return
-    for tower in (config.get("vision_config"), config.get("text_config")):
+    for tower in (settings.get("vision_config"), settings.get("text_config")):
         if tower and os.path.isdir(tower.get("_name_or_path") or ""):  # a folder of this machine is nobody's business
             del tower["_name_or_path"]
-    config["auto_map"] = {"AutoConfig": _CONFIG, **{auto: _MODELING + name for auto, name in classes.items()}}
-    _copy_code("modeling_timesclip.py", path.parent)
-    _write_json(config, path)
-
-
-def add_processor_code(folder: str | os.PathLike) -> None:
-    """The same for the processor and its processor_config.json."""
-    path = Path(folder) / PROCESSOR_NAME
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if config.get("processor_class") != _PROCESSOR.rpartition(".")[2]:
-        return
-    config["auto_map"] = {"AutoProcessor": _PROCESSOR}
-    _copy_code("processing_timesclip.py", path.parent)
-    _write_json(config, path)
-
-
-class CarriesModelCode:
-    """Mixin of what `push_to_hub` uploads with the model's code."""
-
-    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
-        add_model_code(working_dir)
-        return super()._upload_modified_files(working_dir, *args, **kwargs)  # type: ignore[misc]
-
-
-class CarriesProcessorCode:
-    """Mixin of what `push_to_hub` uploads with the processor's code."""
-
-    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
-        add_processor_code(working_dir)
-        return super()._upload_modified_files(working_dir, *args, **kwargs)  # type: ignore[misc]
+    _copy_code(module, path.parent)
+    path.write_text(json.dumps({**settings, "auto_map": auto_map}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _copy_code(module: str, folder: Path) -> None:
@@ -100,8 +83,4 @@ def _is_ours(file: Path) -> bool:
         return "The timesclip_hf authors" in lines.readline()
 
 
-def _write_json(content: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-__all__ = ["AUTO_CLASSES", "CarriesModelCode", "CarriesProcessorCode", "add_model_code", "add_processor_code"]
+__all__ = ["CarriesCode", "add_code"]

@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -288,23 +289,16 @@ def is_trained(tower: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in tower.parameters())
 
 
-def rest_where_frozen(tower: nn.Module) -> None:
-    """Eval mode for a tower whose own weights are all frozen; the adapters in it stay in training mode.
-
-    Trainer asks for training mode before every step, so what nearly all towers are, frozen or not, is settled first.
-    """
+def eval_if_frozen(tower: nn.Module) -> None:
+    """Eval mode for a tower whose own weights are all frozen; adapters that learn in it stay in training mode."""
     learning = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     adapted: list[Any] = [module for module in tower.modules() if "base_layer" in module._modules]  # peft's mark
-    if not learning:
-        tower.eval()
-    if not learning or not adapted:
-        return
     added = {id(p) for layer in adapted for p in layer.parameters()}
     added -= {id(p) for layer in adapted for p in layer.base_layer.parameters()}
     if any(id(parameter) not in added for parameter in learning):
         return
     tower.eval()
-    for layer in adapted:
+    for layer in adapted if learning else ():
         layer.train()
         layer.base_layer.eval()
 
@@ -323,9 +317,7 @@ def encode_images(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int 
     def encode(images: Tensor) -> Tensor:
         return family.pool(tower(pixel_values=images.to(tower.dtype)))  # not every family casts its own input
 
-    if chunk_size is None or _in_one_piece(pixel_values, chunk_size):
-        return encode(pixel_values)
-    return torch.cat([_encode_chunk(encode, chunk) for chunk in pixel_values.split(chunk_size)])
+    return _encode_in_chunks(encode, chunk_size, pixel_values)
 
 
 def encode_images_in_chunks(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int) -> Tensor:
@@ -345,24 +337,22 @@ def encode_tokens(
         chunk_size: sequences that the tower sees at once; bounds its memory as for images. `None`: all.
     """
     encode = partial(TEXT_FAMILIES[tower.config.model_type].encode, tower)
-    if chunk_size is None or _in_one_piece(hidden, chunk_size):
-        return encode(hidden, mask)
-    masks = [None] * len(hidden.split(chunk_size)) if mask is None else mask.split(chunk_size)
-    return torch.cat([_encode_chunk(encode, *chunk) for chunk in zip(hidden.split(chunk_size), masks, strict=True)])
+    return _encode_in_chunks(encode, chunk_size, hidden, mask)
 
 
-def _in_one_piece(inputs: Tensor, chunk_size: int) -> bool:
-    """Whether a tower need not see its inputs in chunks: few, or part of a graph for any number of them."""
-    return _is_exporting() or len(inputs) <= chunk_size
-
-
-def _encode_chunk(encode: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
-    """`encode(*inputs)`, of which only the inputs are kept for the way back, where it is computed again.
+def _encode_in_chunks(encode: Callable[..., Tensor], chunk_size: int | None, *inputs: Any) -> Tensor:
+    """`encode(*inputs)`, for few of them at once; only they are kept for the way back, where it is computed again.
 
     What the layers of a tower remember for their gradients would otherwise grow with the number of chunks (activation
     checkpointing, Chen et al. 2016, arXiv 1604.06174). Random numbers are the same both times.
     """
-    return checkpoint(encode, *inputs, use_reentrant=False) if torch.is_grad_enabled() else encode(*inputs)
+    if chunk_size is None or _is_exporting() or len(inputs[0]) <= chunk_size:  # a graph is for any number of them
+        return encode(*inputs)
+    chunks = zip(*(repeat(None) if whole is None else whole.split(chunk_size) for whole in inputs), strict=False)
+    run = (
+        partial(checkpoint, use_reentrant=False) if torch.is_grad_enabled() else lambda encode, *chunk: encode(*chunk)
+    )
+    return torch.cat([run(encode, *chunk) for chunk in chunks])
 
 
 def record_tokens(
@@ -395,7 +385,7 @@ __all__ = [
     "load_text_tower",
     "load_vision_tower",
     "record_tokens",
-    "rest_where_frozen",
+    "eval_if_frozen",
     "text_width",
     "vision_width",
 ]

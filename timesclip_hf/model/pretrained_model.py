@@ -1,0 +1,149 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Loading, saving and initialisation of all TimesCLIP models."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from .alignment import AlignmentObjective
+from .configuration_timesclip import PRESETS, TimesCLIPConfig
+from .layers import PatchTokenizer, VariateTokenizer, ZeroLinear
+from .remote_code import CarriesCode
+from .tasks import Task
+from .towers import checkpoint_image_statistics, load_text_tower, load_vision_tower
+
+
+class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
+    """Loading, saving and initialisation shared by all TimesCLIP models."""
+
+    config: TimesCLIPConfig
+    config_class = TimesCLIPConfig
+    task = Task(name="embeds", auto_classes={"AutoModel": "TimesCLIPModel"}, has_labels=False)
+    base_model_prefix = "timesclip"
+    main_input_name = "patch_values"
+    input_modalities = ["image", "time"]
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _keep_in_fp32_modules_strict = ["logit_scale", "log_variances"]
+    # Whether the weights came from a checkpoint; a configuration may name one whose weights were never loaded.
+    starts_from_checkpoint = False
+    # Losses are means over the batch, so Trainer must go on dividing them by the accumulation steps.
+    accepts_loss_kwargs = False
+
+    @classmethod
+    def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
+        """Keys of the processor's batch on which this model's answer depends; its losses may read more of them."""
+        names = {"pixel_values"} if config.vision_config is not None else set()
+        names |= {"patch_values", "patch_mask"} if config.text_config is not None else set()
+        return names | ({"variate_values"} if config.variate_selection == "cross_attention" else set())
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, ZeroLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+            return
+        super()._init_weights(module)
+        if isinstance(module, (PatchTokenizer, VariateTokenizer)):
+            init.normal_(module.position_embedding, std=self.config.initializer_range)
+        if isinstance(module, PatchTokenizer):
+            init.normal_(module.cls_token, std=self.config.initializer_range)
+        elif isinstance(module, AlignmentObjective):
+            module.reset_parameters()
+
+    def post_init(self) -> None:
+        """As in transformers; of the weights that stay in fp32, only those are named that this model has."""
+        own_names = {name.rpartition(".")[2] for name, _ in self.named_parameters()}
+        self._keep_in_fp32_modules_strict = [n for n in self._keep_in_fp32_modules_strict if n in own_names]
+        super().post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """`False`: transformers suspects custom code of an `_init_weights` that overwrites loaded weights, and asks it
+        about modules with weights of their own alone. CLIP's towers set theirs from one level above."""
+        return False
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; the towers that the configuration freezes are frozen again after loading."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True returns a pair
+        model.freeze_towers()
+        model.starts_from_checkpoint = True
+        return loaded
+
+    def load_adapter(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; an adapter that would leave some of its parts with random weights is refused.
+
+        Raises:
+            ValueError: weights that are not in the file, or that this version of transformers does not restore.
+        """
+        report = super().load_adapter(*args, **kwargs)
+        if report.missing_keys:
+            raise ValueError(
+                f"The adapter was not loaded in full, {sorted(report.missing_keys)} are missing. Old versions of "
+                "transformers leave out modules_to_save: upgrade, or peft.PeftModel.from_pretrained(model, folder)."
+            )
+        return report
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision: str | None,
+        text: str | None,
+        preset: str = "full",
+        hub_kwargs: dict[str, Any] | None = None,
+        **config_fields: Any,
+    ) -> Any:
+        """A model whose towers come from checkpoints; everything else starts from random weights.
+
+        Args:
+            vision: Hub id or folder of a CLIP or SigLIP pair, or of a model of another vision family; `None`: no
+                vision branch.
+            text: the same for the text tower; the same name twice is the normal case.
+            preset: one of `PRESETS`.
+            hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
+            **config_fields: fields of `TimesCLIPConfig`.
+
+        Raises:
+            ValueError: an unsupported family, a checkpoint that lacks weights of its tower, or a preset without the
+                branch that a checkpoint was given for.
+        """
+        for name, tower in (("vision", vision), ("text", text)):
+            absent = f"{name}_config" in PRESETS.get(preset, {})
+            if absent != (tower is None):
+                found = "a checkpoint was given for it" if absent else f"{name}=None was given"
+                raise ValueError(f"preset {preset!r} has {'no' if absent else 'a'} {name} branch, but {found}.")
+        hub_kwargs = hub_kwargs or {}
+        vision_tower = load_vision_tower(vision, **hub_kwargs) if vision is not None else None
+        text_tower = load_text_tower(text, **hub_kwargs) if text is not None else None
+        statistics = checkpoint_image_statistics(vision, **hub_kwargs) if vision is not None else {}
+        fields = {
+            **statistics,
+            **config_fields,
+            "vision_config": vision_tower.config if vision_tower is not None else None,
+            "text_config": text_tower.config if text_tower is not None else None,
+        }
+        model: Any = cls(TimesCLIPConfig.from_preset(preset, **fields))
+        if vision_tower is not None:
+            model.base_model.vision_tower.load_state_dict(vision_tower.state_dict())
+        if text_tower is not None:
+            model.base_model.text_tower.load_state_dict(text_tower.state_dict())
+        model.starts_from_checkpoint = True
+        return model
+
+    def freeze_towers(self) -> None:
+        """Takes the towers that the configuration freezes out of training (loading weights makes all trainable)."""
+        base: Any = self.base_model
+        for tower, freeze in (
+            (base.vision_tower, self.config.freeze_vision),
+            (base.text_tower, self.config.freeze_text),
+        ):
+            if tower is not None and freeze:
+                tower.requires_grad_(False).eval()
+
+
+__all__ = ["TimesCLIPPreTrainedModel"]
