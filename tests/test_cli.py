@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import pipeline
 
 from timesclip_hf import (
+    TimesCLIPConfig,
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
     TimesCLIPForRegression,
@@ -138,9 +139,10 @@ def test_render_draws_what_the_model_sees(save: Any, fields: Path, tmp_path: Pat
 
 def test_a_picture_has_room_for_every_pixel_that_the_model_sees(save: Any, fields: Path, tmp_path: Path) -> None:
     model = save(TimesCLIPForRegression)
-    processor = TimesCLIPProcessor.from_pretrained(model)
-    processor.image_size = [300, 500]
+    processor, config = TimesCLIPProcessor.from_pretrained(model), TimesCLIPConfig.from_pretrained(model)
+    processor.image_size = config.vision_config.image_size = [300, 500]
     processor.save_pretrained(model)
+    config.save_pretrained(model)
     assert main(["render", str(fields), "--model", model, "--output", str(tmp_path / "x.png")]) == 0
     with Image.open(tmp_path / "x.png") as picture:
         assert picture.size[0] >= 3 * 500  # three plots beside each other

@@ -244,15 +244,17 @@ def _render(options: argparse.Namespace) -> None:
 
 def _saved_processor(model: str) -> tuple[Any, bool]:
     """A model's processor, and whether the model reads the newest steps of a table with one row per series."""
-    from .inference.pipelines import check_processor, read_config, saved_model_class
+    from .inference.pipelines import read_config, saved_model_class
+    from .model.agreement import check_agreement
     from .model.processing_timesclip import TimesCLIPProcessor
 
     _find_task(model)
     processor, config = TimesCLIPProcessor.from_pretrained(model), read_config(model)
-    check_processor(processor, config)
+    task = saved_model_class(config).task
+    check_agreement(processor, config, task)
     if processor.image_size is None:
         raise ValueError(f"--model {model}: this model has no vision tower, it sees no plots")
-    return processor, saved_model_class(config).task.reads_newest_steps
+    return processor, task.reads_newest_steps
 
 
 def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:

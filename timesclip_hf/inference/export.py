@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..model.agreement import check_agreement
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.towers import vision_width
-from .pipelines import check_processor
 
 
 def export_program(
@@ -38,7 +38,7 @@ def export_program(
             f"A {type(model).__name__} cannot be exported; models with an answer of their own can (regression, "
             "classification, prediction), with an adapter after merge_and_unload()"
         )
-    check_processor(processor, model.config)
+    check_agreement(processor, model.config, model.task)
     inputs = _example_inputs(model, processor, vision_features)
     batch = torch.export.Dim("batch")
     training = model.training

@@ -17,6 +17,7 @@ from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_fil
 from ..data.collator import TimesCLIPDataCollator
 from ..data.timestamps import continue_timestamps
 from ..model import modeling_timesclip
+from ..model.agreement import check_agreement
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import (
     TimesCLIPForClassification,
@@ -86,7 +87,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
                 f"{self.model_class.task.pipeline!r} needs a {self.model_class.__name__}, but this model is a "
                 f"{type(base).__name__}{advice}"
             )
-        check_processor(processor, model.config)
+        check_agreement(processor, model.config, self.model_class.task)
         super().__init__(model=model, processor=processor, **{"task": self.model_class.task.pipeline, **kwargs})
         self.tokenizer = None  # the base class looks for one in every processor
 
@@ -366,22 +367,6 @@ def saved_model_class(config: Any) -> Any:
     return next((found for found in classes if hasattr(found, "task")), TimesCLIPModel)
 
 
-def check_processor(processor: Any, config: TimesCLIPConfig) -> None:
-    """Raises for a processor that was made for another model: also the default one, where none was saved."""
-    if not isinstance(processor, TimesCLIPProcessor):
-        raise ValueError(f"processor must be a TimesCLIPProcessor, found {type(processor).__name__}.")
-    advice = "save the fitted processor beside the model (processor.save_pretrained), or pass it as processor="
-    for name in ("context_length", "patch_length", "patch_stride", "padding", "num_variates"):
-        found, expected = getattr(processor, name), getattr(config, name)
-        if found is not None and found != expected:
-            raise ValueError(f"the processor has {name}={found!r}, the model {expected!r}: {advice}.")
-    names = processor.target_names
-    if names and len(names) != config.num_targets:
-        raise ValueError(f"target_names are {names}, the model has {config.num_targets} targets: {advice}.")
-    if processor.statistics is None and "dataset" in (processor.scaling, processor.value_range):
-        raise ValueError(f"the processor was never fitted: {advice}.")
-
-
 __all__ = [
     "CheckpointLoader",
     "PIPELINES",
@@ -389,7 +374,6 @@ __all__ = [
     "TimeSeriesForecastingPipeline",
     "TimeSeriesPipeline",
     "TimeSeriesRegressionPipeline",
-    "check_processor",
     "pipeline_task",
     "read_config",
     "saved_model_class",

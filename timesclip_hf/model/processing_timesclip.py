@@ -1,7 +1,6 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Processor of TimesCLIP: raw arrays to patches and images; what it learnt from the training data is kept in JSON."""
 
-import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from .agreement import completed, known_to_processor, processor_parameters
 from .configuration_timesclip import TimesCLIPConfig
 from .preparation import coloured_images, fitted_statistics, plot_positions, scaled_patches
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
@@ -127,20 +127,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             config: the model's configuration; without a vision branch no images are drawn.
             **kwargs: the other parameters; one that contradicts the configuration raises.
         """
-        vision = config.vision_config
-        mean, std = config.image_statistics
-        fixed: dict[str, Any] = {
-            "context_length": config.context_length,
-            "patch_length": config.patch_length,
-            "patch_stride": config.patch_stride,
-            "padding": config.padding,
-            "num_variates": config.num_variates,
-            "image_size": getattr(vision, "image_size", 224) if vision is not None else None,
-            "image_mean": mean,
-            "image_std": std,
-        }
-        if vision is not None and vision.model_type in ("dinov2", "resnet"):  # these read images of any size
-            fixed["image_size"] = kwargs.get("image_size", fixed["image_size"])
+        fixed = processor_parameters(config, kwargs.get("image_size"))
         processor, expected = cls(**{**fixed, **kwargs}), cls(**fixed)
         for name in sorted(fixed.keys() & kwargs.keys()):
             if getattr(processor, name) != getattr(expected, name):
@@ -234,16 +221,9 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         Raises:
             ValueError: before `fit`.
         """
-        statistics = self._fitted("config_fields")
-        names = ("context_length", "patch_length", "patch_stride", "padding", "num_variates", "num_static_features")
-        fields = {name: getattr(self, name) for name in names}
-        learnt = {"variate": statistics["variates"], "target": statistics["targets"]}
-        for prefix, values in learnt.items():
-            if values is not None:
-                fields |= {f"{prefix}_mean": values["mean"], f"{prefix}_std": values["std"]}
-        if statistics["targets"] is not None:
-            fields["num_targets"] = len(statistics["targets"]["mean"])
-        return fields
+        self._fitted("config_fields")
+        known = known_to_processor(self)
+        return {name: value for name, value in known.items() if not name.startswith("image_")}
 
     def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:
         """A copy of `config` with what `fit` learnt and the model must know, see `config_fields`.
@@ -251,14 +231,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         Raises:
             ValueError: before `fit`, or where the configuration has other lengths, variates or targets than the data.
         """
-        config = copy.deepcopy(config)
-        learnt = ("variate_mean", "variate_std", "num_static_features", "target_mean", "target_std")
-        for name, value in self.config_fields().items():
-            if name not in learnt and getattr(config, name) != value:
-                raise ValueError(f"The config has {name}={getattr(config, name)!r}, the processor {value!r}.")
-            setattr(config, name, value)
-        config.validate()
-        return config
+        self._fitted("complete_config")
+        return completed(config, self)
 
     def _fit_variates(self, past_values: Any, past_observed_mask: Any) -> dict[str, list[float]]:
         """Statistics of each variate, chunk by chunk: the sums of chunks are merged as in Chan et al. (1979)."""

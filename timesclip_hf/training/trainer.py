@@ -5,7 +5,6 @@ import contextlib
 import copy
 import functools
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ..metrics import (
     compute_regression_metrics,
     retrieval_accuracy,
 )
+from ..model.agreement import check_agreement
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.losses import observed_count
 from ..model.modeling_timesclip import (
@@ -120,8 +120,9 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
             self.compute_metrics = _metrics_of(self._task_model)
         if isinstance(self._task_model, TimesCLIPForPreTraining):
             self.label_names = []
-        if isinstance(processing_class, TimesCLIPProcessor):
-            _check_agreement(self._task_model, processing_class)
+        task_model = self._task_model
+        if isinstance(processing_class, TimesCLIPProcessor) and isinstance(task_model.config, TimesCLIPConfig):
+            check_agreement(processing_class, task_model.config, task_model.task, training=True)
         if args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         self._average: WeightAverage | None = None
@@ -542,34 +543,6 @@ def _metrics_of(model: Any) -> Callable[[EvalPrediction], dict[str, float]] | No
     if isinstance(model, TimesCLIPForPrediction):
         return functools.partial(compute_forecast_metrics, scale=model.config.variate_std)
     return None
-
-
-def _check_agreement(model: Any, processor: TimesCLIPProcessor) -> None:
-    """A model that does not know what the processor learnt would train on, and quietly ignore it."""
-    statistics = processor.statistics or {}
-    config = getattr(model, "config", None)
-    if not isinstance(config, TimesCLIPConfig):
-        return
-    faults = []
-    if statistics.get("static") and config.num_static_features != processor.num_static_features:
-        found, wanted = config.num_static_features, processor.num_static_features
-        faults.append(f"num_static_features is {found}, the processor encodes {wanted}")
-    if statistics.get("targets") and isinstance(model, TimesCLIPForRegression) and config.target_mean is None:
-        faults.append("target_mean and target_std are not set, but the processor was fitted with labels")
-    forecast = isinstance(model, TimesCLIPForPrediction) and config.error_scale == "dataset"
-    if forecast and config.variate_std is None and statistics:
-        faults.append("variate_std is not set, so that errors of variates of different units would be added up")
-    elif forecast and config.variate_std is None and config.num_variates > 1:
-        warnings.warn(
-            "Errors of all variates are added up in their own units, since the processor was not fitted: "
-            "processor.fit(windows.train.series), then build the model from processor.complete_config(config).",
-            stacklevel=3,
-        )
-    if faults:
-        raise ValueError(
-            f"Model and processor disagree: {'; '.join(faults)}. Build the model from "
-            "processor.complete_config(config), or from_vision_text_pretrained(..., **processor.config_fields())."
-        )
 
 
 __all__ = ["TimesCLIPTrainer"]
