@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -210,6 +212,15 @@ def test_files_are_read_as_their_tables(regression: Any, tmp_path: Path) -> None
     expected = regression(wide_table())
     for name in ("fields.csv", "fields.parquet"):
         pd.testing.assert_frame_equal(regression(tmp_path / name), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [pl.from_pandas, pa.Table.from_pandas, Dataset.from_pandas])
+def test_tables_of_other_libraries_are_read_as_those_of_pandas(regression: Any, kind: Any) -> None:
+    pd.testing.assert_frame_equal(regression(kind(wide_table())), regression(wide_table()), rtol=1e-4)
+    roles = {"series_column": "field", "timestamp_column": "day"}
+    pd.testing.assert_frame_equal(
+        regression(kind(long_table()), **roles), regression(long_table(), **roles), rtol=1e-4
+    )
 
 
 def test_missing_values_and_a_mask_say_the_same(regression: Any) -> None:
@@ -484,7 +495,7 @@ def test_series_without_any_value_of_a_variate_are_left_out_of_forecasts(forecas
         (lambda t: {"values": SERIES[0]}, "a sample needs 'past_values', found 'values'"),
         (lambda t: [*samples(), {"past_values": [["a"]]}], "input 9: the series must be numbers"),
         (lambda t: [{**samples()[0], "past_values": SERIES[0][:, :2]}], "2 variates, but the processor expects 3"),
-        (lambda t: Dataset.from_dict({"nir_00": [1.0]}), "no column 'past_values', only nir_00"),
+        (lambda t: Dataset.from_dict({"nir_00": [1.0]}), "missing static columns: 'soil', 'latitude'"),
         (lambda t: 7, "cannot read series from int"),
     ],
 )

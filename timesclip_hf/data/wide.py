@@ -64,22 +64,16 @@ def load_wide_table(
     columns = list(frame.columns)
     targets, statics = _check_roles(columns, target, static_columns)
     others = [name for name in columns if name not in (*targets, *statics)]
-    found = find_variates(others)
-    names = _choose_variates(columns, found, variates)
-    steps = _common_steps(others, {name: found[name] for name in names}, num_steps)
-    kept = [name for name in others if not _STEP_COLUMN.fullmatch(name)]
+    series, names, steps = read_wide_series(frame[others], variates, num_steps)
+    kept = [name for name in others if not is_step_column(name)]
     if clashing := [name for name in kept if name in ROW_COLUMNS]:
         raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
-    series = _series_values(frame[others], names, steps)
-    blank: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)
-    if blank.any():
-        where = some_of(f"row {row}: {names[variate]}" for row, variate in np.argwhere(blank))
-        rows: NDArray[np.bool_] = np.any(blank, axis=1)
-        complaint = f"no value at all in steps {_span(steps)}, in {row_numbers(rows)}: {where}"
-        if not drop_unobserved:
-            raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
-        warnings.warn(f"{complaint}; {rows.sum()} rows left out", stacklevel=2)
-        series, frame = series[~rows], frame[~rows].reset_index(drop=True)
+    seen, complaint = find_observed_rows(series, names, steps)
+    if complaint and not drop_unobserved:
+        raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
+    if complaint:
+        warnings.warn(f"{complaint}; {np.sum(~seen)} rows left out", stacklevel=2)
+        series, frame = series[seen], frame[seen].reset_index(drop=True)
     return _as_dataset(frame, series, targets, statics, kept)
 
 
@@ -98,10 +92,10 @@ def _as_dataset(
         labels = np.stack([_complete(frame[name], "targets", read_numbers) for name in targets], axis=1)
         content["labels"], features["labels"] = labels.astype(np.float32), List(Value("float32"))
     if statics:
-        columns = {name: _complete(frame[name], "static values", _numbers_or_text) for name in statics}
-        content["static_values"] = pd.DataFrame(columns).to_dict("records")
+        columns = read_statics(frame, statics)
+        content["static_values"] = columns.to_dict("records")
         features["static_values"] = {
-            name: Value("string" if values.dtype == object else "float64") for name, values in columns.items()
+            name: Value("float64" if pd.api.types.is_numeric_dtype(columns[name]) else "string") for name in statics
         }
     for name in kept:
         content[name] = _arrow_column(frame[name])
@@ -127,6 +121,47 @@ def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
         if first != match[0]:
             raise ValueError(f"duplicate columns: {first!r} and {match[0]!r} are the same step: drop one")
     return {variate: sorted(steps) for variate, steps in spellings.items()}
+
+
+def is_step_column(name: str) -> bool:
+    """Whether a column holds one step of a variate, as `ndvi_00` does."""
+    return _STEP_COLUMN.fullmatch(name) is not None
+
+
+def read_wide_series(
+    frame: pd.DataFrame, variates: Sequence[str] | None = None, num_steps: int | None = None
+) -> tuple[NDArray[np.float32], list[str], list[int]]:
+    """The series of a wide table `(N, T, V)`, NaN where missing, the names of their variates and of their steps.
+
+    Args:
+        frame: as `read_table` gives it, without the columns that have another role.
+        variates, num_steps: as for `load_wide_table`.
+    """
+    found = find_variates(frame.columns)
+    names = _choose_variates(list(frame.columns), found, variates)
+    steps = _common_steps(list(frame.columns), {name: found[name] for name in names}, num_steps)
+    values = np.empty((len(frame), len(steps), len(names)), np.float32)
+    for match in filter(None, map(_STEP_COLUMN.fullmatch, frame.columns)):
+        if match[1] in names and int(match[2]) <= steps[-1]:
+            values[:, int(match[2]) - steps[0], names.index(match[1])] = read_numbers(frame[match[0]])
+    return values, names, steps
+
+
+def find_observed_rows(
+    series: NDArray[np.float32], names: list[str], steps: list[int]
+) -> tuple[NDArray[np.bool_], str | None]:
+    """Rows `(N,)` that have a value of every variate, and what there is to say about the others."""
+    blank: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)
+    rows: NDArray[np.bool_] = np.any(blank, axis=1)
+    if not rows.any():
+        return ~rows, None
+    where = some_of(f"row {row}: {names[variate]}" for row, variate in np.argwhere(blank))
+    return ~rows, f"no value at all in steps {_span(steps)}, in {row_numbers(rows)}: {where}"
+
+
+def read_statics(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The columns that describe whole series: numbers, or objects where they are text; none may be missing."""
+    return pd.DataFrame({name: _complete(frame[name], "static values", _numbers_or_text) for name in names})
 
 
 def _check_roles(
@@ -184,14 +219,6 @@ def _common_steps(columns: list[str], found: dict[str, list[int]], num_steps: in
     return steps[:num_steps]
 
 
-def _series_values(frame: pd.DataFrame, names: list[str], steps: list[int]) -> NDArray[np.float32]:
-    values = np.empty((len(frame), len(steps), len(names)), np.float32)  # (N, T, V)
-    for match in filter(None, map(_STEP_COLUMN.fullmatch, frame.columns)):
-        if match[1] in names and int(match[2]) <= steps[-1]:
-            values[:, int(match[2]) - steps[0], names.index(match[1])] = read_numbers(frame[match[0]])
-    return values
-
-
 def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
     """A static column as float64, or as objects if its cells are strings."""
     column = decoded(column)
@@ -234,4 +261,12 @@ def _inventory(columns: Sequence[str]) -> str:
     return f"variates {some_of(variates, 40) or '(none)'}; other columns {some_of(plain, 40) or '(none)'}"
 
 
-__all__ = ["find_variates", "load_wide_table", "read_wide_table"]
+__all__ = [
+    "find_observed_rows",
+    "find_variates",
+    "is_step_column",
+    "load_wide_table",
+    "read_statics",
+    "read_wide_series",
+    "read_wide_table",
+]

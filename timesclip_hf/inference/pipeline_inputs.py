@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +14,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..data.long import SeriesCollection, load_long_table
-from ..data.tables import decoded, near_names, read_table, some_of
+from ..data.tables import decoded, is_table, near_names, read_table, some_of
 from ..data.timestamps import zone_of_utc
-from ..data.wide import find_variates, load_wide_table
+from ..data.wide import find_observed_rows, find_variates, is_step_column, read_statics, read_wide_series
 from ..model.processing_timesclip import TimesCLIPProcessor
 
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
@@ -50,11 +49,13 @@ class Samples:
         rows: dicts with `past_values` `(T, V)` float32 and, where given, `past_observed_mask`, `static_values`.
         form: `"one"` sample, `"many"`, or a `"stream"` of unknown length that is read as it is consumed.
         table: the table that they come from, if any.
+        count: how many rows there are, if known.
     """
 
     rows: Iterable[dict[str, Any]]
     form: Literal["one", "many", "stream"]
     table: TableRows | None = None
+    count: int | None = None
 
 
 def read_samples(
@@ -79,23 +80,20 @@ def read_samples(
         ValueError: says what was found, what was expected and what to do.
         FileNotFoundError: no file at this path.
     """
-    if isinstance(inputs, str | Path):
-        inputs = read_table(inputs)
     roles = {"timestamp_column": timestamp_column, "series_column": series_column}
-    given = [role for role, name in roles.items() if name is not None]
-    if isinstance(inputs, pd.DataFrame):
+    given = " and ".join(role for role, name in roles.items() if name is not None)
+    if is_table(inputs) or (isinstance(inputs, Dataset) and "past_values" not in inputs.column_names):
         frame = read_table(inputs)
+        index = inputs.index if isinstance(inputs, pd.DataFrame) else frame.index
         if not _is_wide(frame, processor.variate_names):
-            if timestamp_column is None and isinstance(inputs.index, pd.DatetimeIndex | pd.PeriodIndex):
-                roles["timestamp_column"] = str(inputs.index.name or "index")
-            return _read_long(frame, processor, fill_gaps=fill_gaps, **roles)
+            if timestamp_column is None and isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
+                timestamp_column = str(index.name or "index")
+            return _read_long(frame, processor, timestamp_column, series_column, fill_gaps)
         if given:
-            raise ValueError(
-                f"{' and '.join(given)}: only for tables with one row per time step; this one has one per series"
-            )
-        return _read_wide(frame, inputs.index, processor, newest_steps)
+            raise ValueError(f"{given}: only for tables with one row per time step; this one has one per series")
+        return _read_wide(frame, index, processor, newest_steps)
     if given:
-        raise ValueError(f"{' and '.join(given)}: only for DataFrames and files, found {type(inputs).__name__}")
+        raise ValueError(f"{given}: only for tables and files, found {type(inputs).__name__}")
     if isinstance(inputs, SeriesCollection):
         identity = pd.DataFrame({"series": inputs.series_names})
         return _read_collection(inputs, processor, identity, "timestamp")
@@ -111,11 +109,6 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor) -> Samples:
     if isinstance(inputs, Mapping):
         return Samples([_read_sample(inputs, processor)], "one")
     if isinstance(inputs, Dataset):
-        if "past_values" not in inputs.column_names:
-            raise ValueError(
-                f"the dataset has no column 'past_values', only {some_of(inputs.column_names)}; make one with "
-                "load_wide_table, or pass dataset.to_pandas()"
-            )
         inputs = inputs.select_columns([name for name in _SAMPLE_KEYS if name in inputs.column_names])
         inputs = inputs.with_format("numpy")
     elif depth == 2:
@@ -127,26 +120,13 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor) -> Samples:
         )
     if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
         rows = (inputs[number] for number in range(len(inputs)))
-        return Samples(_Sized(_read_each(rows, processor), len(inputs)), "many")
+        return Samples(_read_each(rows, processor), "many", count=len(inputs))
     if isinstance(inputs, Iterable):
         return Samples(_read_each(inputs, processor), "stream")
     raise ValueError(
-        f"cannot read series from {type(inputs).__name__}: expected an array, a list of arrays, a DataFrame, a path, "
-        "a datasets.Dataset, or samples {'past_values': ..., 'static_values': ...}"
+        f"cannot read series from {type(inputs).__name__}: expected an array, a list of arrays, a table, a path, a "
+        "datasets.Dataset, or samples {'past_values': ..., 'static_values': ...}"
     )
-
-
-class _Sized(Iterable[dict[str, Any]]):
-    """An iterator whose length is known, for progress bars."""
-
-    def __init__(self, rows: Iterator[dict[str, Any]], length: int):
-        self.rows, self.length = rows, length
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self.rows
-
-    def __len__(self) -> int:
-        return self.length
 
 
 def _depth(inputs: Any) -> int | None:
@@ -219,7 +199,7 @@ def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None) -> bool:
     raise ValueError(
         f"the table has none of the model's variates: {some_of(names, 20)}. Expected a column for each of them (one "
         f"row per time step), or columns {names[0]}_00, {names[0]}_01, ... (one row per series); found "
-        f"{some_of([*found, *(name for name in frame.columns if not find_variates([name]))], 20)}"
+        f"{some_of([*found, *(name for name in frame.columns if not is_step_column(name))], 20)}"
     )
 
 
@@ -247,36 +227,28 @@ def _known_variates(processor: TimesCLIPProcessor, found: Iterable[str]) -> list
 
 def _read_wide(frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcessor, newest_steps: bool) -> Samples:
     static = _static_columns(processor, frame)
-    others = [name for name in frame.columns if name in static or not find_variates([name])]
-    found = find_variates(name for name in frame.columns if name not in others)
-    names = _known_variates(processor, found) or list(found)[:1]
-    length, available = processor.context_length, len(found[names[0]])
-    # What is not needed is left behind; row numbers tell which rows the loader drops.
-    needed = [name for name in frame.columns if name in static or name not in others]
-    row_number = pd.Series(np.arange(len(frame)), name="row number")
-    dataset = load_wide_table(
-        pd.concat([frame[needed], row_number], axis=1),
-        target=None,
-        variates=names,
-        static_columns=static,
-        num_steps=None if newest_steps else min(length, available),
-        drop_unobserved=True,
-    )
-    positions = np.asarray(dataset["row number"], np.int64)
-    series = np.asarray(dataset.with_format("numpy")["past_values"][:], np.float32).reshape(
-        len(dataset), -1, len(names)
-    )
+    columns = frame[[name for name in frame.columns if name not in static]]
+    found = find_variates(columns)
+    variates = _known_variates(processor, found) or list(found)[:1]
+    length, available = processor.context_length, len(found[variates[0]])
+    series, names, steps = read_wide_series(columns, variates, None if newest_steps else min(length, available))
+    seen, complaint = find_observed_rows(series, names, steps)
+    if complaint:
+        warnings.warn(f"{complaint}; {np.sum(~seen)} rows left out", stacklevel=4)
+    series = series[seen]
     if not newest_steps and available < length:
         warnings.warn(
             f"the table has {available} steps, the model reads {length}: the last ones count as missing",
             stacklevel=4,
         )
         series = np.pad(series, ((0, 0), (0, length - available), (0, 0)), constant_values=np.nan)
-    rows = [{"past_values": values[-length:]} for values in series]
+    rows: list[dict[str, Any]] = [{"past_values": values[-length:]} for values in series]
     if static:
-        rows = [{**row, "static_values": values} for row, values in zip(rows, dataset["static_values"], strict=True)]
-    identity = frame[[name for name in others if name not in index.names]].set_axis(index, axis=0)
-    return Samples(rows, "many", TableRows(identity, positions))
+        for row, values in zip(rows, read_statics(frame[seen], static).to_dict("records"), strict=True):
+            row["static_values"] = values
+    plain = [name for name in frame.columns if name in static or not is_step_column(name)]
+    identity = frame[[name for name in plain if name not in index.names]].set_axis(index, axis=0)
+    return Samples(rows, "many", TableRows(identity, np.flatnonzero(seen)), len(rows))
 
 
 def _read_long(
@@ -343,7 +315,7 @@ def _read_collection(
             stacklevel=5,
         )
     times = None if collection.timestamps is None else [collection.timestamps[number] for number in positions]
-    return Samples(rows, "many", TableRows(identity, np.asarray(positions, np.int64), times, time_column))
+    return Samples(rows, "many", TableRows(identity, np.asarray(positions, np.int64), times, time_column), len(rows))
 
 
 def _is_text_or_dates(column: pd.Series) -> bool:

@@ -4,7 +4,7 @@
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..model.modeling_timesclip import (
 )
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.remote_code import CarriesCode
-from .pipeline_inputs import TableRows, read_samples
+from .pipeline_inputs import Samples, TableRows, read_samples
 
 # Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
 _IMAGES = 256
@@ -101,7 +101,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         samples = read_samples(
             inputs, self.processor, newest_steps=self.model_class.task.reads_newest_steps, **reading
         )
-        results = self._predict(samples.rows, batch_size, progress_bar, writing)
+        results = self._predict(samples, batch_size, progress_bar, writing)
         if samples.form == "stream":
             return results
         listed = list(results)
@@ -110,12 +110,11 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         return listed[0] if samples.form == "one" else listed
 
     def _predict(
-        self, rows: Iterable[dict[str, Any]], batch_size: int, progress_bar: bool, writing: Mapping[str, Any]
+        self, samples: Samples, batch_size: int, progress_bar: bool, writing: Mapping[str, Any]
     ) -> Iterator[Any]:
         self.model.eval()  # a model straight from training would still drop units at random
-        total = len(rows) if isinstance(rows, Sized) else None
-        remaining, done = iter(rows), 0
-        with tqdm(total=total, unit="series", disable=not progress_bar) as bar:
+        remaining, done = iter(samples.rows), 0
+        with tqdm(total=samples.count, unit="series", disable=not progress_bar) as bar:
             while batch := list(itertools.islice(remaining, batch_size)):
                 try:
                     prepared = self.preprocess(batch)
