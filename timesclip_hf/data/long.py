@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Long tables and tables of whole series to `SeriesCollection`: what forecast windows are cut from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,15 @@ class SeriesCollection:
         lengths = [len(series) for series in self.values]
         steps = f"{lengths[0]}" if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
         return f"SeriesCollection({len(self)} series of {steps} steps, {len(self.variate_names)} variates)"
+
+    def cut(self, steps: Mapping[int, slice]) -> "SeriesCollection":
+        """Some steps of some series, by the series' number; views, not copies."""
+        return SeriesCollection(
+            [self.values[k][cut] for k, cut in steps.items()],
+            self.variate_names,
+            [self.series_names[k] for k in steps],
+            None if self.timestamps is None else [self.timestamps[k][cut] for k, cut in steps.items()],
+        )
 
     def extended(self, other: "SeriesCollection") -> "SeriesCollection":
         """Append the steps of another collection, series by series: M4's test file behind its training file.

@@ -4,7 +4,7 @@
 import math
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -224,7 +224,7 @@ class WindowSplits:
             series = [
                 _scaled(values, self.mean[k], self.std[k]) for values, k in zip(windows.series, own, strict=True)
             ]
-            return windows._selected(range(len(series)), series)
+            return windows.over(replace(windows.collection, values=series))
 
         return WindowSplits(
             train=scaled(self.train),
@@ -249,73 +249,53 @@ def split_windows(
 ) -> WindowSplits:
     """Cut each series by time: train on the past, validate on what follows, test on the latest.
 
-    Validation and test begin one context length before their border, so that their first forecast starts at it. No
-    training window, nor `mean` and `std`, holds a step behind the train border.
+    Validation and test begin one context length before their border, so that their first forecast starts at it; no
+    training window, nor `mean` and `std`, holds a step behind it.
 
     Args:
         collection: the series; each is split by itself.
-        context_length: steps T that a model sees.
-        prediction_length: steps H that it must forecast.
-        stride: steps between the starts of training windows.
-        evaluation_stride: the same for validation and test; published tables are taken at 1.
-        train, validation, test: all fractions (floats) or all counts of steps (ints). Fractions are cut as the
-            published protocol does: `int(n * train)` steps, `int(n * test)` for the test, and validation is the rest
-            where they sum to 1, else `int(n * validation)`. Parts follow each other from the start, and what they
-            leave is unused: ETTh1 has 17 420 hours, of which (8640, 2880, 2880) leave the last 3 020. `train=None`
-            counts from the end instead and trains on all that validation and test leave (M4: 13 and 13).
+        context_length, prediction_length: steps T that a model sees, and H that it must forecast.
+        stride, evaluation_stride: steps between the starts of windows, in train and in the other parts; published
+            tables are taken at 1.
+        train, validation, test: all fractions (floats) or all counts of steps (ints), one after the other from the
+            start. Fractions are cut as in the published protocol: `int(n * train)` steps, `int(n * test)`, and for
+            validation the rest where they sum to 1, else `int(n * validation)`. `train=None` counts from the end.
         drop_short: leave out, with a warning, series that have no window in some part, instead of raising.
 
     Returns:
         The three parts, whose series are views into the collection.
 
     Raises:
-        ValueError: shares that are mixed, out of range or more than there is, or a series without a window in some
-            part.
+        ValueError: shares that are mixed, out of range or too large, or a series without a window in some part.
     """
-    check_counts(stride=stride, evaluation_stride=evaluation_stride)
     check_counts(context_length=context_length, prediction_length=prediction_length)
+    lengths, strides = (context_length, prediction_length), (stride, evaluation_stride, evaluation_stride)
+    check_counts(stride=stride, evaluation_stride=evaluation_stride)
     _check_shares(train, validation, test)
-    kept: list[int] = []
-    cuts: list[list[slice]] = []
+    cuts: dict[int, list[slice]] = {}
     short: list[str] = []
     for k, (name, values) in enumerate(zip(collection.series_names, collection.values, strict=True)):
         counts = _part_lengths(len(values), train, validation, test)
-        if complaint := _missing_length(len(values), counts, context_length, prediction_length):
+        # Validation and test are kept with one context length before their border.
+        borders = np.cumsum([0, *counts]).tolist()
+        parts = [slice(max(0, low - context_length), high) for low, high in zip(borders, borders[1:], strict=False)]
+        if complaint := _missing_length(len(values), counts, *lengths) or _unobserved(values, parts, lengths, strides):
             short.append(f"series {name!r} ({len(values)} steps): {complaint}")
-            continue
-        slices = _part_slices(counts, context_length)
-        strides = (stride, evaluation_stride, evaluation_stride)
-        blind = [
-            part
-            for part, cut, step in zip(PARTS, slices, strides, strict=True)
-            if not has_window(values[cut], context_length, prediction_length, step)
-        ]
-        if blind:
-            short.append(f"series {name!r} ({len(values)} steps): too few observed values in {' and '.join(blind)}")
-            continue
-        kept.append(k)
-        cuts.append(slices)
-    if short and (not drop_short or not kept):
+        else:
+            cuts[k] = parts
+    if short and (not drop_short or not cuts):
         raise ValueError(
             f"{len(short)} of {len(collection)} series have no window in some part: {some_of(short, 3)}. Shorten "
             "context_length or prediction_length, change the borders, or pass drop_short=True to leave such series out"
         )
     if short:
         warnings.warn(f"{len(short)} of {len(collection)} series left out: {some_of(short, 3)}", stacklevel=2)
-    parts = {}
-    for p, part in enumerate(PARTS):
-        times = collection.timestamps
-        parts[part] = ForecastWindows(
-            [collection.values[k][slices[p]] for k, slices in zip(kept, cuts, strict=True)],
-            context_length,
-            prediction_length,
-            stride if part == "train" else evaluation_stride,
-            timestamps=None if times is None else [times[k][slices[p]] for k, slices in zip(kept, cuts, strict=True)],
-            series_names=[collection.series_names[k] for k in kept],
-            variate_names=collection.variate_names,
-        )
-    statistics = [_statistics(values) for values in parts["train"].series]
-    return WindowSplits(**parts, mean=[mean for mean, _ in statistics], std=[std for _, std in statistics])
+    windows = {
+        name: ForecastWindows(collection.cut({k: parts[p] for k, parts in cuts.items()}), *lengths, strides[p])
+        for p, name in enumerate(PARTS)
+    }
+    mean, std = zip(*map(_statistics, windows["train"].series), strict=True)
+    return WindowSplits(**windows, mean=list(mean), std=list(std))
 
 
 def _check_shares(train: Any, validation: Any, test: Any) -> None:
@@ -343,45 +323,42 @@ def _part_lengths(steps: int, train: Any, validation: Any, test: Any) -> tuple[i
     return n_train, steps - n_train - n_test if whole else int(steps * validation), n_test
 
 
-def _part_slices(counts: tuple[int, int, int], context_length: int) -> list[slice]:
-    """Each part as it is stored: validation and test with one context length before their border."""
-    borders = np.cumsum(counts).tolist()
-    starts = [0, *(border - context_length for border in borders[:-1])]
-    return [slice(start, end) for start, end in zip(starts, borders, strict=True)]
-
-
-def _missing_length(
-    steps: int, counts: tuple[int, int, int], context_length: int, prediction_length: int
-) -> str | None:
+def _missing_length(steps: int, counts: tuple[int, ...], context_length: int, prediction_length: int) -> str | None:
     if (total := sum(counts)) > steps:
         return f"the parts need {' + '.join(map(str, counts))} = {total} steps"
-    needs = {
-        "train": (counts[0], context_length + prediction_length, f"{context_length} + {prediction_length} = "),
-        "validation": (counts[1], prediction_length, ""),
-        "test": (counts[2], prediction_length, ""),
-    }
+    window = context_length + prediction_length
+    needs = [(window, f"{context_length} + {prediction_length} = {window}")] + 2 * [
+        (prediction_length, prediction_length)
+    ]
     lacking = [
-        f"{part} has {max(0, count)} steps, but one window needs {sum_of}{needed}"
-        for part, (count, needed, sum_of) in needs.items()
+        f"{part} has {max(0, count)} steps, but one window needs {words}"
+        for part, count, (needed, words) in zip(PARTS, counts, needs, strict=True)
         if count < needed
     ]
     return "; ".join(lacking) or None
 
 
+def _unobserved(
+    values: NDArray[np.float32], parts: list[slice], lengths: tuple[int, int], strides: tuple[int, ...]
+) -> str | None:
+    blank = [
+        name
+        for name, part, stride in zip(PARTS, parts, strides, strict=True)
+        if not has_window(values[part], *lengths, stride)
+    ]
+    return f"too few observed values in {' and '.join(blank)}" if blank else None
+
+
 def _statistics(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each variate's observed steps."""
-    mean, std = np.empty(values.shape[1]), np.ones(values.shape[1])
-    for k, column in enumerate(values.T):  # one by one: the float64 copies stay smaller than the series
-        observed = column[~np.isnan(column)].astype(np.float64)
-        mean[k] = observed.mean()
-        if observed.min() < observed.max():
-            std[k] = observed.std()
+    columns = (column[~np.isnan(column)].astype(np.float64) for column in values.T)
+    mean, std = np.array([(c.mean(), c.std() if c.min() < c.max() else 1.0) for c in columns]).T
     return mean, std
 
 
 def _scaled(values: NDArray[np.float32], mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float32]:
     scaled = np.empty_like(values)
-    for k, column in enumerate(values.T):
+    for k, column in enumerate(values.T):  # one by one: the float64 copies stay smaller than the series
         scaled[:, k] = (column.astype(np.float64) - mean[k]) / std[k]
     return scaled
 

@@ -28,13 +28,12 @@ class ForecastWindows(Dataset[ForecastWindow]):
     out. Windows are views: who changes one changes the series.
 
     Args:
-        series: `(T_i, V)` float32 each, NaN is missing. Kept as they are, not copied.
+        series: a `SeriesCollection`, or `(T_i, V)` float32 arrays, NaN is missing; not copied.
         context_length: steps T that a model sees.
         prediction_length: steps H that it must forecast.
         stride: steps between the starts of windows.
-        timestamps: `(T_i,)` each; None if not known.
-        series_names: one per series; None numbers them.
-        variate_names: None numbers them.
+        timestamps, series_names, variate_names: of arrays, as a `SeriesCollection` has them; None: not known, or
+            numbered.
 
     Raises:
         ValueError: lengths below 1, series of other shapes or types, names or timestamps that do not fit them.
@@ -42,7 +41,7 @@ class ForecastWindows(Dataset[ForecastWindow]):
 
     def __init__(
         self,
-        series: Sequence[NDArray[np.float32]],
+        series: SeriesCollection | Sequence[NDArray[np.float32]],
         context_length: int,
         prediction_length: int,
         stride: int = 1,
@@ -52,13 +51,14 @@ class ForecastWindows(Dataset[ForecastWindow]):
         variate_names: Sequence[str] | None = None,
     ) -> None:
         check_counts(context_length=context_length, prediction_length=prediction_length, stride=stride)
-        names = [str(k) for k in range(len(series))] if series_names is None else list(series_names)
-        width = series[0].shape[-1] if len(series) else 0
-        variates = [str(k) for k in range(width)] if variate_names is None else list(variate_names)
-        collection = SeriesCollection(list(series), variates, names, None if timestamps is None else list(timestamps))
+        if not isinstance(series, SeriesCollection):
+            names = range(len(series)) if series_names is None else series_names
+            variates = range(series[0].shape[-1] if len(series) else 0) if variate_names is None else variate_names
+            times = None if timestamps is None else list(timestamps)
+            series = SeriesCollection(list(series), [str(v) for v in variates], [str(name) for name in names], times)
+        self.collection, self.series = series, series.values
+        self.series_names, self.variate_names = series.series_names, series.variate_names
         self.context_length, self.prediction_length, self.stride = context_length, prediction_length, stride
-        self.series, self.series_names, self.variate_names = collection.values, names, variates
-        self._timestamps = collection.timestamps
         usable = [_usable(values, context_length, prediction_length, stride) for values in self.series]
         self._offsets = np.concatenate([[0], np.cumsum([count for count, _ in usable])]).astype(np.int64)
         # Which of all windows are usable: None where all are, so that complete series need no index at all.
@@ -97,10 +97,10 @@ class ForecastWindows(Dataset[ForecastWindow]):
 
     def timestamps(self, index: int) -> NDArray[Any] | None:
         """The `(T + H,)` times of a window, datetime64 or numbers; None if they are not known."""
-        if self._timestamps is None:
+        if self.collection.timestamps is None:
             return None
         series, start = self._locate(index)
-        return self._timestamps[series][start : start + self.context_length + self.prediction_length]
+        return self.collection.timestamps[series][start : start + self.context_length + self.prediction_length]
 
     def head(self, fraction: float) -> "ForecastWindows":
         """The windows that fit into the first share of each series' steps: few-shot training.
@@ -117,32 +117,20 @@ class ForecastWindows(Dataset[ForecastWindow]):
         if isinstance(fraction, bool) or not 0.0 < fraction <= 1.0:
             raise ValueError(f"fraction is {fraction!r}, expected a number above 0 and up to 1")
         # Rounded before it is cut: 0.07 * 100 is 7.000000000000001, and 0.29 * 100 is 28.999999999999996.
-        lengths = [int(round(fraction * len(values), 9)) for values in self.series]
-        heads = [values[:length] for values, length in zip(self.series, lengths, strict=True)]
-        kept = [k for k, values in enumerate(heads) if has_window(values, *self._cut())]
+        cuts = {k: slice(int(round(fraction * len(values), 9))) for k, values in enumerate(self.series)}
+        lengths = (self.context_length, self.prediction_length)
+        kept = {k: cut for k, cut in cuts.items() if has_window(self.series[k][cut], *lengths, self.stride)}
         if not kept:
-            longest, needed = max(lengths, default=0), self.context_length + self.prediction_length
             raise ValueError(
-                f"the first {fraction:g} of the steps ({longest} at most) holds no window of {self.context_length} + "
-                f"{self.prediction_length} = {needed} steps: take a larger fraction, or a shorter context"
+                f"the first {fraction:g} of the steps ({max(cut.stop for cut in cuts.values())} at most) holds no "
+                f"window of {lengths[0]} + {lengths[1]} = {sum(lengths)} steps: take a larger fraction, or a shorter "
+                "context"
             )
-        return self._selected(kept, [heads[k] for k in kept])
+        return self.over(self.collection.cut(kept))
 
-    def _cut(self) -> tuple[int, int, int]:
-        return self.context_length, self.prediction_length, self.stride
-
-    def _selected(self, kept: Sequence[int], series: Sequence[NDArray[np.float32]]) -> "ForecastWindows":
-        """The same windows over these series, which stand for those numbered `kept`."""
-        times = None
-        if self._timestamps is not None:
-            times = [self._timestamps[k][: len(values)] for k, values in zip(kept, series, strict=True)]
-        return ForecastWindows(
-            series,
-            *self._cut(),
-            timestamps=times,
-            series_names=[self.series_names[k] for k in kept],
-            variate_names=self.variate_names,
-        )
+    def over(self, collection: SeriesCollection) -> "ForecastWindows":
+        """Windows of the same lengths and stride over other series."""
+        return ForecastWindows(collection, self.context_length, self.prediction_length, self.stride)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Series and first step of a window."""
