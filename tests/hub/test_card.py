@@ -296,7 +296,9 @@ def test_people_read_inputs_curve_settings_and_environment(build: Any, tmp_path:
 
 def test_long_curves_are_thinned_to_the_first_the_last_and_the_saved_epoch(tiny_config: Any) -> None:
     curve = [{"step": 10 * n, "epoch": float(n), "validation loss": 1 / n} for n in range(1, 201)]
-    facts = CardFacts("a", TimesCLIPForRegression, tiny_config(), curve=curve, kept_step=770)
+    facts = CardFacts(
+        "a", TimesCLIPForRegression, tiny_config(), curve=curve, kept={"trained": True, "step": 770, "epoch": 77}
+    )
     rows = re.findall(r"^\| (\d+) \| [\d.e-]+ \| (saved|) \|$", model_card(facts).text, flags=re.MULTILINE)
     epochs = [int(epoch) for epoch, _ in rows]
     assert 10 <= len(rows) <= 13 and epochs[0] == 1 and epochs[-1] == 200 and epochs == sorted(epochs)

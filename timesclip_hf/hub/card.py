@@ -57,7 +57,7 @@ def model_card(facts: CardFacts) -> ModelCard:
         ],
         only_validation=all(part.startswith("validation") for part in facts.measured),
         data=[facts.dataset, *links] if facts.dataset else links,
-        curve=_curve(facts.curve, facts.kept_step),
+        curve=_curve(facts.curve, facts.kept.get("step")),
         settings=[[name, str(value)] for name, value in {**facts.hyperparameters, **adapter}.items()],
         environment=[[name, str(value)] for name, value in facts.environment.items()],
         **_inputs(facts.processor),

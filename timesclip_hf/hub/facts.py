@@ -50,8 +50,9 @@ class CardFacts:
     config: TimesCLIPConfig
     processor: TimesCLIPProcessor | None = None  # as saved beside the model; None: none was
     place: str = "path/or/hub-id"  # Hub id, or words that stand for it, in the example
-    towers: Mapping[str, str] = field(default_factory=dict)  # branch -> what tower, and where its weights come from
-    origin: str | None = None  # one sentence: which weights training started from, where that was a whole model
+    # Branch -> `type`, `frozen`, and where its weights come from: `source` (see `_source`), or else `pretrained`.
+    towers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    origin: Mapping[str, Any] | None = None  # the whole model that training started from, as `_source` has it
     base_models: Sequence[str] = ()  # Hub ids of the checkpoints that the weights come from
     # Settings of the adapter that alone was saved, with `base`, the Hub id of the model that it belongs to (or None);
     # None: a whole model was saved.
@@ -60,8 +61,9 @@ class CardFacts:
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     measured_in: str | None = None  # unit of errors, in words
     curve: Sequence[Mapping[str, float]] = ()  # column -> value; `step` tells rows apart and is not shown
-    kept_step: int | None = None  # the optimizer step whose weights were saved
-    kept_why: str | None = None  # one sentence: which weights were saved
+    # Which weights were saved: `trained` ones; of which `step` and `epoch`, `averaged_over` how many epochs, `best_by`
+    # which metric (None: the last ones), and whether training was `still_going_on`.
+    kept: Mapping[str, Any] = field(default_factory=dict)
     dataset: str | None = None  # readable name of the data
     dataset_tags: str | Sequence[str] = ()  # Hub ids of the data
     split: str | None = None  # how train, validation and test were cut, in one sentence
@@ -70,7 +72,7 @@ class CardFacts:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)  # those that differ from the defaults
     environment: Mapping[str, Any] = field(default_factory=dict)  # versions, device, time, by name
     command: str | None = None  # the line that reproduces the run
-    limits: Sequence[str] = ()  # what the reader must not conclude, one sentence each
+    limits: Sequence[str] = ()  # what else the reader must not conclude, one sentence each
     license: str | None = None  # of the model, as the Hub spells it ("apache-2.0")
     language: str | Sequence[str] | None = None
     tags: str | Sequence[str] = ()  # beside those that the task brings
@@ -100,8 +102,8 @@ def collect_facts(trainer: Any, measurements: Mapping[str, Measurement] | None =
     task = model_class.task
     adapter = _adapter(trainer.model)
     measurements = measurements or {}
-    kept_step = _kept_step(trainer)
-    measured = _measured_in_training(trainer, kept_step)
+    kept = _kept(trainer)
+    measured = _measured_in_training(trainer, kept["step"])
     measured |= {part: _metrics_of(measurement.metrics) for part, measurement in measurements.items()}
     windows = any(isinstance(data, ForecastWindows) for data in (trainer.train_dataset, trainer.eval_dataset))
     sizes = {"train": _length(trainer.train_dataset), "validation": _length(trainer.eval_dataset)}
@@ -112,20 +114,18 @@ def collect_facts(trainer: Any, measurements: Mapping[str, Measurement] | None =
         config=model.config,
         processor=processor,
         towers=_towers(model, adapted=adapter is not None),
-        origin=_origin(model) if adapter is None else None,
+        origin=_source(model.name_or_path) if model.starts_from_checkpoint and adapter is None else None,
         base_models=_base_models(model, adapter),
         adapter=adapter,
         measured={part: metrics for part, metrics in measured.items() if metrics},
         measured_in=_unit_of_errors(task, model.config, processor),
         curve=_curve(trainer),
-        kept_step=kept_step,
-        kept_why=_kept_why(trainer, kept_step),
+        kept=kept,
         dataset_tags=_hub_datasets(trainer.train_dataset),
         sizes={part: count for part, count in sizes.items() if count is not None},
         samples="windows" if windows else "series",
         hyperparameters=_hyperparameters(trainer, model),
         environment=_run_environment(trainer, adapter is not None),
-        limits=_limits(trainer, measured, processor),
         tags=list(getattr(model, "model_tags", None) or ()),
     )
     if trainer.hub_model_id:
@@ -149,28 +149,18 @@ def _run_environment(trainer: Any, with_adapter: bool) -> dict[str, str]:
 # Where the weights come from
 
 
-def _towers(model: Any, adapted: bool) -> dict[str, str]:
-    found = {}
-    for branch in ("vision", "text"):
-        tower = getattr(model.config, f"{branch}_config")
-        if tower is None:
-            continue
-        source = tower.name_or_path if model.starts_from_checkpoint else ""
-        if source:
-            origin = f"weights of {_named(source)}"
-        elif model.starts_from_checkpoint:
-            origin = "weights of the model that training started from"
-        else:
-            origin = "random weights at the start, no pretrained ones"
-        frozen = ", frozen" if getattr(model.config, f"freeze_{branch}") and not adapted else ""
-        found[branch] = f"`{tower.model_type}`, {origin}{frozen}"
-    return found
-
-
-def _origin(model: Any) -> str | None:
-    if not model.starts_from_checkpoint or not model.name_or_path:
-        return None
-    return f"Training started from the weights of {_named(model.name_or_path)}."
+def _towers(model: Any, adapted: bool) -> dict[str, dict[str, Any]]:
+    towers = {branch: getattr(model.config, f"{branch}_config") for branch in ("vision", "text")}
+    return {
+        branch: {
+            "type": tower.model_type,
+            "source": _source(tower.name_or_path) if model.starts_from_checkpoint else None,
+            "pretrained": model.starts_from_checkpoint,
+            "frozen": getattr(model.config, f"freeze_{branch}") and not adapted,
+        }
+        for branch, tower in towers.items()
+        if tower is not None
+    }
 
 
 def _base_models(model: Any, adapter: Mapping[str, Any] | None) -> list[str]:
@@ -202,9 +192,10 @@ def _is_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
 
 
-def _named(name: str) -> str:
-    """A Hub id as a link; of a folder its own name alone, since where it lies is nobody's business."""
-    return f"[{name}](https://hf.co/{name})" if _is_hub_id(name) else f"a local checkpoint, `{Path(name).name}`"
+def _source(name: str) -> dict[str, Any] | None:
+    """A Hub id; of a folder its own name alone, since where it lies is nobody's business."""
+    on_hub = _is_hub_id(name)
+    return {"name": name if on_hub else Path(name).name, "on_hub": on_hub} if name else None
 
 
 # What was trained on, and how
@@ -259,12 +250,11 @@ def _plain(value: Any) -> Any:
 
 
 def _metrics_of(metrics: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {
+    return {
         name: float(value)
         for name, value in metrics.items()
-        if isinstance(value, (int, float)) and math.isfinite(value)
+        if name not in _NO_METRICS and isinstance(value, (int, float)) and math.isfinite(value)
     }
-    return {name: value for name, value in numbers.items() if name not in _NO_METRICS}
 
 
 def _evaluations(trainer: Any) -> dict[int, dict[str, Any]]:
@@ -316,30 +306,20 @@ def _curve(trainer: Any) -> list[dict[str, float]]:
     return rows
 
 
-def _kept_best(trainer: Any) -> bool:
-    """Whether the model has gone back to the weights that were best on validation."""
-    state = trainer.state
-    ended = trainer.args.load_best_model_at_end and not trainer.is_in_train
-    return ended and (state.best_global_step == 0 or bool(state.best_model_checkpoint))
-
-
-def _kept_step(trainer: Any) -> int:
-    state = trainer.state
-    return state.best_global_step if _kept_best(trainer) else state.global_step
-
-
-def _kept_why(trainer: Any, step: int) -> str:
-    state = trainer.state
-    if not state.global_step:
-        return "Not trained in this run."
-    epochs = [row["epoch"] for at, row in _evaluations(trainer).items() if at == step]
-    when = f"epoch {epochs[0]:g} (step {step})" if epochs else f"step {step}"
-    averaged = f", averaged over about {trainer.args.average_epochs:g} epochs" if trainer.args.average_epochs else ""
-    if _kept_best(trainer):
-        metric = str(trainer.args.metric_for_best_model).removeprefix("eval_").replace("_", " ")
-        return f"Saved are the weights of {when}{averaged}, the best on validation by {metric}."
-    going = "; training was still going on" if trainer.is_in_train else ""
-    return f"Saved are the weights of {when}{averaged}, the last ones{going}."
+def _kept(trainer: Any) -> dict[str, Any]:
+    """Which weights the model has now: those that were best on validation, where it has gone back to them."""
+    state, args = trainer.state, trainer.args
+    ended = args.load_best_model_at_end and not trainer.is_in_train
+    best = ended and (state.best_global_step == 0 or bool(state.best_model_checkpoint))
+    step = state.best_global_step if best else state.global_step
+    return {
+        "trained": bool(state.global_step),
+        "step": step,
+        "epoch": _evaluations(trainer).get(step, {}).get("epoch"),
+        "averaged_over": args.average_epochs,
+        "best_by": str(args.metric_for_best_model).removeprefix("eval_").replace("_", " ") if best else None,
+        "still_going_on": trainer.is_in_train,
+    }
 
 
 def _unit_of_errors(task: Task, config: TimesCLIPConfig, processor: TimesCLIPProcessor | None) -> str | None:
@@ -350,21 +330,6 @@ def _unit_of_errors(task: Task, config: TimesCLIPConfig, processor: TimesCLIPPro
     given = processor.target_units if processor is not None and task.errors_in == "targets" else None
     units = sorted({unit for unit in given or [] if unit})
     return f"{', '.join(units)} (R2 and percentages aside)" if units else None
-
-
-def _limits(
-    trainer: Any, measured: Mapping[str, Mapping[str, float]], processor: TimesCLIPProcessor | None
-) -> list[str]:
-    limits = []
-    if measured.get("validation") and _kept_best(trainer):
-        limits.append("The validation part chose the epoch, so its figures are better than those on new data will be.")
-    limits.append("On series from other places, times or sensors than the training part's, errors may be larger.")
-    if processor is not None:
-        limits.append(
-            f"Longer series are cut to their last {processor.context_length} steps; each variate must be observed at "
-            "least once in these."
-        )
-    return limits
 
 
 __all__ = ["CardFacts", "Measurement", "collect_facts"]
