@@ -2,14 +2,39 @@
 """Figures that people look at; each function returns a matplotlib Figure, ready for `savefig`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from .metrics import regression_metrics
 
 _RASTER_COLUMNS = 4
+
+
+def _variate_names(given: Sequence[str] | None, count: int, what: str = "variates") -> list[str]:
+    names = list(given) if given is not None else [f"variate {i}" for i in range(count)]
+    if count == 0 or len(names) != count:
+        raise ValueError(f"{len(names)} variate_names were given for {count} {what}")
+    return names
+
+
+def _panels(
+    names: Sequence[str], columns: int, width: float, height: float, title: str | None, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel under each name, row by row; `width` and `height` of each in inches."""
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained")
+    panels = list(np.ravel(figure.subplots(rows, columns, squeeze=False, **options)))
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for name, axes in zip(names, panels, strict=False):
+        axes.set_title(name, fontsize="medium")
+    if title is not None:
+        figure.suptitle(title)
+    return figure, panels[: len(names)]
 
 
 def plot_predictions(
@@ -27,7 +52,7 @@ def plot_predictions(
     if len(predictions) != len(targets) or (groups is not None and len(groups) != len(targets)):
         raise ValueError(
             f"predictions, targets and groups must be of one length, got {len(predictions)}, {len(targets)} and "
-            f"{'none' if groups is None else len(groups)}."
+            f"{'none' if groups is None else len(groups)}"
         )
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
@@ -63,24 +88,13 @@ def plot_model_view(
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(f"images must be (variates, height, width, 3), got shape {images.shape}.")
-    count = len(images)
-    names = list(variate_names) if variate_names is not None else [f"variate {i}" for i in range(count)]
-    if count == 0 or len(names) != count:
-        raise ValueError(f"{len(names)} variate_names were given for {count} images.")
-    columns = columns or min(count, _RASTER_COLUMNS)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.6 * rows + 0.4), layout="constrained")
-    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
-        if index >= count:
-            axes.set_axis_off()
-            continue
-        axes.imshow(images[index], interpolation="nearest")
-        axes.set_title(names[index], fontsize="medium")
+        raise ValueError(f"images must be (variates, height, width, 3), got shape {images.shape}")
+    names = _variate_names(variate_names, len(images), "images")
+    figure, panels = _panels(names, columns or min(len(images), _RASTER_COLUMNS), 2.4, 2.6, title)
+    for axes, image in zip(panels, images, strict=True):
+        axes.imshow(image, interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
-    if title is not None:
-        figure.suptitle(title)
     return figure
 
 
@@ -93,12 +107,10 @@ def plot_selection_attention(weights: ArrayLike, variate_names: Sequence[str] | 
     """
     weights = np.asarray(weights, dtype=float)
     if weights.ndim < 2 or weights.shape[-1] != weights.shape[-2]:
-        raise ValueError(f"weights must end in (variates, variates), got shape {weights.shape}.")
+        raise ValueError(f"weights must end in (variates, variates), got shape {weights.shape}")
     mean = weights.reshape(-1, *weights.shape[-2:]).mean(axis=0)
     count = len(mean)
-    names = list(variate_names) if variate_names is not None else [str(i) for i in range(count)]
-    if len(names) != count:
-        raise ValueError(f"{len(names)} variate_names were given for {count} variates.")
+    names = _variate_names(variate_names, count)
     size = max(4.0, 0.6 * count)
     figure = Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.subplots()
@@ -134,23 +146,15 @@ def plot_forecasts(
     forecasts = {name: np.asarray(forecast, dtype=float) for name, forecast in predictions.items()}
     if past.ndim != 2 or any(array.shape != (len(truth), past.shape[1]) for array in (truth, *forecasts.values())):
         shapes = [past.shape, truth.shape, *(forecast.shape for forecast in forecasts.values())]
-        raise ValueError(f"expected past_values (T, V), labels and predictions (H, V), got shapes {shapes}.")
+        raise ValueError(f"expected past_values (T, V), labels and predictions (H, V), got shapes {shapes}")
     length, count = past.shape
-    names = list(variate_names) if variate_names is not None else [f"variate {i}" for i in range(count)]
+    names = _variate_names(variate_names, count)
     times = np.arange(1 - length, len(truth) + 1) if timestamps is None else np.asarray(timestamps)
-    if len(names) != count or len(times) != length + len(truth):
-        raise ValueError(
-            f"{len(names)} variate_names and {len(times)} timestamps were given for {count} variates and "
-            f"{length} + {len(truth)} steps."
-        )
+    if len(times) != length + len(truth):
+        raise ValueError(f"{len(times)} timestamps were given for {length} + {len(truth)} steps")
     columns = min(count, 2)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(6.5 * columns, 2.1 * rows + 0.8), layout="constrained")
-    panels = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
+    figure, panels = _panels(names, columns, 6.5, 2.3, title, sharex=True)
     for index, axes in enumerate(panels):
-        if index >= count:
-            axes.set_axis_off()
-            continue
         axes.plot(times[:length], past[:, index], color="black", linewidth=1)
         # From the last step of the context on, so that the eye need not bridge a gap.
         joined = np.concatenate([past[-1:, index], truth[:, index]])
@@ -158,15 +162,12 @@ def plot_forecasts(
         for name, forecast in forecasts.items():
             axes.plot(times[length:], forecast[:, index], linewidth=1.3, label=name)
         axes.axvline(times[length - 1], color="grey", linewidth=0.6)
-        axes.set_title(names[index], fontsize="medium")
         lowest = index + columns >= count  # an unfinished last row leaves the panel above it the lowest of its column
         axes.tick_params(axis="x", labelrotation=0 if timestamps is None else 20, labelbottom=lowest)
     handles, labels_ = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels_, loc="outside lower center", ncols=len(handles))
     if timestamps is None:
         figure.supxlabel("steps after the context", fontsize="medium")
-    if title is not None:
-        figure.suptitle(title)
     return figure
 
 
@@ -180,7 +181,7 @@ def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str
         title: above all.
     """
     if not values:
-        raise ValueError("values is empty: there is no cell to draw.")
+        raise ValueError("values is empty: there is no cell to draw")
     width = max(4.0, min(8.0, 0.075 * max(len(name) for name in values)))  # room for the names beside the panel
     figure = Figure(figsize=(5.0 + width, 0.34 * len(values) + 1.5), layout="constrained")
     axes = figure.subplots()

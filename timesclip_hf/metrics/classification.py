@@ -36,8 +36,7 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
     """Share of rows whose class is predicted.
 
     Args:
-        predictions: `(n,)` class numbers.
-        targets: `(n,)` class numbers.
+        predictions, targets: `(n,)` class numbers.
 
     Returns:
         Between 0 and 1.
@@ -49,8 +48,7 @@ def balanced_accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
     """Mean over classes of the share of their rows that is found, so that a rare class counts as much as a common one.
 
     Args:
-        predictions: `(n,)` class numbers.
-        targets: `(n,)` class numbers.
+        predictions, targets: `(n,)` class numbers.
 
     Returns:
         Between 0 and 1; the mean over classes that occur in the targets.
@@ -64,8 +62,7 @@ def macro_f1(predictions: ArrayLike, targets: ArrayLike) -> float:
     """Mean over classes of F1, the harmonic mean of precision and recall.
 
     Args:
-        predictions: `(n,)` class numbers.
-        targets: `(n,)` class numbers.
+        predictions, targets: `(n,)` class numbers.
 
     Returns:
         Between 0 and 1; the mean over classes that occur in targets or predictions, 0 for one that occurs in one only.

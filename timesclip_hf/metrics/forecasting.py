@@ -31,6 +31,13 @@ _SEASONALITY_QUANTILE = 1.645
 # Axes -> what they are.
 _SHAPES = {1: "(n,)", 2: "(n, horizon)", 3: "(n, horizon, variates)"}
 
+# Of a forecast f and what came, y. A step where both are zero has no error in percent: 0, not 0 / 0.
+_ERRORS: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
+    "mse": lambda f, y: (f - y) ** 2,
+    "mae": lambda f, y: np.abs(f - y),
+    "smape": lambda f, y: 200.0 * np.abs(f - y) / np.where((f == 0.0) & (y == 0.0), 1.0, np.abs(f) + np.abs(y)),
+}
+
 
 def _as_forecasts(
     predictions: ArrayLike, targets: ArrayLike, axes: Sequence[int] = (1, 2, 3)
@@ -44,26 +51,10 @@ def _as_forecasts(
     return predicted, observed
 
 
-def _squared(predicted: NDArray[np.float64], observed: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (predicted - observed) ** 2
-
-
-def _absolute(predicted: NDArray[np.float64], observed: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.abs(predicted - observed)
-
-
-def _symmetric_percentage(predicted: NDArray[np.float64], observed: NDArray[np.float64]) -> NDArray[np.float64]:
-    size = np.abs(predicted) + np.abs(observed)
-    return 200.0 * np.abs(predicted - observed) / np.where(size == 0.0, 1.0, size)
-
-
 def _mean_error(
-    predicted: NDArray[Any],
-    observed: NDArray[Any],
-    error: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
-    scale: NDArray[np.float64] | None = None,
+    metric: str, predicted: NDArray[Any], observed: NDArray[Any], scale: NDArray[np.float64] | None = None
 ) -> float:
-    """Mean of `error` over the observed values; both sides divided by `scale` `(n, variates)` first where given."""
+    """Mean of an error over the observed values; both sides divided by `scale` `(n, variates)` first where given."""
     total, count = 0.0, 0
     block = max(1, _BLOCK_SIZE // (observed.size // len(observed)))
     for start in range(0, len(observed), block):
@@ -76,7 +67,7 @@ def _mean_error(
             left, right = left / divisor, right / divisor
         seen = ~np.isnan(right)
         with np.errstate(invalid="ignore", over="ignore"):  # an infinite prediction says so in the figure
-            total += float(error(left, right)[seen].sum())
+            total += float(_ERRORS[metric](left, right)[seen].sum())
         count += int(seen.sum())
     return total / count
 
@@ -91,7 +82,7 @@ def mse(predictions: ArrayLike, targets: ArrayLike) -> float:
     Returns:
         The mean over all observed values.
     """
-    return _mean_error(*_as_forecasts(predictions, targets), _squared)
+    return _mean_error("mse", *_as_forecasts(predictions, targets))
 
 
 def mae(predictions: ArrayLike, targets: ArrayLike) -> float:
@@ -104,7 +95,7 @@ def mae(predictions: ArrayLike, targets: ArrayLike) -> float:
     Returns:
         The mean over all observed values.
     """
-    return _mean_error(*_as_forecasts(predictions, targets), _absolute)
+    return _mean_error("mae", *_as_forecasts(predictions, targets))
 
 
 def smape(predictions: ArrayLike, targets: ArrayLike) -> float:
@@ -120,7 +111,7 @@ def smape(predictions: ArrayLike, targets: ArrayLike) -> float:
     Returns:
         Percent between 0 and 200, the mean over all observed values; NaN for an infinite prediction.
     """
-    return _mean_error(*_as_forecasts(predictions, targets), _symmetric_percentage)
+    return _mean_error("smape", *_as_forecasts(predictions, targets))
 
 
 def forecast_metrics(predictions: ArrayLike, targets: ArrayLike, scale: ArrayLike | None = None) -> dict[str, float]:
@@ -144,11 +135,8 @@ def forecast_metrics(predictions: ArrayLike, targets: ArrayLike, scale: ArrayLik
     """
     predicted, observed = _as_forecasts(predictions, targets, axes=(2, 3))
     divisor = None if scale is None else _as_scale(scale, observed)
-    return {
-        "mse": _mean_error(predicted, observed, _squared, divisor),
-        "mae": _mean_error(predicted, observed, _absolute, divisor),
-        "smape": _mean_error(predicted, observed, _symmetric_percentage),
-    }
+    scales = {"mse": divisor, "mae": divisor, "smape": None}
+    return {metric: _mean_error(metric, predicted, observed, scale) for metric, scale in scales.items()}
 
 
 def _as_scale(scale: ArrayLike, observed: NDArray[Any]) -> NDArray[np.float64]:
@@ -160,10 +148,10 @@ def _as_scale(scale: ArrayLike, observed: NDArray[Any]) -> NDArray[np.float64]:
             f"scale has shape {divisor.shape}, but targets of shape {observed.shape} need {shape[1:]} (one number for "
             f"each variate) or {shape} (one for each window and variate)"
         )
-    if not (np.isfinite(divisor) & (divisor > 0.0)).all():
+    bad = divisor[~(np.isfinite(divisor) & (divisor > 0.0))]
+    if bad.size:
         raise ValueError(
-            "scale must be positive and finite everywhere, found "
-            f"{divisor[~(np.isfinite(divisor) & (divisor > 0.0))][:5].tolist()}; use 1 for a constant variate"
+            f"scale must be positive and finite everywhere, found {bad[:5].tolist()}; use 1 for a constant variate"
         )
     return np.broadcast_to(divisor, shape)
 
@@ -198,10 +186,11 @@ def _as_insample(values: ArrayLike, name: str = "insample") -> NDArray[np.float6
         series = series[:, 0]
     if series.ndim != 1 or len(series) == 0:
         raise ValueError(f"{name} has shape {series.shape}, expected one univariate series, (T,) or (T, 1)")
-    if not np.isfinite(series).all():
+    bad = np.flatnonzero(~np.isfinite(series))
+    if bad.size:
         raise ValueError(
-            f"{name} is NaN or infinite at {int((~np.isfinite(series)).sum())} of {len(series)} steps (first: "
-            f"{int(np.flatnonzero(~np.isfinite(series))[0])}); cut blank ends off, and fill inner gaps"
+            f"{name} is NaN or infinite at {bad.size} of {len(series)} steps (first: {bad[0]}); cut blank ends off, "
+            "and fill inner gaps"
         )
     return series
 
@@ -324,7 +313,7 @@ def mase(predictions: ArrayLike, targets: ArrayLike, insamples: Sequence[ArrayLi
     usable = (scale > 0.0) & ~np.isnan(observed).all(axis=1)
     if np.isnan(predicted).any() or not usable.any():
         return float("nan")
-    return _mean_error(predicted[usable], observed[usable], _absolute, scale[usable, None])
+    return _mean_error("mae", predicted[usable], observed[usable], scale[usable, None])
 
 
 def owa(smape: float, mase: float, naive2_smape: float, naive2_mase: float) -> float:
@@ -361,7 +350,6 @@ def m4_metrics(
     Raises:
         ValueError: see `mase`.
     """
-    _check_count(seasonality, "seasonality")
     predicted, observed = _as_univariate(predictions, targets)
     series = _as_insamples(insamples, len(observed))
     reference = np.stack([naive2(values, observed.shape[1], seasonality) for values in series])

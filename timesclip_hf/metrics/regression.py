@@ -51,8 +51,7 @@ def rmse(predictions: ArrayLike, targets: ArrayLike) -> float:
     """Root mean squared error, in units of the target.
 
     Args:
-        predictions: `(n,)` or `(n, num_targets)`.
-        targets: the same shape.
+        predictions, targets: `(n,)` or `(n, num_targets)`, of one shape.
 
     Returns:
         The mean over targets of each target's own root mean squared error.
@@ -67,8 +66,7 @@ def r2(predictions: ArrayLike, targets: ArrayLike) -> float:
     variance to explain, gives NaN.
 
     Args:
-        predictions: `(n,)` or `(n, num_targets)`.
-        targets: the same shape.
+        predictions, targets: `(n,)` or `(n, num_targets)`, of one shape.
 
     Returns:
         The mean over targets; at most 1, without lower bound.
@@ -85,8 +83,7 @@ def mape(predictions: ArrayLike, targets: ArrayLike) -> float:
     read.
 
     Args:
-        predictions: `(n,)` or `(n, num_targets)`.
-        targets: the same shape.
+        predictions, targets: `(n,)` or `(n, num_targets)`, of one shape.
 
     Returns:
         Percent (12.5 means 12.5 %), the mean over targets.
@@ -101,8 +98,7 @@ def skill(predictions: ArrayLike, targets: ArrayLike, reference: ArrayLike) -> f
     perfect, 0 no better than the reference, negative worse.
 
     Args:
-        predictions: `(n,)` or `(n, num_targets)`.
-        targets: the same shape.
+        predictions, targets: `(n,)` or `(n, num_targets)`, of one shape.
         reference: the reference's predictions of the same targets, the same shape.
 
     Returns:
