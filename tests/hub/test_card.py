@@ -241,7 +241,9 @@ def test_towers_are_named_only_where_their_weights_were_loaded(build: Any, tiny_
     clip = CLIPConfig(projection_dim=16, **towers)
     CLIPModel(clip).save_pretrained(tmp_path / "clip")
     shape: dict[str, Any] = {"context_length": 12, "patch_length": 4, "patch_stride": 2, "num_variates": 3}
-    shape |= {"projection_dim": 16, "selection_num_heads": 4, "target_mean": [5.0], "target_std": [1.0]}
+    labels = np.array(make_data(24, 24)["labels"])  # those that `build` trains on
+    shape |= {"target_mean": [labels.mean()], "target_std": [labels.std()]}
+    shape |= {"projection_dim": 16, "selection_num_heads": 4}
     loaded = TimesCLIPForRegression.from_vision_text_pretrained(
         str(tmp_path / "clip"), str(tmp_path / "clip"), **shape
     )
