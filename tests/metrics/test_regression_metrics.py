@@ -109,33 +109,6 @@ def test_skill_against_a_perfect_reference_is_nan():
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_shapes_that_differ_raise_and_never_broadcast(metric):
-    with pytest.raises(ValueError, match=r"\(4,\).*\(4, 1\)"):
-        metric(np.zeros(4), np.zeros((4, 1)))
-    with pytest.raises(ValueError, match="never broadcast"):
-        metric(np.zeros((4, 1)), np.zeros((4, 2)))
-
-
-@pytest.mark.parametrize("metric", ALL)
-def test_targets_that_are_not_finite_raise_and_name_rows(metric):
-    for bad in (np.nan, np.inf):
-        with pytest.raises(ValueError, match=r"1 of 3 rows \(first: \[1\]\)"):
-            metric([1.0, 1.0, 1.0], [1.0, bad, 2.0])
-
-
-@pytest.mark.parametrize("metric", ALL)
-def test_empty_arrays_scalars_text_and_complex_numbers_raise(metric):
-    with pytest.raises(ValueError, match="empty"):
-        metric([], [])
-    with pytest.raises(ValueError, match="expected \\(n,\\)"):
-        metric(1.0, 2.0)
-    with pytest.raises(ValueError, match="predictions must be one array of real numbers"):
-        metric(["a"], [1.0])
-    with pytest.raises(ValueError, match="targets must be one array of real numbers"):
-        metric([1.0], [1j])
-
-
-@pytest.mark.parametrize("metric", ALL)
 def test_a_nan_prediction_makes_the_figure_nan(metric):
     assert math.isnan(metric([1.0, np.nan, 2.0], [1.0, 2.0, 3.0]))
     assert math.isnan(metric([1.0, np.nan], [3.0, 3.0]))
@@ -168,11 +141,3 @@ def test_trainer_hook_reads_predictions_and_labels():
     predictions, labels = np.array(PREDICTIONS)[:, None], np.array(TARGETS)[:, None]
     figures = compute_regression_metrics(EvalPrediction(predictions=predictions, label_ids=labels))
     assert figures == regression_metrics(PREDICTIONS, TARGETS)
-
-
-def test_trainer_hook_refuses_several_outputs_and_missing_labels():
-    predictions = np.array(PREDICTIONS)[:, None]
-    with pytest.raises(ValueError, match="keys_to_ignore_at_inference"):
-        compute_regression_metrics(EvalPrediction(predictions=(predictions, predictions), label_ids=predictions))
-    with pytest.raises(ValueError, match="label_names"):
-        compute_regression_metrics(EvalPrediction(predictions=predictions, label_ids=None))
