@@ -27,7 +27,7 @@ from transformers import PatchTSTConfig, PatchTSTForPrediction
 
 from timesclip_hf.data.splits import WindowSplits
 from timesclip_hf.data.windows import ForecastWindows
-from timesclip_hf.model.series import fill_missing
+from timesclip_hf.model.preprocessing import fill_missing
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def test_short_and_unequal_series_masks_and_whole_numbers(tmp_path: Path) -> Non
     assert_same(alone(unequal), processor(unequal, return_tensors="np"))
     counts = rng.integers(0, 50, size=(2, 12, 2))
     mask = rng.random(counts.shape) > 0.3
-    assert_same(alone(counts, mask), processor(counts, mask, return_tensors="np"))
+    found = alone(counts, past_observed_mask=mask)
+    assert_same(found, processor(counts, past_observed_mask=mask, return_tensors="np"))
     assert_same(alone(counts[0].tolist()), processor(counts[0].tolist(), return_tensors="np"))
 
 
@@ -102,7 +103,7 @@ def test_bad_input_raises(tmp_path: Path) -> None:
             alone(series)
     unequal = [np.zeros((3, 2)), np.zeros((5, 2))]
     with pytest.raises(ValueError, match="past_observed_mask has shape"):
-        alone(unequal, [np.ones((5, 2)), np.ones((3, 2))])
+        alone(unequal, past_observed_mask=[np.ones((5, 2)), np.ones((3, 2))])
     with pytest.raises(ValueError, match="has no processor_config.json"):
         NumpyProcessor.from_pretrained(tmp_path / "nothing")
     settings = json.loads((tmp_path / "processor_config.json").read_text())

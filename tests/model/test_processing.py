@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import AutoProcessor
 
 from timesclip_hf import TimesCLIPProcessor
-from timesclip_hf.model import processing_timesclip
+from timesclip_hf.model import reader
 from timesclip_hf.model.rendering import render_line, variate_colors
 from timesclip_hf.model.views import VIEWS
 
@@ -163,7 +163,7 @@ def test_only_the_newest_steps_are_read() -> None:
 
 
 def test_fitted_statistics_equal_numpys_over_all_training_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processing_timesclip, "_FIT_ROWS", 4)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 4)
     train = make_series(11, 30)  # three chunks, and longer than the context
     train[:4, :, 0] = np.nan  # the first chunk has nothing of the first variate
     fitted = make_processor().fit(train).statistics["variates"]
@@ -174,7 +174,7 @@ def test_fitted_statistics_equal_numpys_over_all_training_steps(monkeypatch: pyt
 
 
 def test_a_dataset_fits_as_its_arrays_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processing_timesclip, "_FIT_ROWS", 4)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 4)
     train, labels = make_series(9).astype(np.float32), np.arange(9.0)
     static = [{"elevation": float(i), "soil": "loam"} for i in range(9)]
     mask = np.random.default_rng(1).random(train.shape) > 0.1
@@ -184,8 +184,9 @@ def test_a_dataset_fits_as_its_arrays_do(monkeypatch: pytest.MonkeyPatch) -> Non
     assert from_dataset.statistics == from_arrays.statistics
     assert from_dataset.statistics["targets"] == {"mean": [4.0], "std": [pytest.approx(labels.std())]}
     masked = np.where(mask, train, np.nan)
-    expected = make_processor().fit(masked, labels, static).statistics
-    assert make_processor().fit(train, labels, static, past_observed_mask=mask).statistics == expected
+    expected = make_processor().fit(masked, static_values=static, labels=labels).statistics
+    given = {"past_observed_mask": mask, "static_values": static, "labels": labels}
+    assert make_processor().fit(train, **given).statistics == expected
     columns["past_observed_mask"] = mask.tolist()
     assert make_processor().fit(Dataset.from_dict(columns)).statistics == expected
 
@@ -564,9 +565,9 @@ def test_views_of_arrays_are_read(view: Any) -> None:
     assert processor(values)["loc"].isfinite().all()
 
 
-def test_a_plain_array_becomes_a_tensor_without_a_copy() -> None:
+def test_a_plain_array_is_read_without_a_copy() -> None:
     values = make_series(3)
-    assert processing_timesclip._as_tensor(values, "past_values").data_ptr() == values.ctypes.data
+    assert reader.read_array(values, "past_values") is values
 
 
 @pytest.mark.parametrize(
@@ -731,14 +732,14 @@ def test_nullable_columns_of_a_dataframe_are_missing_values() -> None:
 def test_fitting_series_of_very_unequal_lengths_never_pads_them(monkeypatch):
     rng = np.random.default_rng(0)
     series = [rng.normal(size=(20_000, 1)), *(rng.normal(size=(50, 1)) for _ in range(300))]
-    read, sizes = TimesCLIPProcessor._read, []
+    read, sizes = reader.read_series, []
 
-    def watched(self, values, mask):
-        result = read(self, values, mask)
-        sizes.append(result[0].numel())
-        return result
+    def watched(*args, **kwargs):
+        values, observed = read(*args, **kwargs)
+        sizes.append(values.size)
+        return values, observed
 
-    monkeypatch.setattr(TimesCLIPProcessor, "_read", watched)
+    monkeypatch.setattr(reader, "read_series", watched)
     processor = TimesCLIPProcessor(context_length=36).fit(series)
     everything = np.concatenate(series)
     assert processor.statistics["variates"]["mean"][0] == pytest.approx(everything.mean())

@@ -19,7 +19,7 @@ class TimesCLIPDataCollator:
 
     Args:
         processor: a `TimesCLIPProcessor`, fitted if its scaling asks for that.
-        draw: `False`: the batch has `plot_values` in place of images, for `processor.draw` on the model's device.
+        draw: `False`: the batch has `plot_values` in place of images, for `processor.add_images` where the model is.
         features: with `draw=False`, gives the vision tower's features `(B, V, width)` of `plot_values`, or `None`
             where it does not know all of them (`FeatureCache.store`); they then take the plots' place.
     """

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..model.preparation import coloured_images, fitted_statistics, plot_positions, scaled_patches
+from ..model.preprocessing import check_rows, draw_plots, fitted_statistics, prepare_series
 from ..model.processor_checks import check_parameters
-from ..model.rendering import render_line
-from ..model.series import fit_length
+from ..model.reader import read_series
 from ..model.static_values import encode_static
 
 _PARAMETERS = (
@@ -83,14 +82,12 @@ class NumpyProcessor:
         return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES) if name in parameters})
 
     def __call__(
-        self, past_values: Any, past_observed_mask: Any = None, static_values: Any = None
+        self, past_values: Any, *, past_observed_mask: Any = None, static_values: Any = None
     ) -> dict[str, np.ndarray]:
         """Prepares a batch.
 
         Args:
-            past_values: `(B, T, V)` array or nested list, NaN = missing; `(T, V)` is a batch of one; the `(T_i, V)`
-                arrays of a list may differ in length. Columns of DataFrames are found by their names.
-            past_observed_mask: the same shape(s), bool, False = missing.
+            past_values, past_observed_mask: as for `TimesCLIPProcessor`.
             static_values: list of dicts, one a sample, or a numeric `(B, S)` array, with the fitted columns.
 
         Returns:
@@ -100,76 +97,17 @@ class NumpyProcessor:
         Raises:
             ValueError: names the argument, what was found and what was expected.
         """
-        values, observed = self._read(past_values, past_observed_mask)
-        values, observed = fit_length(values, observed, self.context_length)
-        blank = ~observed.any(axis=1)  # (B, V)
-        if blank.any():
-            sample, variate = (int(i) for i in np.argwhere(blank)[0])
-            raise ValueError(
-                f"past_values has nothing observed within the last {self.context_length} steps in sample {sample}, "
-                f"variate {variate} ({int(blank.sum())} series in all); drop these samples or give more steps."
-            )
-        batch = scaled_patches(values, observed, self)
-        if self.image_size is not None:
-            positions = plot_positions(values, observed, self)
-            plots = positions.reshape(-1, positions.shape[2])
-            height, width = self.image_size
-            coverage = render_line(plots, height, width, self.line_width)
-            batch["pixel_values"] = coloured_images(coverage, positions.shape[1], self)
+        values, observed = read_series(
+            past_values, past_observed_mask, num_variates=self.num_variates, variate_names=self.variate_names
+        )
+        batch = prepare_series(values, observed, self)
         if static_values is not None:
             encoding = fitted_statistics(self.statistics, "static_values")["static"]
             batch["static_values"] = encode_static(static_values, encoding)
-        sizes = {name: len(array) for name, array in batch.items()}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"past_values and static_values must have one row for each sample, got {sizes}.")
+        check_rows(batch)
+        if "plot_values" in batch:
+            batch["pixel_values"] = draw_plots(batch.pop("plot_values"), self)
         return batch
-
-    def _read(self, past_values: Any, past_observed_mask: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Values, 0 where missing, and mask, both `(B, T, V)`."""
-        values, lengths = self._as_batch(past_values, "past_values")
-        if values.dtype.kind not in "fiu":
-            raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers.")
-        values = values.astype({"f2": np.float32, "f4": np.float32}.get(values.dtype.str[1:], np.float64))
-        if np.isinf(values).any():
-            raise ValueError("past_values has infinite values; missing values are NaN.")
-        observed = ~np.isnan(values)
-        if past_observed_mask is not None:
-            mask, mask_lengths = self._as_batch(past_observed_mask, "past_observed_mask")
-            if mask.shape != values.shape or mask_lengths != lengths:
-                raise ValueError(
-                    f"past_observed_mask has shape {mask.shape}, past_values has {values.shape}; both must be the "
-                    "same, series by series."
-                )
-            observed &= np.nan_to_num(mask.astype(np.float64)).astype(bool)
-        return np.where(observed, values, 0), observed
-
-    def _as_batch(self, series: Any, name: str) -> tuple[np.ndarray, list[int] | None]:
-        """Any accepted form as `(B, T, V)`; unequal series padded at the front with NaN, their lengths beside."""
-        series, lengths = self._in_order(series, name), None
-        if isinstance(series, (list, tuple)):
-            series = [self._in_order(part, name) for part in series]
-        if isinstance(series, (list, tuple)) and len({np.shape(part) for part in series}) > 1:
-            parts = [np.asarray(part, dtype=np.float64) for part in series]
-            if any(part.ndim != 2 or part.shape[1] != parts[0].shape[1] for part in parts):
-                shapes = sorted({part.shape for part in parts})[:5]
-                raise ValueError(f"{name} is a list of shapes {shapes}; expected (time, variates), equal variates.")
-            lengths = [len(part) for part in parts]
-            series = [np.pad(part, ((max(lengths) - len(part), 0), (0, 0)), constant_values=np.nan) for part in parts]
-        array = np.asarray(series)
-        array = array[None] if array.ndim == 2 else array
-        if array.ndim != 3 or 0 in array.shape:
-            raise ValueError(f"{name} has shape {array.shape}; expected (batch, time, variates) or (time, variates).")
-        if self.num_variates is not None and array.shape[2] != self.num_variates:
-            raise ValueError(f"{name} has {array.shape[2]} variates, but the processor expects {self.num_variates}.")
-        return array, lengths
-
-    def _in_order(self, series: Any, name: str) -> Any:
-        """A DataFrame's columns in the order of the model's variates; anything else as it is."""
-        if self.variate_names is None or not hasattr(series, "columns"):
-            return series
-        if missing := [column for column in self.variate_names if column not in series.columns]:
-            raise ValueError(f"{name} lacks the columns {missing}; it has {list(series.columns)}.")
-        return series[self.variate_names]
 
 
 __all__ = ["NumpyProcessor"]

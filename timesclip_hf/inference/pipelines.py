@@ -156,9 +156,9 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
 
         Images are drawn where the model is, and only for models that look at them.
         """
-        plots = input_tensors.pop("plot_values", None)
-        if plots is not None and self._reads("pixel_values"):
-            input_tensors["pixel_values"] = self.processor.draw(plots)
+        if self._reads("pixel_values"):
+            self.processor.add_images(input_tensors)
+        input_tensors.pop("plot_values", None)
         answer = str(self.model_class.task.answer)
         return ModelOutput({answer: self.model(**input_tensors)[answer]})
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .series import CONSTANT
+from .preprocessing import CONSTANT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .preprocessing import CONSTANT, fill_missing
 from .rendering import check_plot_arguments, plots_per_chunk, render_line
-from .series import CONSTANT, fill_missing
 
 # Values beyond the axis by more than this would only overflow.
 _FAR = 1000.0

@@ -368,7 +368,7 @@ class TimesCLIPTrainer(DescribedTrainer, ResumableTrainer, PushingTrainer):
                     "changes what it returns) are drawn and encoded at every step; feature_cache='off' spares the "
                     "filling."
                 )
-            inputs["pixel_values"] = processor.draw(inputs.pop("plot_values"))
+            processor.add_images(inputs)
         return inputs
 
     def _steps_per_epoch(self) -> int:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from timesclip_hf.model.series import cut_patches, fill_missing, fit_length, instance_statistics, observed_range
+from timesclip_hf.model.preprocessing import cut_patches, fill_missing, fit_length, instance_statistics, observed_range
 
 
 @st.composite

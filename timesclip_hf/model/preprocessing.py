@@ -1,0 +1,310 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""From series that were read to a model's batch, as pure functions of NumPy arrays or torch tensors.
+
+First the arithmetic (gaps, lengths, statistics, patches); then what a processor learns, and what it does with it.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, cast, contiguous, like, namespace, running_maximum, sliding_windows, take_along, zeros
+from .reader import describe
+from .rendering import apply_color, render_line, variate_colors
+
+# A spread below this share of a series' largest magnitude is rounding noise of a constant series.
+CONSTANT = 1e-6
+
+
+def fill_missing(values: Array, observed: Array) -> Array:
+    """Straight lines over the gaps, the first and last observed value held towards the ends.
+
+    Args:
+        values: `(B, T, V)`; what stands in missing places is ignored.
+        observed: `(B, T, V)` bool. A series of a variate with nothing observed becomes 0.
+
+    Returns:
+        `(B, T, V)` without NaN.
+    """
+    xp, num_steps = namespace(values), values.shape[1]
+    steps = like(range(num_steps), values, xp.int64)[None, :, None]
+    before = running_maximum(xp.where(observed, steps, -1), 1)
+    after = -xp.flip(running_maximum(xp.flip(xp.where(observed, -steps, -num_steps), (1,)), 1), (1,))
+    left = xp.clip(xp.where(before >= 0, before, after), None, num_steps - 1)
+    right = xp.clip(xp.where(after < num_steps, after, before), 0, None)
+    clean = xp.where(observed, values, 0)
+    start, end = take_along(clean, left, 1), take_along(clean, right, 1)
+    share = cast(steps - left, values.dtype) / cast(xp.clip(right - left, 1, None), values.dtype)
+    return start + (end - start) * share
+
+
+def fit_length(values: Array, observed: Array, length: int) -> tuple[Array, Array]:
+    """The newest `length` steps; shorter series are padded at the front with missing values."""
+    short = length - values.shape[1]
+    if short > 0:
+        shape = (values.shape[0], short, values.shape[2])
+        concatenate = namespace(values).concatenate
+        values = concatenate([zeros(shape, values), values], axis=1)
+        observed = concatenate([zeros(shape, observed), observed], axis=1)
+    return values[:, -length:], observed[:, -length:]
+
+
+def _observed_mean(values: Array, observed: Array) -> Array:
+    """Mean over time of the observed values, `(B, T, V)` to `(B, V)`."""
+    xp = namespace(values)
+    counts = xp.clip(observed.sum(axis=1), 1, None)
+    return xp.where(observed, values, 0).sum(axis=1) / cast(counts, values.dtype)
+
+
+def instance_statistics(values: Array, observed: Array, constant_scale: Array | float = 1.0) -> tuple[Array, Array]:
+    """Mean and standard deviation (of the population) of each series over its observed values.
+
+    Args:
+        values: `(B, T, V)`.
+        observed: `(B, T, V)` bool.
+        constant_scale: a number, or one for each variate: the scale of constant series, so that nothing is divided by
+            a tiny number.
+
+    Returns:
+        loc, scale: `(B, V)`.
+    """
+    xp = namespace(values)
+    magnitude = xp.amax(xp.abs(xp.where(observed, values, 0)), axis=1)
+    # In units of the magnitude, squares of huge values do not overflow and those of tiny ones do not vanish.
+    unit = xp.where(magnitude > 0, magnitude, 1)
+    relative = values / unit[:, None]
+    loc = _observed_mean(relative, observed)
+    loc = loc + _observed_mean(relative - loc[:, None], observed)  # what rounding left of a level far from zero
+    scale = xp.sqrt(_observed_mean(xp.square(relative - loc[:, None]), observed))
+    return loc * unit, replace_constant(scale * unit, magnitude, constant_scale)
+
+
+def is_constant(spread: Array, magnitude: Array) -> Array:
+    """Whether spreads are only rounding noise beside the largest magnitude of their series."""
+    return spread <= CONSTANT * magnitude
+
+
+def replace_constant(scale: Array, magnitude: Array, constant_scale: Array | float = 1.0) -> Array:
+    """`constant_scale` in place of spreads that are only rounding noise beside their series' largest magnitude."""
+    return namespace(scale).where(is_constant(scale, magnitude), constant_scale, scale)
+
+
+def observed_range(values: Array, observed: Array) -> tuple[Array, Array]:
+    """Smallest and largest observed value of each series, `(B, V)` each; infinite where nothing is observed."""
+    xp = namespace(values)
+    lowest = xp.amin(xp.where(observed, values, xp.inf), axis=1)
+    return lowest, xp.amax(xp.where(observed, values, -xp.inf), axis=1)
+
+
+def cut_patches(values: Array, patch_length: int, patch_stride: int, padding: str) -> Array:
+    """Patches of `(B, T, V)` as `(B, V, N, L)`, the last one ending at the newest step.
+
+    Args:
+        values: `(B, T, V)`, any dtype (masks, too), T >= `patch_length`.
+        patch_length: steps L in a patch.
+        patch_stride: steps S between the starts of patches.
+        padding: `"end"` first repeats the last step S times (PatchTST, arXiv 2211.14730), `"none"` does not.
+            Steps that fill no patch are cut at the front: the newest ones count most.
+    """
+    if padding == "end":
+        values = namespace(values).concatenate([values, *[values[:, -1:]] * patch_stride], axis=1)
+    surplus = (values.shape[1] - patch_length) % patch_stride
+    return sliding_windows(values[:, surplus:], patch_length, patch_stride).swapaxes(1, 2)
+
+
+def fit_variates(
+    chunks: Iterable[tuple[Array, Array]], variate_names: Sequence[str] | None = None
+) -> dict[str, list[float]]:
+    """Mean, standard deviation and range of each variate over all observed steps.
+
+    Args:
+        chunks: values and observed, `(B, T, V)` each, B and T of any size; best in float64. The sums of chunks are
+            merged as in Chan et al. (1979).
+        variate_names: for errors.
+
+    Raises:
+        ValueError: no chunk, or a variate that is never observed.
+    """
+    fitted: Any = None
+    for values, observed in chunks:
+        xp = namespace(values)
+        values, observed = values.reshape(1, -1, values.shape[2]), observed.reshape(1, -1, values.shape[2])
+        count, mean = observed.sum(axis=1), _observed_mean(values, observed)
+        squares = xp.square(xp.where(observed, values - mean[:, None], 0)).sum(axis=1)
+        part = (count, mean, squares, *observed_range(values, observed))
+        fitted = part if fitted is None else _merged(fitted, part)
+    if fitted is None:
+        raise ValueError("past_values is empty: there is nothing to fit on")
+    count, mean, squares, lowest, highest = (statistic[0] for statistic in fitted)  # (V,) each
+    if blank := [variate for variate, n in enumerate(count.tolist()) if n == 0]:
+        names = [variate_names[variate] if variate_names else variate for variate in blank]
+        raise ValueError(f"The variates {names} are never observed: there is nothing to fit on")
+    xp = namespace(mean)
+    std = replace_constant(xp.sqrt(squares / count), xp.maximum(xp.abs(lowest), xp.abs(highest)))
+    found = {"mean": mean, "std": std, "minimum": lowest, "maximum": highest}
+    return {name: statistic.tolist() for name, statistic in found.items()}
+
+
+def fit_targets(labels: Any) -> dict[str, list[float]]:
+    """Mean and standard deviation of `(n,)` or `(n, num_targets)` targets."""
+    array = np.asarray(labels, dtype=np.float64)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"labels must be finite numbers (n, num_targets), got shape {array.shape}")
+    std = replace_constant(array.std(axis=0), np.abs(array).max(axis=0))
+    return {"mean": array.mean(axis=0).tolist(), "std": std.tolist()}
+
+
+def fitted_statistics(statistics: dict[str, Any] | None, purpose: str) -> dict[str, Any]:
+    """What a processor has learnt; raises `ValueError` where it has not."""
+    if statistics is None:
+        raise ValueError(f"{purpose} needs statistics of the training data: call processor.fit(train) first.")
+    return statistics
+
+
+def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, Array]:
+    """All of a batch that comes from the series themselves.
+
+    Args:
+        values, observed: `(B, T, V)` of any length T, as `read_series` gives them.
+        settings: a processor, or whatever has its parameters.
+
+    Returns:
+        What `scaled_patches` returns and, with `settings.image_size`, `plot_values` (B, V, T) for `draw_plots`.
+
+    Raises:
+        ValueError: a variate without a value in the steps that are read.
+    """
+    values, observed = fit_length(values, observed, settings.context_length)
+    blank = ~observed.any(axis=1)  # (B, V)
+    if blank.any():
+        raise ValueError(
+            f"past_values has nothing observed within the last {settings.context_length} steps in "
+            f"{describe(blank[:, None], settings.variate_names)}; drop these samples or give more steps"
+        )
+    batch = scaled_patches(values, observed, settings)
+    if settings.image_size is not None:
+        batch["plot_values"] = plot_positions(values, observed, settings)
+    return batch
+
+
+def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
+    """The one place where plots become images.
+
+    Args:
+        plot_values: `(B, V, T)` from `plot_positions`.
+        settings: a processor, or whatever has its parameters; NumPy arrays can be drawn with `view="line"` alone.
+        dtype: of the images. Default: that of `plot_values`.
+
+    Returns:
+        `pixel_values` (B, V, 3, height, width), each variate in its colour, normalised for the vision tower.
+    """
+    if settings.image_size is None:
+        raise ValueError("This processor draws no images: its image_size is None")
+    num_samples, num_variates, num_steps = plot_values.shape
+    if settings.view == "line":
+        render: Any = partial(render_line, line_width=settings.line_width)
+    else:
+        from .views import VIEWS  # needs torch, which is not there where NumPy alone prepares batches
+
+        render = VIEWS[settings.view]
+    coverage = render(plot_values.reshape(-1, num_steps), *settings.image_size)
+    coverage = coverage if dtype is None else cast(coverage, dtype)
+    # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
+    mean, std = like(settings.image_mean, coverage), like(settings.image_std, coverage)
+    colors = (like(variate_colors(num_variates), coverage) - mean) / std
+    colors = namespace(coverage).tile(colors, (num_samples, 1))
+    images = apply_color(coverage, colors, (settings.background - mean) / std)
+    return images.reshape(num_samples, num_variates, *images.shape[1:])
+
+
+def check_rows(batch: dict[str, Array]) -> None:
+    """Raises where arguments have different numbers of samples."""
+    sizes = {name: len(array) for name, array in batch.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"past_values, static_values and labels must have one row for each sample, got {sizes}")
+
+
+def scaled_patches(values: Array, observed: Array, settings: Any) -> dict[str, Array]:
+    """Everything but images that a model reads of the series themselves.
+
+    Args:
+        values: `(B, T, V)`, of the length that `settings` name.
+        observed: `(B, T, V)` bool.
+        settings: a processor, or whatever has its parameters.
+
+    Returns:
+        `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T), `loc` and `scale` (B, V).
+    """
+    float32 = namespace(values).float32
+    loc, scale = _loc_and_scale(values, observed, settings)
+    scaled = cast((fill_missing(values, observed) - loc[:, None]) / scale[:, None], float32)  # (B, T, V)
+    cut = (settings.patch_length, settings.patch_stride, settings.padding)
+    return {
+        "patch_values": contiguous(cut_patches(scaled, *cut)),
+        "patch_mask": cut_patches(observed, *cut).any(axis=-1),
+        "variate_values": contiguous(scaled.swapaxes(1, 2)),
+        "loc": cast(loc, float32),
+        "scale": cast(scale, float32),
+    }
+
+
+def plot_positions(values: Array, observed: Array, settings: Any) -> Array:
+    """What is drawn: each variate's position on its image's value axis, `(B, V, T)` in fp32, NaN = gap."""
+    xp = namespace(values)
+    if settings.value_range == "window":
+        lowest, highest = observed_range(values, observed)  # (B, V)
+    else:
+        fitted = fitted_statistics(settings.statistics, "value_range='dataset'")["variates"]
+        lowest, highest = like(fitted["minimum"], values), like(fitted["maximum"], values)
+    spread, magnitude = highest - lowest, xp.maximum(xp.abs(lowest), xp.abs(highest))
+    constant = is_constant(spread, magnitude)
+    spread = xp.where(constant, xp.where(magnitude > 0, magnitude, 1), spread)
+    heights = (values - lowest[..., None, :]) / spread[..., None, :]
+    heights = xp.where(constant[..., None, :], heights + 0.5, heights)  # constant: in the middle of its axis
+    return contiguous(cast(xp.where(observed, heights, xp.nan).swapaxes(1, 2), xp.float32))
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """Count, mean, sum of squared deviations, minimum and maximum of two parts together."""
+    (n, mean, squares, low, high), (m, other_mean, other_squares, other_low, other_high) = first, second
+    xp, shift = namespace(mean), other_mean - mean
+    total = xp.clip(n + m, 1, None)
+    squares = squares + other_squares + xp.square(shift) * n * m / total
+    return n + m, mean + shift * m / total, squares, xp.minimum(low, other_low), xp.maximum(high, other_high)
+
+
+def _loc_and_scale(values: Array, observed: Array, settings: Any) -> tuple[Array, Array]:
+    xp = namespace(values)
+    if settings.scaling == "instance":  # a constant series has no spread of its own: the training data's, once known
+        fitted_std = settings.statistics["variates"]["std"] if settings.statistics is not None else 1.0
+        return instance_statistics(values, observed, like(fitted_std, values))
+    shape = (values.shape[0], values.shape[2])
+    if settings.scaling == "none":
+        mean, std = 0.0, 1.0
+    else:
+        fitted = fitted_statistics(settings.statistics, "scaling='dataset'")["variates"]
+        mean, std = fitted["mean"], fitted["std"]
+    return xp.broadcast_to(like(mean, values), shape), xp.broadcast_to(like(std, values), shape)
+
+
+__all__ = [
+    "CONSTANT",
+    "check_rows",
+    "cut_patches",
+    "draw_plots",
+    "fill_missing",
+    "fit_length",
+    "fit_targets",
+    "fit_variates",
+    "fitted_statistics",
+    "instance_statistics",
+    "is_constant",
+    "observed_range",
+    "plot_positions",
+    "prepare_series",
+    "replace_constant",
+    "scaled_patches",
+]

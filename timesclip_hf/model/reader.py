@@ -1,0 +1,214 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Series in every form that people hand over, read in one place: to `(B, T, V)` values and what of them was observed.
+
+A table is told by what it can do (`columns`, `table[name].to_numpy()`) and not through narwhals, since this file
+travels to machines that have neither it nor, where a graph is served, pandas or torch.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, cast, like, namespace
+
+# Series that are read at once where a whole data set is gone over.
+ROWS_AT_ONCE = 1024
+
+
+def read_series(
+    past_values: Any,
+    past_observed_mask: Any = None,
+    *,
+    num_variates: int | None = None,
+    variate_names: Sequence[str] | None = None,
+) -> tuple[Array, Array]:
+    """Reads series and checks all that must hold whatever is done with them.
+
+    Args:
+        past_values: `(B, T, V)` array, tensor or nested list, NaN = missing; `(T, V)`, or a table with one column for
+            each variate (pandas, polars, pyarrow), is a batch of one; the `(T_i, V)` arrays or tables of a list may
+            differ in length.
+        past_observed_mask: the same shape(s), False = missing.
+        num_variates: how many to expect; `None`: any.
+        variate_names: columns of a table, in this order; `None`: all of its columns, in theirs.
+
+    Returns:
+        values: `(B, T, V)`, 0 where missing; shorter series are padded at the front. Tensors stay tensors on their
+            device, all else becomes NumPy. float32 and float64 stay what they are, half precision becomes float32,
+            whole numbers and tables float64.
+        observed: `(B, T, V)` bool.
+
+    Raises:
+        ValueError: names the argument, what was found and what was expected.
+    """
+    expected = (num_variates, variate_names)
+    values, lengths = _as_batch(past_values, "past_values", *expected)
+    values = _as_floats(values)
+    xp = namespace(values)
+    infinite = xp.isinf(values)
+    if infinite.any():
+        raise ValueError(
+            f"past_values has infinite values in {describe(infinite, variate_names)}; missing values are NaN"
+        )
+    observed = ~xp.isnan(values)
+    if past_observed_mask is not None:
+        mask, mask_lengths = _as_batch(past_observed_mask, "past_observed_mask", *expected)
+        if mask.shape != values.shape or mask_lengths != lengths:
+            raise ValueError(
+                f"past_observed_mask has shape {tuple(mask.shape)}, past_values has {tuple(values.shape)}; they must "
+                "be the same, series by series"
+            )
+        observed = observed & like((mask == mask) & (mask != 0), observed)
+    return xp.where(observed, values, 0), observed
+
+
+def read_in_chunks(past_values: Any, past_observed_mask: Any = None, **expected: Any) -> Iterator[tuple[Array, Array]]:
+    """`read_series` for some rows at a time, so that there never is a second copy of a large data set.
+
+    Series of unequal lengths come one by one: padded to the longest of a thousand, they could need a thousandfold.
+
+    Args:
+        past_values: as for `read_series`, or a `datasets.Dataset` with a column `past_values`.
+        past_observed_mask: as for `read_series`; of a Dataset its column is taken.
+        **expected: as for `read_series`.
+    """
+    if is_dataset(past_values):
+        names = [name for name in ("past_values", "past_observed_mask") if name in past_values.column_names]
+        rows = past_values.with_format("numpy").select_columns(names)
+        for first in range(0, len(rows), ROWS_AT_ONCE):
+            chunk = {name: list(column) for name, column in rows[first : first + ROWS_AT_ONCE].items()}
+            yield read_series(chunk["past_values"], chunk.get("past_observed_mask"), **expected)
+    elif _is_table(past_values) or (len(past_values) and np.ndim(past_values[0]) < 2):  # a batch of one
+        yield read_series(past_values, past_observed_mask, **expected)
+    else:
+        step = ROWS_AT_ONCE if len({np.shape(series) for series in past_values}) == 1 else 1
+        for first in range(0, len(past_values), step):
+            chosen = slice(first, first + step)
+            mask = past_observed_mask[chosen] if past_observed_mask is not None else None
+            yield read_series(past_values[chosen], mask, **expected)
+
+
+def read_array(values: Any, name: str, variate_names: Sequence[str] | None = None) -> Array:
+    """One array, nested list, tensor or table as numbers, without a copy of what is an array or a tensor already.
+
+    Raises:
+        ValueError: no numbers, rows of unequal length, or a table that lacks a column; `name` is what it is called.
+    """
+    if isinstance(values, getattr(sys.modules.get("torch"), "Tensor", ())):
+        return values
+    if _is_table(values):
+        return _table_values(values, name, variate_names)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # NumPy's words for rows of unequal length
+        raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
+    if array.dtype.kind not in "fiubc":
+        raise ValueError(
+            f"{name} has dtype {array.dtype}; expected numbers, of equal length in every row, with NaN for missing"
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # netCDF and FITS have a foreign byte order
+
+
+def describe(where: Array, variate_names: Sequence[str] | None) -> str:
+    """The first sample and variate of a `(B, T, V)` mask, in words."""
+    series = like(where.any(axis=1), np.zeros(0, bool))  # (B, V)
+    sample, variate = (int(i) for i in np.argwhere(series)[0])
+    name = repr(variate_names[variate]) if variate_names else str(variate)
+    return f"sample {sample}, variate {name} ({int(series.sum())} series in all)"
+
+
+def is_dataset(data: Any) -> bool:
+    """Whether this is a `datasets.Dataset`; the library itself is not asked, since predicting does not need it."""
+    return hasattr(data, "column_names") and hasattr(data, "with_format")
+
+
+def _is_table(data: Any) -> bool:
+    return hasattr(data, "columns") and hasattr(data, "__getitem__")
+
+
+def _as_batch(
+    series: Any, name: str, num_variates: int | None, variate_names: Sequence[str] | None
+) -> tuple[Array, list[int] | None]:
+    """Any accepted form as `(B, T, V)`; unequal series padded at the front with NaN, their lengths beside."""
+    lengths = None
+    if isinstance(series, (list, tuple)) and len(series) and not np.isscalar(series[0]):
+        parts = [read_array(part, name, variate_names) for part in series]
+        shapes = sorted({tuple(part.shape) for part in parts})
+        if len(shapes) > 1:
+            if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
+                raise ValueError(f"{name} is a list of shapes {shapes[:5]}; expected (time, variates), equal variates")
+            lengths = [len(part) for part in parts]
+            parts = [_pad_front(part, max(lengths)) for part in parts]
+        array = _stack(parts)
+    else:
+        array = read_array(series, name, variate_names)
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim != 3:
+        raise ValueError(
+            f"{name} has shape {tuple(array.shape)}; expected (batch, time, variates) or (time, variates). "
+            "A univariate series needs a last dimension of 1."
+        )
+    if 0 in array.shape:
+        raise ValueError(f"{name} is empty: shape {tuple(array.shape)}")
+    if num_variates is not None and array.shape[2] != num_variates:
+        names = f": {list(variate_names)}" if variate_names else ""
+        raise ValueError(f"{name} has {array.shape[2]} variates, but the processor expects {num_variates}{names}")
+    return array, lengths
+
+
+def _table_values(table: Any, name: str, variate_names: Sequence[str] | None) -> np.ndarray:
+    """Columns as float64 `(T, V)`, in the order of the names; nothing in a cell is NaN."""
+    found = getattr(table, "column_names", None)  # pyarrow's; there, `columns` are the columns themselves
+    found = found if isinstance(found, list) else list(table.columns)
+    names = list(variate_names or found)
+    if missing := [column for column in names if column not in found]:
+        raise ValueError(f"{name} lacks the columns {missing}; it has {found}")
+    values = np.empty((len(table), len(names)))
+    for place, column in enumerate(names):
+        cells = table[column]
+        kind = getattr(getattr(cells, "dtype", None), "kind", "O")
+        # pandas' nullable columns would become objects, with pd.NA for missing.
+        numbers = cells.to_numpy(np.float64, na_value=np.nan) if kind in "fiub" else np.asarray(cells.to_numpy())
+        if numbers.ndim != 1 or numbers.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{name} has a column {column!r} of dtype {numbers.dtype}; expected one column of numbers of that "
+                "name, nothing or NaN for missing"
+            )
+        values[:, place] = numbers
+    return values
+
+
+def _as_floats(values: Array) -> Array:
+    if isinstance(values, np.ndarray):
+        real, floating = values.dtype.kind in "fiu", values.dtype.kind == "f"
+    else:
+        floating = values.is_floating_point()
+        real = floating or not (values.is_complex() or values.dtype == namespace(values).bool)
+    if not real:
+        raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers")
+    xp = namespace(values)
+    if floating and values.dtype.itemsize in (4, 8):
+        return values
+    return cast(values, xp.float32 if floating and values.dtype.itemsize < 4 else xp.float64)
+
+
+def _pad_front(part: Array, length: int) -> Array:
+    xp = namespace(part)
+    floating = part.dtype.kind == "f" if isinstance(part, np.ndarray) else part.is_floating_point()
+    part = part if floating else cast(part, xp.float64)
+    return xp.concatenate([like(np.full((length - len(part), part.shape[1]), np.nan), part), part])
+
+
+def _stack(parts: list[Array]) -> Array:
+    tensor = next((part for part in parts if not isinstance(part, np.ndarray)), None)
+    if tensor is None:
+        return np.stack(parts)
+    torch = namespace(tensor)
+    # as_tensor takes no negative strides
+    parts = [np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part for part in parts]
+    return torch.stack([torch.as_tensor(part, device=tensor.device) for part in parts])
+
+
+__all__ = ["describe", "is_dataset", "read_array", "read_in_chunks", "read_series"]
