@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .tables import decoded, near_names, read_numbers, read_table, repeated_names, row_numbers, some_of
+from .tables import check_known, decoded, read_table, read_variates, repeated_names, row_numbers, some_of
 from .timestamps import describe_holes, find_holes, read_timestamps
 
 
@@ -139,9 +139,7 @@ def load_long_table(
         [str(name) for name in table.index.names if name is not None] if isinstance(table, pd.DataFrame) else []
     )
     names = _choose_columns(frame, timestamp_column, series_column, variates, index_names)
-    values = np.empty((len(frame), len(names)), np.float32)  # (rows, V)
-    for k, name in enumerate(names):
-        values[:, k] = read_numbers(frame[name])
+    values = read_variates(frame, names)  # (rows, V)
     if empty := [name for k, name in enumerate(names) if np.isnan(values[:, k]).all()]:
         raise ValueError(f"variates without a single value: {some_of(empty)}; leave them out of `variates`")
     times = None if timestamp_column is None else read_timestamps(frame[timestamp_column])
@@ -179,11 +177,8 @@ def load_series_rows(table: Any, *, id_column: str | None = None) -> SeriesColle
     """
     frame = read_table(table)
     id_column = frame.columns[0] if id_column is None else id_column
-    _check_known([id_column], frame, "id_column")
-    steps = [name for name in frame.columns if name != id_column]
-    values = np.empty((len(frame), len(steps)), np.float32)  # (N, longest)
-    for k, name in enumerate(steps):
-        values[:, k] = read_numbers(frame[name])
+    check_known([id_column], frame, "id_column: no such columns")
+    values = read_variates(frame, [name for name in frame.columns if name != id_column])  # (N, longest)
     observed = ~np.isnan(values)
     blank: NDArray[np.bool_] = ~np.any(observed, axis=1)
     if blank.any():
@@ -192,11 +187,10 @@ def load_series_rows(table: Any, *, id_column: str | None = None) -> SeriesColle
     if len(names) < len(frame):
         repeated = frame[id_column][frame[id_column].duplicated()].astype(str).unique()
         raise ValueError(f"column {id_column!r} names series more than once: {some_of(repeated)}")
-    lengths = len(steps) - np.argmax(observed[:, ::-1], axis=1)
+    lengths = values.shape[1] - np.argmax(observed[:, ::-1], axis=1)
     # Copies, so that the padded table is not kept alive by its rows.
-    return SeriesCollection(
-        [row[:length, None].copy() for row, length in zip(values, lengths, strict=True)], ["value"], names
-    )
+    series = [row[:length, None].copy() for row, length in zip(values, lengths, strict=True)]
+    return SeriesCollection(series, ["value"], names)
 
 
 def _choose_columns(
@@ -208,11 +202,10 @@ def _choose_columns(
 ) -> list[str]:
     roles = {"timestamp_column": timestamp_column, "series_column": series_column}
     for role, column in roles.items():
-        if column is not None:
-            _check_known([column], frame, role)
+        check_known([column] if column is not None else [], frame, f"{role}: no such columns")
     taken = [column for column in roles.values() if column is not None]
     names = [name for name in frame.columns if name not in taken] if variates is None else list(variates)
-    _check_known(names, frame, "variates")
+    check_known(names, frame, "variates: no such columns")
     if repeated := repeated_names([*taken, *names]):
         raise ValueError(f"columns with more than one role among timestamp, series and variates: {some_of(repeated)}")
     if variates is None:
@@ -242,12 +235,6 @@ def _holds_numbers(column: pd.Series) -> bool:
     cells = decoded(column).astype(object).dropna()
     cells = cells[[not isinstance(cell, str) or bool(cell.strip()) for cell in cells]]
     return not len(cells) or bool(pd.to_numeric(cells, errors="coerce").notna().any())
-
-
-def _check_known(names: Sequence[str], frame: pd.DataFrame, role: str) -> None:
-    if missing := [name for name in names if name not in frame.columns]:
-        found = some_of(map(repr, frame.columns), 20)
-        raise ValueError(f"{role}: no such columns: {near_names(missing, frame.columns)}; the table has {found}")
 
 
 def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
 from .long import SeriesCollection
-from .tables import near_names, row_numbers, some_of
+from .tables import check_known, row_numbers, some_of
 from .windows import ForecastWindows, check_counts, has_window
 
 PARTS = ("train", "validation", "test")
@@ -147,9 +147,7 @@ def split_by_group(
 
 def _columns_of(dataset: Dataset, names: list[str]) -> pd.DataFrame:
     """The columns to split by; they must exist and be complete."""
-    if missing := [name for name in names if name not in dataset.column_names]:
-        available = dataset.column_names
-        raise ValueError(f"missing columns: {near_names(missing, available)}; the dataset has {', '.join(available)}")
+    check_known(names, dataset.column_names, "missing columns")
     if not names or not len(dataset):
         raise ValueError(f"cannot split {len(dataset)} rows by columns {names}: at least one of each is needed")
     frame = pd.DataFrame(dataset.with_format(None).select_columns(names).to_pandas())
@@ -184,9 +182,8 @@ def _share(request: float | int, total: int, name: str) -> int:
 def _find_groups(request: Any, keys: list[Any], name: str, columns: list[str]) -> list[int]:
     if isinstance(request, str) or not isinstance(request, Sequence) or not request:
         raise ValueError(f"{name} is {request!r}, expected a fraction between 0.0 and 1.0 or a list of groups")
-    if unknown := [group for group in request if group not in keys]:
-        known = some_of(map(repr, keys), 20)
-        raise ValueError(f"{name} names unknown groups: {near_names(unknown, keys)}; {' and '.join(columns)}: {known}")
+    known = f"{' and '.join(columns)}: {some_of(map(repr, keys), 20)}"
+    check_known(request, keys, f"{name} names unknown groups", known)
     return sorted({keys.index(group) for group in request})
 
 

@@ -152,6 +152,14 @@ def read_numbers(column: pd.Series) -> NDArray[np.float64]:
     return values
 
 
+def read_variates(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
+    """Some columns side by side, `(rows, len(names))`, as `read_numbers` reads each."""
+    values = np.empty((len(frame), len(names)), np.float32)
+    for k, name in enumerate(names):  # one by one: there is never a float64 copy of the whole table
+        values[:, k] = read_numbers(frame[name])
+    return values
+
+
 def decoded(column: pd.Series) -> pd.Series:
     """Categories as the plain values they stand for."""
     return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
@@ -175,19 +183,28 @@ def row_numbers(selected: NDArray[np.bool_]) -> str:
     return f"{len(rows)} of {len(selected)} rows (numbers {some_of(rows)}, counted from 0 without the header)"
 
 
-def near_names(names: Iterable[Any], available: Iterable[Any]) -> str:
-    """The names that are not there, each with those it may have been meant for."""
-    choices = [str(name) for name in available]
-    close = {name: difflib.get_close_matches(str(name), choices) for name in names}
-    return some_of(f"{name!r}" + (f" (near: {', '.join(near)})" if near else "") for name, near in close.items())
+def check_known(names: Iterable[Any], available: Iterable[Any], words: str, rest: str = "") -> None:
+    """Raises for names that are not there, each told with those it may have been meant for.
+
+    Args:
+        names, available: what is asked for, and what there is.
+        words, rest: begin and end the error; without `rest` it ends with all that there is.
+    """
+    available = list(available)
+    missing = [name for name in names if name not in available]
+    near = {name: ", ".join(difflib.get_close_matches(str(name), map(str, available))) for name in missing}
+    if missing:
+        told = some_of(f"{name!r}" + (f" (near: {close})" if close else "") for name, close in near.items())
+        raise ValueError(f"{words}: {told}; {rest or f'found {some_of(map(repr, available), 20)}'}")
 
 
 __all__ = [
+    "check_known",
     "decoded",
     "is_table",
-    "near_names",
     "read_numbers",
     "read_table",
+    "read_variates",
     "repeated_names",
     "row_numbers",
     "some_of",

@@ -173,7 +173,7 @@ def find_holes(times: NDArray[Any], name: str, *, advice: str = "") -> Holes | N
     if repeated.size:
         where = some_of(dict.fromkeys(_show(time) for time in times[repeated]), 3)
         raise ValueError(f"{name}: {len(repeated)} duplicate timestamps: {where}; keep one row for each time{advice}")
-    if (steps == steps[0]).all() or (steps.dtype.kind == "m" and _is_calendar(times)):
+    if (steps == steps[0]).all() or _frequency(times) is not None:  # also business hours, last Fridays, ...
         return None
     for ruler in (_month_ruler, _business_day_ruler, _constant_ruler):
         if (measured := ruler(times)) is None:
@@ -259,11 +259,13 @@ def _business_day_ruler(times: NDArray[Any]) -> _Ruler | None:
     )
 
 
-def _is_calendar(times: NDArray[Any]) -> bool:
-    """A calendar that pandas knows, nothing missing: also business hours, last business days of months, ..."""
+def _frequency(times: NDArray[Any]) -> Any:
+    """The calendar of dates without holes, if pandas knows one."""
+    if times.dtype.kind != "M" or len(times) < 3:
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas 4 will return another type
-        return len(times) > 2 and pd.infer_freq(pd.DatetimeIndex(times)) is not None
+        return pd.infer_freq(pd.DatetimeIndex(times))
 
 
 def continue_timestamps(times: NDArray[Any], count: int) -> NDArray[Any]:
@@ -287,12 +289,7 @@ def continue_timestamps(times: NDArray[Any], count: int) -> NDArray[Any]:
         ticks, at = measured
         if len(steps := np.unique(np.diff(ticks))) == 1:
             return at(ticks[-1] + steps[0] * np.arange(1, count + 1))
-    frequency: Any = None
-    if times.dtype.kind == "M" and len(times) > 2:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pandas 4 will return another type
-            frequency = pd.infer_freq(pd.DatetimeIndex(times))
-    if frequency is not None:
+    if (frequency := _frequency(times)) is not None:
         return pd.date_range(times[-1], periods=count + 1, freq=frequency)[1:].to_numpy().astype(times.dtype)
     return times[-1] + (times[-1] - times[-2]) * np.arange(1, count + 1)
 
@@ -303,4 +300,4 @@ def _show(time: Any) -> str:
     return str(pd.Timestamp(time)) if isinstance(time, np.datetime64) else f"{time:.12g}"
 
 
-__all__ = ["Holes", "continue_timestamps", "describe_holes", "find_holes", "read_timestamps"]
+__all__ = ["Holes", "continue_timestamps", "describe_holes", "find_holes", "read_timestamps", "zone_of_utc"]

@@ -18,7 +18,7 @@ from datasets import Array2D, Dataset, Features, List, Value
 from numpy.typing import NDArray
 
 from .collator import ROW_COLUMNS
-from .tables import decoded, near_names, read_numbers, read_table, repeated_names, row_numbers, some_of
+from .tables import check_known, decoded, read_numbers, read_table, repeated_names, row_numbers, some_of
 
 _STEP_COLUMN = re.compile(r"(.+)_(\d{2,})", re.DOTALL)  # two digits at least: `plot_1` stays an ordinary column
 
@@ -176,8 +176,7 @@ def _check_roles(
     if repeated := repeated_names([*targets, *static_columns]):
         raise ValueError(f"columns named more than once in target and static_columns: {repeated}")
     for role, names in (("target", targets), ("static", static_columns)):
-        if missing := [name for name in names if name not in columns]:
-            raise ValueError(f"missing {role} columns: {near_names(missing, columns)}; found {_inventory(columns)}")
+        check_known(names, columns, f"missing {role} columns", f"found {_inventory(columns)}")
     return targets, list(static_columns)
 
 
@@ -187,8 +186,7 @@ def _choose_variates(columns: list[str], found: dict[str, list[int]], variates: 
     names = list(found) if variates is None else list(variates)
     if repeated := repeated_names(names):
         raise ValueError(f"variates named more than once: {repeated}")
-    if missing := [name for name in names if name not in found]:
-        raise ValueError(f"missing variates: {near_names(missing, found)}; found {_inventory(columns)}")
+    check_known(names, found, "missing variates", f"found {_inventory(columns)}")
     if not names:
         raise ValueError(f"no variates: expected columns like ndvi_00, ndvi_01, ...; found {_inventory(columns)}")
     return names

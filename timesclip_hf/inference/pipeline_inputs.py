@@ -14,7 +14,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..data.long import SeriesCollection, load_long_table
-from ..data.tables import decoded, is_table, near_names, read_table, some_of
+from ..data.tables import check_known, decoded, is_table, read_table, some_of
 from ..data.timestamps import zone_of_utc
 from ..data.wide import find_observed_rows, find_variates, is_step_column, read_statics, read_wide_series
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -170,8 +170,7 @@ def _read_sample(sample: Mapping[str, Any], processor: TimesCLIPProcessor) -> di
 def _read_array(values: Any, processor: TimesCLIPProcessor, dtype: Any) -> NDArray[Any]:
     if isinstance(values, pd.DataFrame):
         names = processor.variate_names or list(values.columns)
-        if missing := [name for name in names if name not in values.columns]:
-            raise ValueError(f"missing variates: {near_names(missing, values.columns)}; found {list(values.columns)}")
+        check_known(names, values.columns, "missing variates")
         values = values[names]
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
@@ -205,10 +204,7 @@ def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None) -> bool:
 
 def _static_columns(processor: TimesCLIPProcessor, frame: pd.DataFrame) -> list[str]:
     names = [column["name"] for column in (processor.statistics or {}).get("static") or []]
-    if missing := [name for name in names if name not in frame.columns]:
-        raise ValueError(
-            f"missing static columns: {near_names(missing, frame.columns)}; the model was trained on them"
-        )
+    check_known(names, frame, "missing static columns", "the model was trained on them")
     return names
 
 
@@ -220,8 +216,7 @@ def _known_variates(processor: TimesCLIPProcessor, found: Iterable[str]) -> list
             "the processor does not say in which order the model takes its variates: set processor.variate_names and "
             "save it again, or pass arrays"
         )
-    if missing := [name for name in names or () if name not in found]:
-        raise ValueError(f"missing variates: {near_names(missing, found)}; found {some_of(found, 20)}")
+    check_known(names or (), found, "missing variates")
     return names
 
 
