@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .tables import check_known, decoded, read_table, read_variates, repeated_names, row_numbers, some_of
-from .timestamps import describe_holes, find_holes, read_timestamps
+from .timestamps import find_holes, read_timestamps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,8 +95,7 @@ class SeriesCollection:
         if self.timestamps is not None and other.timestamps is not None:
             times = [np.concatenate([a, other.timestamps[k]]) for a, k in zip(self.timestamps, order, strict=True)]
             for name, series_times in zip(self.series_names, times, strict=True):
-                if holes := find_holes(series_times, f"series {name!r}, extended"):
-                    raise ValueError(describe_holes(holes, f"series {name!r}, extended"))
+                find_holes(series_times, f"series {name!r}, extended")
         return SeriesCollection(values, list(self.variate_names), list(self.series_names), times)
 
 
@@ -135,10 +134,8 @@ def load_long_table(
     if isinstance(variates, str):
         raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
     frame = read_table(table, header=header)
-    index_names = (
-        [str(name) for name in table.index.names if name is not None] if isinstance(table, pd.DataFrame) else []
-    )
-    names = _choose_columns(frame, timestamp_column, series_column, variates, index_names)
+    index = table.index.names if isinstance(table, pd.DataFrame) else ()
+    names = _choose_columns(frame, timestamp_column, series_column, variates, index)
     values = read_variates(frame, names)  # (rows, V)
     if empty := [name for k, name in enumerate(names) if np.isnan(values[:, k]).all()]:
         raise ValueError(f"variates without a single value: {some_of(empty)}; leave them out of `variates`")
@@ -151,9 +148,7 @@ def load_long_table(
     for k, name in enumerate(rows):
         where = f"series {name!r}" if series_column is not None else "the table"
         hint = "" if series_column is not None else "; if the table holds several series, name their series_column"
-        if holes := find_holes(series_times[k], where, advice=hint):
-            if not fill_gaps:
-                raise ValueError(describe_holes(holes, where))
+        if holes := find_holes(series_times[k], where, fill=fill_gaps, advice=hint):
             filled = np.full((len(holes.times), len(names)), np.nan, np.float32)
             filled[holes.positions] = series_values[k]
             series_values[k], series_times[k] = filled, holes.times
@@ -198,7 +193,7 @@ def _choose_columns(
     timestamp_column: str | None,
     series_column: str | None,
     variates: Sequence[str] | None,
-    index_names: Sequence[str],
+    index_names: Sequence[Any],
 ) -> list[str]:
     roles = {"timestamp_column": timestamp_column, "series_column": series_column}
     for role, column in roles.items():

@@ -142,7 +142,7 @@ def _without_zone(dates: pd.Series) -> pd.Series:
 # --- checking ---------------------------------------------------------------------------------------------------
 
 
-def find_holes(times: NDArray[Any], name: str, *, advice: str = "") -> Holes | None:
+def find_holes(times: NDArray[Any], name: str, *, fill: bool = False, advice: str = "") -> Holes | None:
     """Check the times of one series; they must rise, and each only once.
 
     The regular step is a constant difference, or one of the calendar: business days (Monday to Friday), or months,
@@ -152,27 +152,19 @@ def find_holes(times: NDArray[Any], name: str, *, advice: str = "") -> Holes | N
     Args:
         times: `(T,)`, as `read_timestamps` gives them.
         name: of the series, for errors: "series 'x'", or "the table".
+        fill: give the holes back instead of raising for them.
         advice: added to the errors for unsorted and repeated times.
 
     Returns:
         The holes; None where there are none.
 
     Raises:
-        ValueError: times that do not rise, that come twice, or that follow no step.
+        ValueError: times that do not rise, that come twice, that follow no step, or that have holes.
     """
     if len(times) < 2:
         return None
     steps = np.diff(times)
-    if (back := np.flatnonzero(steps < steps.dtype.type(0))).size:
-        row = int(back[0])
-        raise ValueError(
-            f"{name}: timestamps are not sorted: {_show(times[row + 1])} follows {_show(times[row])} (steps {row} and "
-            f"{row + 1}, {len(back)} such places); sort the table by time first{advice}"
-        )
-    repeated = np.flatnonzero(steps == steps.dtype.type(0))
-    if repeated.size:
-        where = some_of(dict.fromkeys(_show(time) for time in times[repeated]), 3)
-        raise ValueError(f"{name}: {len(repeated)} duplicate timestamps: {where}; keep one row for each time{advice}")
+    _check_rising(times, steps, name, advice)
     if (steps == steps[0]).all() or _frequency(times) is not None:  # also business hours, last Fridays, ...
         return None
     for ruler in (_month_ruler, _business_day_ruler, _constant_ruler):
@@ -187,7 +179,13 @@ def find_holes(times: NDArray[Any], name: str, *, advice: str = "") -> Holes | N
         absent = np.setdiff1d(np.arange(positions[-1] + 1), positions)
         filled = np.empty(positions[-1] + 1, times.dtype)
         filled[positions], filled[absent] = times, at(absent * ratio)
-        return Holes(positions, filled)
+        if fill:
+            return Holes(positions, filled)
+        raise ValueError(
+            f"{name}: {len(absent)} steps are missing between {len(times)} timestamps: "
+            f"{some_of(map(_show, filled[absent]), 3)}; pass fill_gaps=True to insert them as missing values, or "
+            "leave out timestamp_column if nothing happens at these times (holidays)"
+        )
     sizes, counts = np.unique(steps, return_counts=True)
     common = some_of(f"{_show(sizes[k])} ({counts[k]} times)" for k in np.argsort(-counts, kind="stable"))
     raise ValueError(
@@ -196,15 +194,17 @@ def find_holes(times: NDArray[Any], name: str, *, advice: str = "") -> Holes | N
     )
 
 
-def describe_holes(holes: Holes, name: str) -> str:
-    """Say how many steps are missing, the first few, and what can be done."""
-    absent = np.setdiff1d(np.arange(len(holes.times)), holes.positions)
-    first = some_of((_show(time) for time in holes.times[absent]), 3)
-    return (
-        f"{name}: {len(absent)} steps are missing between {len(holes.positions)} timestamps: {first}; pass "
-        "fill_gaps=True to insert them as missing values, or leave out timestamp_column if nothing happens at these "
-        "times (holidays)"
-    )
+def _check_rising(times: NDArray[Any], steps: NDArray[Any], name: str, advice: str) -> None:
+    zero = steps.dtype.type(0)
+    if (back := np.flatnonzero(steps < zero)).size:
+        row = int(back[0])
+        raise ValueError(
+            f"{name}: timestamps are not sorted: {_show(times[row + 1])} follows {_show(times[row])} (steps {row} and "
+            f"{row + 1}, {len(back)} such places); sort the table by time first{advice}"
+        )
+    if (repeated := np.flatnonzero(steps == zero)).size:
+        where = some_of(dict.fromkeys(map(_show, times[repeated])), 3)
+        raise ValueError(f"{name}: {len(repeated)} duplicate timestamps: {where}; keep one row for each time{advice}")
 
 
 _Ruler = tuple[NDArray[Any], Callable[[NDArray[Any]], NDArray[Any]]]
@@ -300,4 +300,4 @@ def _show(time: Any) -> str:
     return str(pd.Timestamp(time)) if isinstance(time, np.datetime64) else f"{time:.12g}"
 
 
-__all__ = ["Holes", "continue_timestamps", "describe_holes", "find_holes", "read_timestamps", "zone_of_utc"]
+__all__ = ["Holes", "continue_timestamps", "find_holes", "read_timestamps", "zone_of_utc"]

@@ -81,6 +81,10 @@ class ForecastWindows(Dataset[ForecastWindow]):
         values = self.series[series]
         return {"past_values": values[start:border], "labels": values[border : border + self.prediction_length]}
 
+    def __getitems__(self, indices: Sequence[int]) -> list[ForecastWindow]:
+        """Several windows, as torch's data loader fetches a batch."""
+        return [self[index] for index in indices]
+
     def __repr__(self) -> str:
         return (
             f"ForecastWindows({len(self)} windows of {self.context_length} -> {self.prediction_length} steps, "
