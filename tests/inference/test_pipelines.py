@@ -149,6 +149,7 @@ def test_every_form_of_the_same_series_gives_the_same_result(build: Any) -> None
         tuple(SERIES),
         [torch.from_numpy(series) for series in SERIES],
         [pd.DataFrame(series, columns=NAMES)[["red", "evi", "nir"]] for series in SERIES],
+        [pl.DataFrame(series, NAMES)[["red", "evi", "nir"]] for series in SERIES],
         [{"past_values": series.tolist()} for series in SERIES],
         [{"past_values": series, "past_observed_mask": np.ones_like(series, bool)} for series in SERIES],
         dataset,
@@ -225,6 +226,9 @@ def test_tables_of_other_libraries_are_read_as_those_of_pandas(regression: Any, 
 
 def test_missing_values_and_a_mask_say_the_same(regression: Any) -> None:
     sample = samples()[0]
+    nothing = [[value if step else None for value in series] for step, series in enumerate(SERIES[0].tolist())]
+    short = regression({**sample, "past_values": SERIES[0][1:]})
+    assert as_array([regression({**sample, "past_values": nothing})]) == pytest.approx(as_array([short]), rel=1e-5)
     observed = np.ones((STEPS, 3), bool)
     observed[4:7, 1] = False
     masked = regression({**sample, "past_observed_mask": observed})

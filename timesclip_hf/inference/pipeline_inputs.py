@@ -18,6 +18,7 @@ from ..data.tables import check_known, decoded, is_table, read_table, some_of
 from ..data.timestamps import zone_of_utc
 from ..data.wide import find_observed_rows, find_variates, is_step_column, read_statics, read_wide_series
 from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.reader import read_series
 
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
 
@@ -133,7 +134,7 @@ def _depth(inputs: Any) -> int | None:
     """Dimensions of an array or of nested lists, samples counting as two; None for other things."""
     if isinstance(inputs, np.ndarray | torch.Tensor):
         return inputs.ndim
-    if isinstance(inputs, pd.DataFrame | Mapping):
+    if isinstance(inputs, Mapping) or is_table(inputs):
         return 2
     if not isinstance(inputs, list | tuple):
         return None
@@ -150,37 +151,22 @@ def _read_each(rows: Iterable[Any], processor: TimesCLIPProcessor) -> Iterator[d
 
 def _read_sample(sample: Mapping[str, Any], processor: TimesCLIPProcessor) -> dict[str, Any]:
     """One sample with its newest steps, as many as the model reads, as arrays."""
-    if sample.get("past_values") is None:
+    series = sample.get("past_values")
+    if series is None:
         raise ValueError(f"a sample needs 'past_values', found {some_of(map(repr, sample)) or 'nothing'}")
-    read: dict[str, Any] = {"past_values": _read_array(sample["past_values"], processor, np.float32)}
-    if sample.get("past_observed_mask") is not None:
-        read["past_observed_mask"] = _read_array(sample["past_observed_mask"], processor, np.bool_)
-    for name, array in read.items():
-        if array.ndim != 2 or 0 in array.shape:
-            raise ValueError(f"{name} has shape {array.shape}, expected (time, variates) of one series")
-    if len({array.shape for array in read.values()}) > 1:
-        found = " and ".join(f"{name} {array.shape}" for name, array in read.items())
-        raise ValueError(f"{found} must have the same shape")
-    read = {name: array[-processor.context_length :] for name, array in read.items()}
-    if sample.get("static_values") is not None:
-        read["static_values"] = sample["static_values"]
-    return read
-
-
-def _read_array(values: Any, processor: TimesCLIPProcessor, dtype: Any) -> NDArray[Any]:
-    if isinstance(values, pd.DataFrame):
-        names = processor.variate_names or list(values.columns)
-        check_known(names, values.columns, "missing variates")
-        values = values[names]
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).numpy()
-    try:
-        if np.iscomplexobj(values):
-            raise TypeError("complex numbers")
-        return np.asarray(values, dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the series must be numbers (time, variates), NaN for missing: {error}") from error
+    if isinstance(series, list | tuple):
+        try:
+            series = np.asarray(series, np.float64)  # None, as JSON has it, becomes NaN
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the series must be numbers (time, variates), NaN for missing: {error}") from error
+    expected = {"num_variates": processor.num_variates, "variate_names": processor.variate_names}
+    arrays = read_series(series, sample.get("past_observed_mask"), **expected)
+    if len(arrays[0]) > 1:
+        raise ValueError(f"past_values has shape {tuple(arrays[0].shape)}, expected (time, variates) of one series")
+    newest = (array[0, -processor.context_length :] for array in arrays)
+    values, observed = (a.detach().cpu().numpy() if isinstance(a, torch.Tensor) else a for a in newest)
+    read = {"past_values": values, "past_observed_mask": observed}
+    return read if sample.get("static_values") is None else {**read, "static_values": sample["static_values"]}
 
 
 # --- tables -----------------------------------------------------------------------------------------------------
