@@ -15,8 +15,9 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)  ## fine-tune on the crop-yield data, evaluate, save, reload in a new process, predict, draw
-	$(BIN)/python examples/run_regression.py examples/configs/demo.yaml
-	$(BIN)/python examples/predict.py runs/demo/small/seed0 examples/crop_yield/crop_yield.parquet --rows 5
+	$(BIN)/python -m examples.study.run_regression examples/study/configs/demo.yaml
+	$(BIN)/timesclip predict examples/crop_yield/crop_yield.parquet --model runs/demo/small/seed0 --output runs/demo/predictions.csv
+	head -n 6 runs/demo/predictions.csv
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 tests --ignore tests/conformance
@@ -39,6 +40,7 @@ bench: export THP_MEM_ALLOC_ENABLE = 1
 bench: export MALLOC_MMAP_THRESHOLD_ = 4294967296
 bench: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 bench: $(READY)  ## each prints one table, with what it is compared to in the same run; the last two take longest
+	$(BIN)/python examples/benchmarks/startup.py
 	$(BIN)/python examples/benchmarks/rendering.py
 	$(BIN)/python examples/benchmarks/encoding.py
 	$(BIN)/python examples/benchmarks/inference.py

@@ -283,3 +283,29 @@ def test_public_series_and_the_crop_yield_table_are_drawn(tmp_path: Path) -> Non
     crop = ROOT / "examples" / "crop_yield" / "crop_yield.parquet"
     for table, options in ((DATA / "ETTh1.csv", ["--timestamp-column", "date"]), (crop, [])):
         assert main(["render", str(table), "--output", str(tmp_path / "x.png"), *options]) == 0
+
+
+def test_files_without_a_header_and_with_a_series_in_each_row_are_read(
+    save: Any, tmp_path: Path, tiny_config: Any
+) -> None:
+    processor = TimesCLIPProcessor.from_config(tiny_config("forecast", num_variates=1), variate_names=["value"])
+    config = processor.fit(SERIES[:, :, :1]).complete_config(tiny_config("forecast", num_variates=1))
+    config.prediction_length = 2
+    TimesCLIPForPrediction(config).save_pretrained(tmp_path / "univariate")
+    processor.save_pretrained(tmp_path / "univariate")
+    output = tmp_path / "f.csv"
+    options = ["--model", str(tmp_path / "univariate"), "--output", str(output)]
+    rows = pd.DataFrame(SERIES[:2, :, 0], index=["w1", "w2"]).rename(columns=lambda step: f"V{step + 1}")
+    rows.to_csv(tmp_path / "m4.csv", index_label="id")
+    assert main(["predict", str(tmp_path / "m4.csv"), *options, "--one-series-per-row"]) == 0
+    assert pd.read_csv(output).iloc[:, 0].tolist() == ["w1", "w1", "w2", "w2"]
+
+    model = save(TimesCLIPForPrediction, "forecast", prediction_length=3)
+    processor = TimesCLIPProcessor.from_pretrained(model)
+    processor.variate_names = ["0", "1", "2"]
+    processor.save_pretrained(model)
+    pd.DataFrame(SERIES[0]).to_csv(tmp_path / "rates.txt", index=False, header=False)
+    options = ["--model", model, "--output", str(output)]
+    assert main(["predict", str(tmp_path / "rates.txt"), *options]) == 2
+    assert main(["predict", str(tmp_path / "rates.txt"), *options, "--no-header"]) == 0
+    assert list(pd.read_csv(output).columns) == ["step", "0", "1", "2"]

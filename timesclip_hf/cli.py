@@ -16,6 +16,7 @@ The table (CSV or Parquet, numbers with a decimal point, blank cells for missing
 
   one row per series, as fields of a farm:       field, ndvi_00, ndvi_01, ..., red_00, red_01, ...
   one row per time step, as a log of sensors:    time, load, temperature
+  one row per series of one variate, as M4 has:  series, V1, V2, ...       (predict --one-series-per-row)
 
 Columns are found by their names; their order does not matter."""
 
@@ -107,6 +108,7 @@ def _parser() -> _Parser:
                 "--batch-size", type=_positive, metavar="N", help="series at once; less needs less memory"
             )
             command.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; else a GPU where there is one")
+            command.add_argument("--one-series-per-row", action="store_true", help="each row: a name, a series")
         else:
             command.add_argument("--output", metavar="PNG", required=True, help="picture to write")
             command.add_argument("--model", help="draw as this model sees it; else with usual settings")
@@ -114,6 +116,7 @@ def _parser() -> _Parser:
         command.add_argument("--timestamp-column", metavar="NAME", help="column of the times; one row per time step")
         command.add_argument("--series-column", metavar="NAME", help="column that says which series a time step is of")
         command.add_argument("--fill-gaps", action="store_true", help="take time steps that are not there as missing")
+        command.add_argument("--no-header", action="store_true", help="the text file has no line of column names")
     return parser
 
 
@@ -128,6 +131,7 @@ def _one_line(message: Any) -> str:
     text = str(message) or type(message).__name__
     if "Traceback (most recent call last)" in text:  # transformers quotes those of every class that it tried
         text = text.split("See the original errors")[0] + text.strip().splitlines()[-1]
+    text = text.replace("header=False", "--no-header")
     for name in ("timestamp_column", "series_column", "fill_gaps"):
         text = re.sub(rf"\b{name}(=True)?\b", f"--{name.replace('_', '-')}", text)
     return " ".join(text.split())
@@ -187,15 +191,18 @@ def _predict(options: argparse.Namespace) -> None:
     output = None if options.output is None else _check_output(options, (".csv", ".parquet"))
     from transformers import pipeline
 
+    from .data.long import load_series_rows
     from .data.tables import read_table
 
     _quiet()
     if options.device is not None:
         _check_device(options.device)
-    frame = read_table(options.table)
+    table: Any = read_table(options.table, header=not options.no_header)
+    if options.one_series_per_row:
+        table = load_series_rows(table)
     task: Any = _find_task(options.model)  # transformers' types know its own tasks only
     predict = pipeline(task, model=options.model, device=options.device)
-    result = predict(frame, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
+    result = predict(table, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
     if output is None:
         result.to_csv(sys.stdout, index=False)
         sys.stdout.flush()
@@ -215,7 +222,7 @@ def _render(options: argparse.Namespace) -> None:
     from .plots import plot_model_view
 
     _quiet()
-    frame = read_table(options.table)
+    frame = read_table(options.table, header=not options.no_header)
     if options.model is None:
         processor, newest_steps = _usual_processor(frame, _reading(options)), True
     else:

@@ -14,16 +14,13 @@ import torch
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
-
-import run_ablation  # noqa: E402
-import tasks  # noqa: E402
-import training  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 import timesclip_hf  # noqa: E402
+from examples.study import run_ablation, tasks, training  # noqa: E402
 from timesclip_hf.plots import plot_ablation  # noqa: E402
 
-GRIDS = sorted((ROOT / "examples" / "grids").glob("*.yaml"))
+GRIDS = sorted((ROOT / "examples" / "study" / "grids").glob("*.yaml"))
 QUIET = ["--disable_tqdm", "true", "--report_to", "none"]
 FORECASTING: dict[str, Any] = {
     "task": "forecasting", "context_length": 8, "prediction_length": 4, "patch_length": 4, "patch_stride": 2,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import forecast_peers  # noqa: E402
-from forecast_peers import (  # noqa: E402
+from examples.study import forecast_peers  # noqa: E402
+from examples.study.forecast_peers import (  # noqa: E402
     PEERS,
     DLinear,
     PatchTST,
@@ -24,7 +24,6 @@ from forecast_peers import (  # noqa: E402
     peers_for,
     total_error,
 )
-
 from timesclip_hf.data.splits import WindowSplits  # noqa: E402
 from timesclip_hf.data.windows import ForecastWindows  # noqa: E402
 

@@ -8,14 +8,14 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas as pd
-import run_forecasting
-import run_regression
-from run_forecasting import ForecastArguments, ForecastTraining, Scorer
-from run_regression import RegressionArguments
-from training import Trained, Variant, train_classification, train_forecast, train_regression
 
 from timesclip_hf import TimesCLIPTrainingArguments, read_wide_table
 from timesclip_hf.metrics import classification_metrics, regression_metrics
+
+from . import run_forecasting, run_regression
+from .run_forecasting import ForecastArguments, ForecastTraining, Scorer
+from .run_regression import RegressionArguments
+from .training import Trained, Variant, train_classification, train_forecast, train_regression
 
 PARTS = ("validation", "test")
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The examples as a user runs them: on a table of their own, in new processes."""
+"""The study's scripts as a user runs them: on a table of their own, in new processes."""
 
 import dataclasses
 import json
@@ -16,9 +16,9 @@ from huggingface_hub import ModelCard
 from timesclip_hf import SeriesCollection, split_windows
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.insert(0, str(ROOT))
 
-import run_forecasting  # noqa: E402
+from examples.study import run_forecasting  # noqa: E402
 
 STEPS = 8
 
@@ -42,7 +42,15 @@ def table(tmp_path: Path) -> Path:
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "examples" / script), *arguments]
+    return run_module(f"examples.study.{script}", *arguments)
+
+
+def predict(*arguments: str) -> subprocess.CompletedProcess:
+    return run_module("timesclip_hf", "predict", *arguments)
+
+
+def run_module(module: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
@@ -58,7 +66,7 @@ def test_own_table_gives_table_metrics_pictures_card_and_a_checkpoint_that_predi
     table: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    finished = run("run_regression.py", *flags(table, out), "--presets", "small", "full")
+    finished = run("run_regression", *flags(table, out), "--presets", "small", "full")
     assert finished.returncode == 0, finished.stderr[-2000:]
     for name in ("table.md", "small_predictions.png", "full_view.png", "full_attention.png"):
         assert (out / name).stat().st_size > 0
@@ -69,7 +77,7 @@ def test_own_table_gives_table_metrics_pictures_card_and_a_checkpoint_that_predi
     reported = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert reported["rmse"] == pytest.approx(results["TimesCLIP small"]["rmse"])
 
-    predicted = run("predict.py", str(out / "small" / "seed0"), str(table), "--output", str(tmp_path / "p.csv"))
+    predicted = predict(str(table), "--model", str(out / "small" / "seed0"), "--output", str(tmp_path / "p.csv"))
     assert predicted.returncode == 0, predicted.stderr[-2000:]
     predictions = pd.read_csv(tmp_path / "p.csv")
     test_rows = predictions[predictions["year"] >= 2019]["predicted_yield"]  # a fifth of six years, rounded up: two
@@ -80,9 +88,9 @@ def test_own_table_gives_table_metrics_pictures_card_and_a_checkpoint_that_predi
 def test_beginners_errors_are_one_line_that_names_the_fault(table: Path, tmp_path: Path) -> None:
     wrong_target = flags(table, tmp_path / "out")
     wrong_target[wrong_target.index("yield")] = "yeild"
-    finished = run("run_regression.py", *wrong_target)
+    finished = run("run_regression", *wrong_target)
     assert finished.returncode == 1
-    assert finished.stderr.strip().splitlines()[-1].startswith("run_regression.py: ")
+    assert finished.stderr.strip().splitlines()[-1].startswith("run_regression: ")
     assert "yeild" in finished.stderr and "yield" in finished.stderr
     assert "Traceback" not in finished.stderr
 
@@ -90,7 +98,7 @@ def test_beginners_errors_are_one_line_that_names_the_fault(table: Path, tmp_pat
 def test_settings_file_with_an_unknown_name_is_refused(tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("targett: yield\n")
-    finished = run("run_regression.py", str(settings))
+    finished = run("run_regression", str(settings))
     assert finished.returncode == 1 and "targett" in finished.stderr
 
 
@@ -114,7 +122,7 @@ def test_own_series_give_a_table_pictures_and_a_forecaster_that_continues_them(s
         f"--num_train_epochs 2 --peer_epochs 2 --disable_tqdm true --output_dir {out}"
     ).split()
     peers = ["--peers", "repeat last", "seasonal naive", "RLinear"]
-    finished = run("run_forecasting.py", *settings, *peers)
+    finished = run("run_forecasting", *settings, *peers)
     assert finished.returncode == 0, finished.stderr[-2000:]
     results = {r["model"]: r for r in json.loads((out / "metrics.json").read_text())["results"]}
     assert list(results) == ["TimesCLIP forecast", "repeat last", "seasonal naive", "RLinear"]
@@ -136,16 +144,15 @@ def test_own_series_give_a_table_pictures_and_a_forecaster_that_continues_them(s
     assert reported["mse"] == pytest.approx(results["TimesCLIP forecast"]["mse"])
 
     saved = str(out / "forecast" / "seed0")
-    continued = run(
-        "forecast.py", saved, str(sensors), "--timestamp_column", "time", "--output", str(tmp_path / "f.csv")
-    )
+    options = ["--timestamp-column", "time", "--output", str(tmp_path / "f.csv")]
+    continued = predict(str(sensors), "--model", saved, *options)
     assert continued.returncode == 0, continued.stderr[-2000:]
     forecast = pd.read_csv(tmp_path / "f.csv", parse_dates=["time"])
     assert forecast["time"].tolist() == list(pd.date_range("2024-01-22", periods=6, freq="h"))
     assert forecast["load_mw"].between(300, 700).all() and forecast["temperature"].between(-0.1, 0.4).all()
 
     for wrong, message in (("--train_fractions 5", "5 % is 0.05"), ("--timestamp_column tme", "tme")):
-        failed = run("run_forecasting.py", *settings, *wrong.split())
+        failed = run("run_forecasting", *settings, *wrong.split())
         assert failed.returncode == 1 and message in failed.stderr and "Traceback" not in failed.stderr
 
 
@@ -164,7 +171,8 @@ def test_m4_measures_scale_by_all_that_comes_before_the_forecast(borders: tuple)
 
 
 def test_every_path_that_a_document_names_exists() -> None:
-    documents = [ROOT / "README.md", *(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*.md")]
+    documents = [*ROOT.glob("*.md"), ROOT / "Makefile", *(ROOT / "examples").rglob("*.py")]
+    documents += (ROOT / "examples").rglob("*.md")
     named = {
         (document.name, path)
         for document in documents

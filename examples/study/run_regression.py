@@ -1,9 +1,10 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Fine-tune TimesCLIP on a wide table, measure it on the test part beside its peers, save, draw and write a card.
 
-    python examples/run_regression.py examples/configs/crop_yield.yaml
-    python examples/run_regression.py examples/configs/crop_yield.yaml --num_steps 18 --output_dir runs/crop_yield_18
-    python examples/run_regression.py --table my_fields.csv --target yield_t_ha --target_unit t/ha \\
+    python -m examples.study.run_regression examples/study/configs/crop_yield.yaml
+    python -m examples.study.run_regression examples/study/configs/crop_yield.yaml --num_steps 18 \\
+        --output_dir runs/crop_yield_18
+    python -m examples.study.run_regression --table my_fields.csv --target yield_t_ha --target_unit t/ha \\
         --static_columns soil crop --split chronological --time_column year --group_columns site --output_dir runs/mine
 
 The first argument may be a YAML or JSON file with any of the flags; flags after it win. The table printed at the end
@@ -21,9 +22,6 @@ import datasets
 import numpy as np
 import pandas as pd
 import torch
-from peers import PEERS, Part
-from settings import USER_ERRORS, check_names, command_line, named_variants, parse
-from training import Trained, train_regression
 
 from timesclip_hf import (
     PRESETS,
@@ -40,6 +38,10 @@ from timesclip_hf.data.wide import find_variates
 from timesclip_hf.environment import environment
 from timesclip_hf.metrics import skill
 from timesclip_hf.plots import plot_model_view, plot_predictions, plot_selection_attention
+
+from .regression_peers import PEERS, Part
+from .settings import USER_ERRORS, check_names, command_line, named_variants, parse
+from .training import Trained, train_regression
 
 METRICS = ("r2", "skill", "rmse", "mae", "mape")
 
@@ -287,7 +289,7 @@ def write_card(
         sizes={part: len(rows) for part, rows in parts.items()},
         measured={"test": {metric: own[metric] for metric in METRICS}},
         hyperparameters={"preset": run.hyperparameters["preset"]},
-        command=command_line("run_regression.py", sys.argv[1:]),
+        command=command_line("run_regression", sys.argv[1:]),
         limits=limits if shipped else [],
         license="apache-2.0" if shipped else None,
         table=summarise(results),
@@ -334,4 +336,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except USER_ERRORS as error:
-        raise SystemExit(f"run_regression.py: {error}") from None
+        raise SystemExit(f"run_regression: {error}") from None

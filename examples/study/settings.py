@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
-from training import Variant
 from transformers import HfArgumentParser
+
+from .training import Variant
 
 # What a wrong setting or table raises: the scripts print it as one line.
 USER_ERRORS = (ValueError, OSError, StrictDataclassError)
@@ -69,7 +70,7 @@ def command_line(script: str, argv: list[str]) -> str:
             next(rest, None)
         elif not word.startswith(("--output_dir=", "--disable_tqdm=")):
             kept.append(word)
-    return shlex.join(["python", f"examples/{script}", *kept])
+    return shlex.join(["python", "-m", f"examples.study.{script}", *kept])
 
 
 def check_names(chosen: list[str], known: list[str], what: str) -> None:

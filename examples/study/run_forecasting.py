@@ -1,14 +1,15 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Train a TimesCLIP forecaster on any table of series, and print it beside its peers, all on one split.
 
-    python examples/run_forecasting.py examples/configs/forecasting/illness_24.yaml --table national_illness.csv
-    python examples/run_forecasting.py --table my_sensors.csv --timestamp_column time --context_length 96 \\
+    python -m examples.study.run_forecasting examples/study/configs/forecasting/illness_24.yaml \\
+        --table national_illness.csv
+    python -m examples.study.run_forecasting --table my_sensors.csv --timestamp_column time --context_length 96 \\
         --prediction_length 24 --seasonality 24 --output_dir runs/mine
 
 The first argument may be a YAML or JSON file with any of the flags; flags after it win. MSE and MAE are taken on
 values standardised by the training part, over every window of the test part that has data, every step and every
 variate, the last short batch too. Written to the output folder: `table.md`, every result in `metrics.json`, pictures
-of forecasts, and a folder for each model with what `from_pretrained` needs; `examples/forecast.py` forecasts with it.
+of forecasts, and a folder for each model with what `from_pretrained` needs; `timesclip predict` forecasts with it.
 """
 
 import dataclasses
@@ -20,9 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from forecast_peers import PEERS, PeerSettings, peers_for
-from settings import USER_ERRORS, check_names, command_line, named_variants, parse
-from training import Trained, train_forecast
 
 from timesclip_hf import (
     PRESETS,
@@ -37,6 +35,10 @@ from timesclip_hf.environment import environment
 from timesclip_hf.hub.facts import collect_facts
 from timesclip_hf.metrics import forecast_metrics, m4_metrics
 from timesclip_hf.plots import plot_forecasts
+
+from .forecast_peers import PEERS, PeerSettings, peers_for
+from .settings import USER_ERRORS, check_names, command_line, named_variants, parse
+from .training import Trained, train_forecast
 
 
 @dataclass
@@ -276,7 +278,7 @@ def write_card(
         measured=measured,
         measured_in="units of each variate's spread in the training part (percentages, MASE and OWA aside)",
         hyperparameters={"preset": run.hyperparameters["preset"]},
-        command=command_line("run_forecasting.py", sys.argv[1:]),
+        command=command_line("run_forecasting", sys.argv[1:]),
     )
 
 
@@ -380,4 +382,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except USER_ERRORS as error:
-        raise SystemExit(f"run_forecasting.py: {error}") from None
+        raise SystemExit(f"run_forecasting: {error}") from None

@@ -1,11 +1,12 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Train every cell of a grid with several seeds, on any task and data: one table, one CSV file, one figure.
 
-    python examples/run_ablation.py examples/grids/crop_yield_parts.yaml
-    python examples/run_ablation.py examples/grids/illness_fusion.yaml --table national_illness.csv --seeds 0 1 2
+    python -m examples.study.run_ablation examples/study/grids/crop_yield_parts.yaml
+    python -m examples.study.run_ablation examples/study/grids/illness_fusion.yaml --table national_illness.csv \\
+        --seeds 0 1 2
 
 The first argument is a YAML file with the task (forecasting, regression or classification), any flags of that
-task's script (`run_forecasting.py`; `run_regression.py` for the other two), and the cells: by name, or as the product
+task's script (`run_forecasting`; `run_regression` for the other two), and the cells: by name, or as the product
 of axes. Flags after it win.
 
     cells: {with plots: {preset: full}, without: {preset: text_only}}       # name -> preset and what differs from it
@@ -33,15 +34,16 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from settings import USER_ERRORS, named_variants, parse
-from tasks import PARTS, TASKS
-from training import PROCESSOR_FIELDS, Variant
 from transformers import TrainingArguments
 
 import timesclip_hf
 from timesclip_hf import PRESETS, TOWERS, TimesCLIPConfig, TimesCLIPTrainingArguments
 from timesclip_hf.environment import environment
 from timesclip_hf.plots import plot_ablation
+
+from .settings import USER_ERRORS, named_variants, parse
+from .tasks import PARTS, TASKS
+from .training import PROCESSOR_FIELDS, Variant
 
 # Fields that a cell may hold beside those of processor, training arguments and configuration.
 VARIANT_FIELDS = ("preset", "towers", "checkpoints")
@@ -119,7 +121,7 @@ class Grid:
 def parse_grid(argv: list[str]) -> Grid:
     """The grid file named first, and the flags behind it."""
     if not argv or not argv[0].endswith((".yaml", ".yml")):
-        raise ValueError(f"name a grid first, such as examples/grids/crop_yield_parts.yaml.\n\n{__doc__}")
+        raise ValueError(f"name a grid first, such as examples/study/grids/crop_yield_parts.yaml.\n\n{__doc__}")
     if not Path(argv[0]).is_file():
         raise FileNotFoundError(f"{argv[0]}: no such file")
     settings = yaml.safe_load(Path(argv[0]).read_text())
@@ -406,4 +408,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except USER_ERRORS as error:
-        raise SystemExit(f"run_ablation.py: {error}") from None
+        raise SystemExit(f"run_ablation: {error}") from None
