@@ -23,7 +23,7 @@ import transformers.modeling_utils
 from accelerate.state import AcceleratorState
 from conftest import SERIES
 from datasets import Dataset
-from transformers import TrainerCallback, set_seed
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 
 from timesclip_hf import (
     TimesCLIPConfig,
@@ -170,12 +170,13 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     state = trainer.state
+    stopping = [cb for cb in trainer.callback_handler.callbacks if isinstance(cb, EarlyStoppingCallback)]
     return {
         "weights": digest(trainer.model),
         "steps": record.steps,
         "evaluations": record.evaluations,
         "best": [state.best_metric, state.best_global_step],
-        "counts": [callback.early_stopping_patience_counter for callback in trainer._early_stopping()],
+        "counts": [callback.early_stopping_patience_counter for callback in stopping],
         "global_step": state.global_step,
     }
 

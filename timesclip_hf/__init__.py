@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .data.wide import load_wide_table as load_wide_table
     from .data.wide import read_wide_table as read_wide_table
     from .data.windows import ForecastWindows as ForecastWindows
-    from .features.feature_cache import FeatureCache as FeatureCache
+    from .features.cache import FeatureCache as FeatureCache
     from .inference.export import export_onnx as export_onnx
     from .inference.export import export_program as export_program
     from .inference.numpy_processing import NumpyProcessor as NumpyProcessor
@@ -65,7 +65,7 @@ _NAMES = {
     ".data.splits": ["WindowSplits", "split_by_column", "split_by_group", "split_chronologically", "split_windows"],
     ".data.wide": ["find_variates", "load_wide_table", "read_wide_table"],
     ".data.windows": ["ForecastWindows"],
-    ".features.feature_cache": ["FeatureCache"],
+    ".features.cache": ["FeatureCache"],
     ".inference.export": ["export_onnx", "export_program"],
     ".inference.numpy_processing": ["NumpyProcessor"],
     ".inference.pipelines": [

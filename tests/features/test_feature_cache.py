@@ -23,8 +23,9 @@ from timesclip_hf import (
     TimesCLIPTrainingArguments,
     lora_config,
 )
-from timesclip_hf.features import feature_cache
-from timesclip_hf.features.feature_cache import FeatureCache, FeatureStore, choose_dtype, plot_keys
+from timesclip_hf.features import cache as feature_cache
+from timesclip_hf.features.cache import FeatureCache
+from timesclip_hf.features.store import FeatureStore, plot_keys
 
 NUM_SERIES = 14
 
@@ -164,23 +165,12 @@ def test_overlapping_forecast_windows_are_cached(tiny_config, tmp_path):
     )
 
 
-def test_half_precision_takes_half_the_space_and_refuses_what_it_cannot_hold(build, tmp_path):
-    model, processor = build()
-    cache = FeatureCache(model, processor, tmp_path / "half", dtype="float32", half=True)
-    cache.add(rows(), progress=False)
-    expected = expected_features(model, processor, rows())
-    torch.testing.assert_close(cache.store(plots(processor, rows())), expected, atol=2e-3, rtol=1e-3)
-
-    large = np.random.default_rng(0).normal(size=(50, 3, 512)).astype(np.float32)
-    keys = [bytes([i]) * 16 for i in range(50)]
-    sizes = []
-    for half in (False, True):
-        store = FeatureStore(tmp_path / str(half), half)
-        store.write(keys, large)
-        sizes.append(sum(file.stat().st_size for file in store.folder.glob("*.arrow")))
-    assert sizes[1] < 0.52 * sizes[0]
-    with pytest.raises(ValueError, match="not finite in half precision: store them in full"):
-        store.write([b"x" * 16], np.full((1, 3, 4), 1e6, np.float32))
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_refused(tmp_path, value):
+    store = FeatureStore(tmp_path)
+    with pytest.raises(ValueError, match="not finite"):
+        store.write([b"x" * 16], np.full((1, 3, 4), value, np.float32))
+    assert not list(tmp_path.iterdir())
 
 
 def test_features_in_bfloat16_point_the_same_way(build, tmp_path):
@@ -194,34 +184,13 @@ def test_features_in_bfloat16_point_the_same_way(build, tmp_path):
     assert len(FeatureCache(model, processor, tmp_path, dtype="float32").store) == 0  # never mixed up
 
 
-@pytest.mark.parametrize(
-    ("speedup", "error", "chosen"),
-    [(4.0, 0.0, torch.bfloat16), (1.1, 0.0, torch.float32), (4.0, 0.2, torch.float32)],
-    ids=["faster", "hardly faster", "faster but wrong"],
-)
-def test_bfloat16_is_chosen_where_it_is_faster_and_right(build, monkeypatch, speedup, error, chosen):
-    model, _ = build()
-
-    def measured(tower, images):
-        half = tower.dtype == torch.bfloat16
-        features = torch.ones(2, 4)
-        features[:, 0] += error * half * 10
-        return features, speedup if half else 1.0
-
-    monkeypatch.setattr(feature_cache, "_measured", measured)
-    assert choose_dtype(model.base_model.vision_tower, torch.zeros(2, 3, 32, 32))[:2] == (chosen, speedup)
-
-
-def test_precision_is_measured_once_for_a_tower_on_a_device(build, monkeypatch, tmp_path):
-    calls = []
-
-    def choose(tower, images):
-        calls.append(len(images))
-        return torch.bfloat16, 3.0, 0.9999
-
-    monkeypatch.setattr(feature_cache, "choose_dtype", choose)
-    assert [FeatureCache(*build(), tmp_path).dtype for _ in range(2)] == [torch.bfloat16] * 2
-    assert len(calls) == 1
+def test_precision_is_full_unless_asked_and_never_measured(build, tmp_path):
+    assert FeatureCache(*build(), tmp_path).dtype == torch.float32
+    with pytest.raises(ValueError, match="dtype is 'auto': choose 'float32' or"):
+        FeatureCache(*build(), tmp_path, dtype="auto")
+    assert TimesCLIPTrainingArguments(str(tmp_path)).feature_cache_dtype == "float32"
+    with pytest.raises(ValueError, match="feature_cache_dtype is 'auto', .*: set 'float32' or"):
+        TimesCLIPTrainingArguments(str(tmp_path), feature_cache_dtype="auto")
 
 
 def in_child(work) -> int:
@@ -347,7 +316,7 @@ def test_what_cannot_be_cached_is_refused(build, tiny_config, tmp_path):
             FeatureCache(TimesCLIPForRegression(other), processor, tmp_path)
     with pytest.raises(ValueError, match="draws no images"):
         FeatureCache(model, TimesCLIPProcessor(image_size=None), tmp_path)
-    with pytest.raises(ValueError, match="dtype must be"):
+    with pytest.raises(ValueError, match="dtype is 'int8'"):
         FeatureCache(model, processor, tmp_path, dtype="int8")
 
 

@@ -383,7 +383,7 @@ def test_a_model_is_saved_even_where_its_card_cannot_be_written(
     def fail(*_: Any) -> None:
         raise RuntimeError("no facts")
 
-    monkeypatch.setattr("timesclip_hf.training.described_trainer.collect_facts", fail)
+    monkeypatch.setattr("timesclip_hf.hub.card_callback.collect_facts", fail)
     build().save_model(str(tmp_path / "saved"))
     assert (tmp_path / "saved" / "model.safetensors").exists() and not (tmp_path / "saved" / "README.md").exists()
 

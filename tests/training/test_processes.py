@@ -15,7 +15,7 @@ from filelock import FileLock
 from process_runs import CACHED_RUNS, NUM_SAMPLES, RUNS, SHARDED_ARGUMENTS, STREAMS
 from safetensors.torch import load_file
 
-from timesclip_hf.training.process_shares import SharedBatchSampler, count_batches, share_batches
+from timesclip_hf.training.sharding import ShardedBatchSampler, count_batches, shard_batches
 
 SHARDED = ("global", "hybrid_cached")
 TIMINGS = ("runtime", "per_second", "_time")
@@ -138,9 +138,9 @@ def test_sharded_weights_train_save_reload_and_resume(name: str, two: Path, tmp_
 def test_shares_cover_every_item_once_in_equally_many_batches(items: int, processes: int, size: int):
     if items < processes:
         with pytest.raises(ValueError, match=f"{items} training samples for {processes} processes"):
-            list(share_batches(range(items), size, processes, 0))
+            list(shard_batches(range(items), size, processes, 0))
         return
-    shares = [list(share_batches(range(items), size, processes, process)) for process in range(processes)]
+    shares = [list(shard_batches(range(items), size, processes, process)) for process in range(processes)]
     assert {len(share) for share in shares} == {count_batches(items, size, processes)}
     batches = [[item for part in parts for item in part] for parts in zip(*shares, strict=True)]
     assert sum(batches, []) == list(range(items))
@@ -153,7 +153,7 @@ def test_shares_cover_every_item_once_in_equally_many_batches(items: int, proces
 
 
 def test_drop_last_leaves_out_what_does_not_fill_a_batch():
-    assert list(share_batches(range(11), 4, 2, 1, drop_last=True)) == [[2, 3], [6, 7]]
+    assert list(shard_batches(range(11), 4, 2, 1, drop_last=True)) == [[2, 3], [6, 7]]
     assert count_batches(11, 4, 2, drop_last=True) == 2
-    sampler = SharedBatchSampler(torch.utils.data.SequentialSampler(range(11)), 4, 2, 1, True)
+    sampler = ShardedBatchSampler(torch.utils.data.SequentialSampler(range(11)), 4, 2, 1, True)
     assert (list(sampler), len(sampler)) == ([[2, 3], [6, 7]], 2)

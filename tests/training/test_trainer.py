@@ -474,7 +474,7 @@ def test_epochs_are_those_of_the_data_whatever_stops_the_run(build_forecast: Any
 
     class Watch(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            seen.append((trainer._average.decay, trainer.lr_scheduler.get_last_lr()[0]))
+            seen.append((trainer.kept_weights.average.decay, trainer.lr_scheduler.get_last_lr()[0]))
 
     trainer.add_callback(Watch())
     trainer.train()

@@ -1,5 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Low-rank adapters (LoRA, arXiv 2106.09685) for the towers, through peft: what to adapt, and what to train beside."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685) for the towers, through peft: what to adapt, and what to train beside.
+
+The targets are our own: peft's "all-linear" would also adapt the parts around the towers, which must learn whole, and
+of our towers' families its mappings know BERT and T5 alone.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,12 +101,17 @@ def _own_modules(model: Any) -> list[str]:
     return [name for name in names if model.get_submodule(name).state_dict()]
 
 
-def load_adapter_weights(model: Any, folder: str | Path) -> None:
-    """Gives the active adapter of a model (`model.add_adapter`) the weights in a folder that it was saved to.
+def load_own_adapter(model: Any, folder: str | Path | None) -> bool:
+    """Gives the adapter that a model itself holds (`model.add_adapter`) the weights in a folder that it was saved to.
+
+    Returns:
+        Whether it holds one, and there is a folder.
 
     Raises:
         ValueError: the folder holds none.
     """
+    if folder is None or not getattr(model, "_hf_peft_config_loaded", False):
+        return False
     from peft import set_peft_model_state_dict
 
     path = Path(folder) / ADAPTER_SAFE_WEIGHTS_NAME
@@ -110,6 +119,7 @@ def load_adapter_weights(model: Any, folder: str | Path) -> None:
         raise ValueError(f"{folder} has no {ADAPTER_SAFE_WEIGHTS_NAME}: no adapter was saved there.")
     weights = {name.removeprefix("base_model.model."): weight for name, weight in load_file(path).items()}
     set_peft_model_state_dict(model, weights, adapter_name=model.active_adapters()[0])
+    return True
 
 
-__all__ = ["load_adapter_weights", "lora_config"]
+__all__ = ["load_own_adapter", "lora_config"]

@@ -2,10 +2,13 @@
 """Training arguments: those of transformers, with defaults that suit TimesCLIP."""
 
 import importlib.util
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import HubStrategy
 
 
@@ -36,8 +39,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             series is drawn and encoded once: `"auto"` is `timesclip_hf/features` in the folder that `HF_HOME` names;
             the path of another folder; or `"off"`: draw and encode at every step. Needs data with a length, and has
             no use for a vision tower that learns; FSDP encodes at every step. See `FeatureCache`.
-        feature_cache_dtype (`str`, defaults to `"auto"`): precision in which these features are computed:
-            `"float32"`, `"bfloat16"`, or whichever was measured to be better here.
+        feature_cache_dtype (`str`, defaults to `"float32"`): precision in which these features are computed;
+            `"bfloat16"` is faster on most accelerators.
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
         eval_strategy, save_strategy, logging_strategy: `"epoch"`.
         load_best_model_at_end: `True`, the epoch that is best on the validation part by the model's own task
@@ -73,7 +76,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         default="auto", metadata={"help": "Folder for the features of a frozen vision tower; auto; or off."}
     )
     feature_cache_dtype: str = field(
-        default="auto", metadata={"help": "Precision to compute them in: float32, bfloat16 or auto."}
+        default="float32", metadata={"help": "Precision to compute them in: float32 or bfloat16."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: the collator needs them."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
@@ -113,12 +116,20 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}.")
         if not self.feature_cache:
             raise ValueError("feature_cache is empty: give a folder, 'auto' or 'off'.")
-        if self.feature_cache_dtype not in ("auto", "float32", "bfloat16"):
+        if self.feature_cache_dtype not in ("float32", "bfloat16"):
             raise ValueError(
-                f"feature_cache_dtype must be 'auto', 'float32' or 'bfloat16', got {self.feature_cache_dtype!r}."
+                f"feature_cache_dtype is {self.feature_cache_dtype!r}, and nothing is measured to choose it: set "
+                "'float32' or, faster on most accelerators, 'bfloat16'"
             )
         if self.average_epochs is not None and not self.average_epochs > 0:
             raise ValueError(f"average_epochs must be above 0, got {self.average_epochs}.")
+
+    def save(self, folder: Path) -> None:
+        """Writes `training_args.json`, without tokens, in place of Trainer's pickle."""
+        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        arguments = {name: value for name, value in self.to_dict().items() if not name.endswith("_token")}
+        text = json.dumps(arguments, indent=2, sort_keys=True, default=str)
+        (folder / TRAINING_ARGS_NAME).with_suffix(".json").write_text(text, encoding="utf-8")
 
 
 __all__ = ["TimesCLIPTrainingArguments"]

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
+from transformers.trainer_utils import unwrap_peft_model
 
 from ..model.losses import gather_pairs, observed_count
 
@@ -113,10 +115,18 @@ class AccumulatedAlignment:
             self._share = len(sizes) * processes / total.clamp(min=1)
 
 
+def alignment_objective(model: Any) -> Any:
+    """The `AlignmentObjective` that a model trains, whatever is wrapped around it; `None`: it has none."""
+    objective: Any = getattr(unwrap_peft_model(extract_model_from_parallel(model)), "alignment", None)
+    if hasattr(objective, "modules_to_save"):  # beside an adapter, peft trains a copy
+        return objective.modules_to_save[objective.active_adapters[0]]
+    return objective
+
+
 def _set_random_state(states: tuple[Tensor, tuple[list[int], list[Tensor]]]) -> None:
     on_cpu, on_devices = states
     torch.set_rng_state(on_cpu)
     set_device_states(*on_devices)
 
 
-__all__ = ["AccumulatedAlignment"]
+__all__ = ["AccumulatedAlignment", "alignment_objective"]

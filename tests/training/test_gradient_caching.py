@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from timesclip_hf import TimesCLIPForRegression, TimesCLIPTrainer, TimesCLIPTrainingArguments
-from timesclip_hf.training.gradient_cache import AccumulatedAlignment
+from timesclip_hf.training.gradient_caching import AccumulatedAlignment
 
 
 def take_through(model: Any, batches: list[dict[str, torch.Tensor]]) -> tuple[list[Any], AccumulatedAlignment]:

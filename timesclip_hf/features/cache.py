@@ -1,0 +1,288 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""A frozen tower gives the same answer every epoch, so it is asked once.
+
+What is stored is found by content: by the positions that are drawn, by a picture of how they are drawn, and by the
+tower's weights. Whatever of these changes, the old entries are simply not found.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from filelock import Timeout
+from huggingface_hub import constants
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+from tqdm.auto import tqdm
+from transformers.trainer_utils import unwrap_peft_model
+from transformers.utils import logging
+
+from ..data.collator import TimesCLIPDataCollator
+from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
+from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained
+from .store import FeatureStore, digest, plot_keys
+
+logger = logging.get_logger(__name__)
+
+# Each key belongs to one of eight buckets, by its first byte: the processes of a machine share the work by buckets.
+_NUM_BUCKETS = 8
+# A killed run loses at most what it encoded within this time.
+_SECONDS_PER_FILE = 30.0
+_ROWS_AT_ONCE = 256
+_IMAGES_AT_ONCE = 256  # as many as keep an accelerator busy
+
+
+class FeatureCache:
+    """Draws and encodes each distinct series once, and keeps the vision tower's features on disk.
+
+    `TimesCLIPTrainer` uses it by itself (`TimesCLIPTrainingArguments.feature_cache`). On its own:
+
+    ```python
+    cache = FeatureCache(model, processor)
+    cache.add(dataset)
+    collator = TimesCLIPDataCollator(processor, draw=False, features=cache.store)  # gives vision_features
+    ```
+
+    A killed `add` goes on where it was, give or take half a minute; several processes of a machine share the work.
+
+    Args:
+        model: a TimesCLIP model whose vision tower is frozen; encoding runs on its device.
+        processor: the one that the series will be read with.
+        folder: where all caches lie; default: `timesclip_hf/features` in the folder that `HF_HOME` names.
+        dtype: precision in which the tower works, `"float32"` or `"bfloat16"`; features are stored in fp32.
+        images_at_once: that the tower encodes; default: 256 on an accelerator, `config.vision_chunk_size` on a CPU.
+
+    Raises:
+        ValueError: a model without a vision tower, or with one that learns; a processor that draws no images; an
+            unknown dtype.
+    """
+
+    def __init__(
+        self,
+        model: TimesCLIPPreTrainedModel,
+        processor: TimesCLIPProcessor,
+        folder: str | os.PathLike[str] | None = None,
+        dtype: str = "float32",
+        images_at_once: int | None = None,
+    ):
+        if dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype is {dtype!r}: choose 'float32' or, faster on most accelerators, 'bfloat16'")
+        if not has_frozen_vision(model):
+            raise ValueError(
+                "Only a frozen vision tower gives the same features every time: this model's learns, or it has none. "
+                "Set freeze_vision=True in its configuration."
+            )
+        if processor.image_size is None:
+            raise ValueError("This processor draws no images (image_size=None): there is nothing to encode.")
+        self.processor = processor
+        tower: Any = model.base_model.vision_tower  # type: ignore[union-attr]
+        eval_if_frozen(tower)  # frozen by hand it may still be in training mode, where dropout is at work
+        self.tower = tower
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        on_cpu = tower.device.type == "cpu"
+        self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)
+        name = digest("\n".join([tower_fingerprint(tower), drawing_fingerprint(processor), dtype]).encode())
+        self.store = FeatureStore((Path(folder) if folder is not None else default_folder()) / name)
+
+    def add(self, dataset: Any, progress: bool = True) -> int:
+        """Encodes the series of a dataset that are not stored yet.
+
+        Args:
+            dataset: rows as `TimesCLIPDataCollator` takes them, with a length; `ForecastWindows`, too.
+            progress: show a bar while images are encoded.
+
+        Returns:
+            Series that this process encoded.
+        """
+        missing = self._missing(dataset)
+        if not missing:
+            return 0
+        tower = self.tower if self.tower.dtype == self.dtype else copy.deepcopy(self.tower).to(self.dtype)
+        encoded = 0
+        first = os.getpid()  # so that processes begin apart
+        buckets = [(first + k) % _NUM_BUCKETS for k in range(_NUM_BUCKETS)]
+        with tqdm(total=len(missing), desc="Encoding series", unit="series", disable=not progress) as bar:
+            for wait in (False, True):  # first what nobody else is at; then what others may have left undone
+                for bucket in list(buckets):
+                    own = {key: row for key, row in missing.items() if key[0] % _NUM_BUCKETS == bucket}
+                    try:
+                        with self.store.lock(bucket).acquire(blocking=wait):
+                            encoded += self._encode_bucket(tower, dataset, own, bar)
+                    except Timeout:
+                        continue
+                    bar.update(len(own))
+                    buckets.remove(bucket)
+        logger.info("%d series encoded; features of %d are in %s.", encoded, len(self.store), self.store.folder)
+        return encoded
+
+    def _missing(self, dataset: Any) -> dict[bytes, int]:
+        """A row for each key that is not stored."""
+        found: dict[bytes, int] = {}
+        self.store.refresh()
+        for first in range(0, len(dataset), _ROWS_AT_ONCE):
+            rows = range(first, min(first + _ROWS_AT_ONCE, len(dataset)))
+            for row, key in zip(rows, plot_keys(self._plots(dataset, list(rows))), strict=True):
+                if key not in self.store:
+                    found.setdefault(key, row)
+        return found
+
+    def _plots(self, dataset: Any, rows: list[int]) -> Tensor:
+        """Nothing but the series counts here: labels and static values are not even converted."""
+        beside = ("labels", "static_values")
+        series = [{name: value for name, value in dataset[row].items() if name not in beside} for row in rows]
+        return TimesCLIPDataCollator(self.processor, draw=False)(series)["plot_values"]
+
+    def _encode_bucket(self, tower: Any, dataset: Any, missing: dict[bytes, int], bar: Any) -> int:
+        """Encodes and stores, some at a time, what nobody has stored meanwhile."""
+        self.store.refresh()
+        todo = [(key, row) for key, row in missing.items() if key not in self.store]
+        for keys, features in self._encoded(tower, dataset, todo):
+            self.store.write(keys, features)
+            bar.set_postfix(stored=len(self.store))
+        return len(todo)
+
+    def _encoded(
+        self, tower: Any, dataset: Any, todo: list[tuple[bytes, int]]
+    ) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
+        """Keys and features, collected until they are worth a file."""
+        series_at_once = max(1, self.images_at_once // max(1, self.processor.num_variates or 1))
+        keys: list[bytes] = []
+        parts: list[NDArray[np.float32]] = []
+        started = time.monotonic()
+        for first in range(0, len(todo), series_at_once):
+            batch = todo[first : first + series_at_once]
+            plots = self._plots(dataset, [row for _, row in batch]).to(tower.device)
+            features = encode_images_in_chunks(
+                tower, self.processor.draw(plots, self.dtype).flatten(0, 1), self.images_at_once
+            )
+            parts.append(features.unflatten(0, plots.shape[:2]).float().cpu().numpy())
+            keys += [key for key, _ in batch]
+            if time.monotonic() - started > _SECONDS_PER_FILE or first + series_at_once >= len(todo):
+                yield keys, np.concatenate(parts)
+                keys, parts, started = [], [], time.monotonic()
+
+
+class CachedFeatures:
+    """What a trainer's data sets look like to its model's vision tower, wherever that is frozen.
+
+    Args:
+        args: `TimesCLIPTrainingArguments`.
+        sharded: the weights are in parts on several devices, where no tower can be read: nothing is kept.
+    """
+
+    def __init__(self, args: Any, sharded: bool = False):
+        self.setting = "off" if sharded else args.feature_cache
+        self.dtype = args.feature_cache_dtype
+        self.progress = not args.disable_tqdm
+        self._tower: Any = None  # the state that the cache is of
+        self._cache: FeatureCache | None = None
+        self._known: list[Any] = []
+
+    def prepare(self, model: Any, collator: Any, dataset: Any) -> None:
+        """Has the features of a data set stored, if it can be gone over, and its collator look for them."""
+        if self.setting == "off" or not isinstance(collator, TimesCLIPDataCollator) or collator.draw:
+            return
+        processor: Any = collator.processor
+        model = unwrap_peft_model(model)
+        tower = _tower_state(model)
+        if tower != self._tower:
+            self._tower, self._cache, self._known, collator.features = tower, None, [], None
+        streamed = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
+        if tower is None or streamed or processor.image_size is None:
+            return
+        automatic = self.setting == "auto"
+        try:
+            if self._cache is None:
+                self._cache = FeatureCache(model, processor, None if automatic else self.setting, self.dtype)
+            collator.features = self._cache.store
+            if not any(dataset is other for other in self._known):
+                self._known.append(dataset)
+                self._cache.add(dataset, self.progress)
+        except OSError as error:  # nobody asked for it: a full or foreign disk must not stop the training
+            if not automatic:
+                raise
+            logger.warning_once(f"Features cannot be kept, so series are encoded at every step: {error}")
+
+    def drawn(self, inputs: dict[str, Any], collator: Any) -> dict[str, Any]:
+        """A batch with the images of those series whose features are not kept, drawn on the batch's device."""
+        if "plot_values" not in inputs or not isinstance(collator, TimesCLIPDataCollator):
+            return inputs
+        if collator.features is not None:
+            logger.warning_once(
+                "Series that were not there when the feature cache was filled (of a stream, or of a data set that "
+                "changes what it returns) are drawn and encoded at every step; feature_cache='off' spares the filling."
+            )
+        processor: Any = collator.processor
+        processor.add_images(inputs)
+        return inputs
+
+
+def default_folder() -> Path:
+    """Where features are kept unless another folder is named."""
+    return Path(constants.HF_HOME) / "timesclip_hf" / "features"
+
+
+def has_frozen_vision(model: Any) -> bool:
+    """Whether a model has a vision tower and none of its weights learns."""
+    tower = getattr(model.base_model, "vision_tower", None)
+    return tower is not None and not is_trained(tower)
+
+
+def tower_fingerprint(tower: Any) -> str:
+    """A name for a vision tower's architecture and weights, to the last bit."""
+    beside = ("architectures", "dtype", "transformers_version")  # what saving and loading adds
+    settings = {k: v for k, v in tower.config.to_dict().items() if not k.startswith("_") and k not in beside}
+    identity = [type(tower).__name__, transformers.__version__, settings, _adapters_at_work(tower)]
+    found = hashlib.blake2b(json.dumps(identity, sort_keys=True, default=str).encode(), digest_size=16)
+    for name, weight in sorted(tower.state_dict().items()):
+        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        found.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def drawing_fingerprint(processor: TimesCLIPProcessor) -> str:
+    """A name for how a processor draws: the hash of a few pictures, so that settings and code both count."""
+    steps = torch.arange(8 * processor.context_length, dtype=torch.float64).reshape(1, 8, -1)
+    plots = (steps * 0.6180339887498949) % 1  # the whole axis, with a gap; the same everywhere and always
+    third, eighth = processor.context_length // 3, processor.context_length // 8
+    plots[..., third : third + eighth] = torch.nan
+    return digest(processor.draw(plots.float()).numpy().tobytes())
+
+
+def _tower_state(model: Any) -> Any:
+    """What changes with a frozen vision tower's features; `None` where there is no such tower.
+
+    Weights that were loaded have another place or another count of changes.
+    """
+    if not has_frozen_vision(model):
+        return None
+    tower = model.base_model.vision_tower
+    weights = tuple((p.data_ptr(), p._version) for p in (*tower.parameters(), *tower.buffers()))
+    return weights, _adapters_at_work(tower)
+
+
+def _adapters_at_work(tower: Any) -> str:
+    """Which of a tower's adapters are switched on, merged and scaled how: what its weights do not tell."""
+    adapted = [m for m in tower.modules() if {"base_layer", "modules_to_save"} & set(m._modules)]  # peft's marks
+    names = ("active_adapters", "disable_adapters", "merged_adapters", "scaling")
+    return str([[getattr(module, name, None) for name in names] for module in adapted])
+
+
+__all__ = [
+    "CachedFeatures",
+    "FeatureCache",
+    "default_folder",
+    "drawing_fingerprint",
+    "has_frozen_vision",
+    "tower_fingerprint",
+]

@@ -1,0 +1,32 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Learning rates: of the towers apart from the rest, and over the epochs."""
+
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def set_tower_rate(optimizer: Optimizer, model: nn.Module, rate: float) -> None:
+    """Puts the towers' weights in groups of their own, which learn at `rate`."""
+    towers = {id(p) for name, p in model.named_parameters() if "vision_tower." in name or "text_tower." in name}
+    groups: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        own = [p for p in group["params"] if id(p) not in towers]
+        tower = [p for p in group["params"] if id(p) in towers]
+        groups += [{**group, "params": own}, {**group, "params": tower, "lr": rate}]
+    optimizer.param_groups[:] = [group for group in groups if group["params"]]
+
+
+def epoch_decay_schedule(optimizer: Optimizer, decay: float, epoch_steps: int, warmup_steps: int) -> LambdaLR:
+    """A linear warmup, then all rates times `decay` after each epoch of `epoch_steps` steps."""
+
+    def factor(step: int) -> float:
+        warmup = min(1.0, (step + 1) / (warmup_steps + 1))
+        return warmup * decay ** (max(0, step - warmup_steps) // epoch_steps)
+
+    return LambdaLR(optimizer, factor)
+
+
+__all__ = ["epoch_decay_schedule", "set_tower_rate"]
