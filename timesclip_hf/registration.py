@@ -34,7 +34,9 @@ def _register_models() -> None:
         TimesCLIPForRegression,
         TimesCLIPModel,
     )
+    from .training.hooks import check_hooks
 
+    check_hooks()
     auto.AutoModelForPreTraining.register(TimesCLIPConfig, TimesCLIPForPreTraining, exist_ok=True)
     auto.AutoModelForTimeSeriesPrediction.register(TimesCLIPConfig, TimesCLIPForPrediction, exist_ok=True)
     # transformers has these mappings, but no Auto class over them: `AutoModel` gives these models themselves, where

@@ -28,7 +28,10 @@ from ..model.modeling_timesclip import (
 )
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.remote_code import CarriesCode
+from ..training.hooks import check_hooks
 from .pipeline_inputs import Samples, TableRows, read_samples
+
+check_hooks()
 
 # Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
 _IMAGES = 256

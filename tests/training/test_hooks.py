@@ -1,0 +1,96 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Every private name of another library that the package overrides, calls or sets is listed, and looked for."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import transformers
+
+import timesclip_hf
+from timesclip_hf.training.hooks import HOOKS, check_hooks
+
+PACKAGE = Path(timesclip_hf.__file__).parent
+LIBRARIES = ("transformers", "accelerate", "peft", "huggingface_hub")
+LISTED = {name for names in HOOKS.values() for name in names}
+# Of torch: modules and tensors have had them for a decade.
+OF_TORCH = {"_modules", "_version"}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in ("_", "_abc_impl")
+
+
+def classes() -> Iterator[type]:
+    for found in pkgutil.walk_packages(timesclip_hf.__path__, "timesclip_hf."):
+        if not found.name.endswith("__main__"):
+            module = importlib.import_module(found.name)
+            yield from (c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == found.name)
+
+
+def test_every_override_of_a_private_name_is_listed() -> None:
+    overridden = set()
+    for found in classes():
+        for base in (base for base in found.__mro__ if base.__module__.split(".")[0] in LIBRARIES):
+            set_there = inspect.unwrap(base.__init__).__code__.co_names if inspect.isfunction(base.__init__) else ()
+            known = {*vars(base), *set_there}
+            overridden |= {name for name in vars(found) if is_private(name)} & known
+            own = inspect.getsource(found)
+            overridden |= {name for name in set_there if is_private(name) and f"self.{name} = " in own}
+    assert {"_save_checkpoint", "_forward", "_init_weights", "_created_lr_scheduler"} <= overridden
+    assert overridden <= LISTED, sorted(overridden - LISTED)
+
+
+def test_every_private_name_that_is_used_and_not_our_own_is_listed() -> None:
+    used, own = set(), set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                own.add(node.name)
+            elif isinstance(node, ast.Attribute) and is_private(node.attr):
+                of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+                (own if of_self and isinstance(node.ctx, ast.Store) else used).add(node.attr)
+            elif isinstance(node, ast.keyword) and node.arg and is_private(node.arg):
+                used.add(node.arg)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                used |= {alias.name for alias in node.names if is_private(alias.name)}
+    parameters = {parameter for names in HOOKS.values() for taken in names.values() for parameter in taken or ()}
+    assert "_from_config" in used
+    assert used - own <= LISTED | parameters | OF_TORCH, sorted(used - own - LISTED - parameters - OF_TORCH)
+
+
+def test_everything_that_is_listed_is_there() -> None:
+    for owner in HOOKS:
+        importlib.import_module(owner.rpartition(".")[0])
+    check_hooks()
+
+
+class Renamed:
+    def _save(self, folder: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "shown"),
+    [
+        ("_save_all", None, "_save_all,"),
+        ("_save_all", ("folder",), r"_save_all\(folder\),"),
+        ("_save", ("output_dir",), r"_save\(output_dir\),"),
+        ("_save", ("folder", "state"), r"_save\(folder, state\),"),
+    ],
+)
+def test_a_name_that_is_missing_or_takes_other_parameters_is_an_error_with_the_version(
+    monkeypatch: pytest.MonkeyPatch, name: str, parameters: tuple[str, ...] | None, shown: str
+) -> None:
+    monkeypatch.setattr("transformers.trainer.Renamed", Renamed, raising=False)
+    version = transformers.__version__.replace(".", r"\.")
+    with pytest.raises(ImportError, match=f"transformers {version} has no Renamed.{shown} which timesclip_hf needs"):
+        check_hooks({"transformers.trainer.Renamed": {name: parameters}})
+
+
+def test_a_class_that_is_gone_is_an_error_too() -> None:
+    with pytest.raises(ImportError, match="has no Gone._save, which"):
+        check_hooks({"transformers.trainer.Gone": {"_save": None}})
