@@ -18,6 +18,7 @@ import pytest
 import torch
 from hub_server import HubServer
 from safetensors.torch import load_file
+from tolerances import ANOTHER_PROCESS
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files, get_relative_imports
 
 from timesclip_hf import (
@@ -161,7 +162,7 @@ def test_pushed_models_load_and_predict_where_the_package_is_not_installed(
     outputs = load_file(answer)
     assert set(outputs) == set(expected) and len(outputs) > 8
     for name, tensor in expected.items():
-        assert torch.equal(outputs[name], tensor), name
+        torch.testing.assert_close(outputs[name], tensor, **ANOTHER_PROCESS)
     for repo in repos:  # pushed on from there, they have all that they came with
         first, again = hub.files(repo), hub.files(f"{repo}-again")
         assert set(again) == {*first, "README.md", ".gitattributes"}
