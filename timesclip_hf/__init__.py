@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .training.trainer import TimesCLIPTrainer as TimesCLIPTrainer
     from .training.training_args import TimesCLIPTrainingArguments as TimesCLIPTrainingArguments
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Where each public name lies; the imports above say the same to type checkers, which run nothing.
 _NAMES = {

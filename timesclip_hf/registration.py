@@ -26,29 +26,23 @@ def _register_config() -> None:
 def _register_models() -> None:
     from transformers.models.auto import modeling_auto as auto
 
-    from .model.modeling_timesclip import (
-        TimesCLIPConfig,
-        TimesCLIPForClassification,
-        TimesCLIPForPrediction,
-        TimesCLIPForPreTraining,
-        TimesCLIPForRegression,
-        TimesCLIPModel,
-    )
+    from .model import modeling_timesclip as ours
     from .training.hooks import check_hooks
 
     check_hooks()
-    auto.AutoModelForPreTraining.register(TimesCLIPConfig, TimesCLIPForPreTraining, exist_ok=True)
-    auto.AutoModelForTimeSeriesPrediction.register(TimesCLIPConfig, TimesCLIPForPrediction, exist_ok=True)
-    # transformers has these mappings, but no Auto class over them: `AutoModel` gives these models themselves, where
-    # they were saved, and the first one for all others.
-    models: Any = (TimesCLIPModel, TimesCLIPForRegression, TimesCLIPForClassification)
-    auto.AutoModel.register(TimesCLIPConfig, models, exist_ok=True)
-    mapping: Any
-    for mapping, model in (
-        (auto.MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING, TimesCLIPForClassification),
-        (auto.MODEL_FOR_TIME_SERIES_REGRESSION_MAPPING, TimesCLIPForRegression),
-    ):
-        mapping.register(TimesCLIPConfig, model, exist_ok=True)
+    loaded: dict[str, list[Any]] = {}  # Auto class -> what it gives, the first one where nothing says which was saved
+    named: list[Any] = [getattr(ours, name) for name in ours.__all__]
+    for model in (found for found in named if hasattr(found, "task")):
+        for auto_class, name in model.task.auto_classes.items():
+            loaded.setdefault(auto_class, []).append(getattr(ours, name))
+        # transformers has these mappings for regression and classification, but no Auto class over them.
+        mapping = getattr(auto, f"MODEL_FOR_TIME_SERIES_{model.task.name.upper()}_MAPPING", None)
+        if mapping is not None:
+            mapping.register(ours.TimesCLIPConfig, model, exist_ok=True)
+    for auto_class, models in loaded.items():
+        models = sorted(dict.fromkeys(models), key=lambda model: model is not ours.TimesCLIPModel)
+        value: Any = tuple(models) if len(models) > 1 else models[0]
+        getattr(auto, auto_class).register(ours.TimesCLIPConfig, value, exist_ok=True)
 
 
 def _register_processor() -> None:
@@ -82,7 +76,11 @@ def register_with_loaded() -> None:
     """Fills those registries that are loaded."""
     for name in [name for name in _PENDING if sys.modules.get(name) is not None]:
         if fill := _PENDING.pop(name, None):  # what it imports may have come back here before us
-            fill()
+            try:
+                fill()
+            except BaseException:
+                _PENDING[name] = fill  # an import that is tried again must not seem to succeed
+                raise
 
 
 class _Watcher(MetaPathFinder):

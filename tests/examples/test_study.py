@@ -3,7 +3,6 @@
 
 import dataclasses
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -168,14 +167,3 @@ def test_m4_measures_scale_by_all_that_comes_before_the_forecast(borders: tuple)
         for number in range(2):
             insample = run_forecasting.before_forecast(series, scored, number)
             assert insample[0] == 0 and insample[-1] + 1 == scored.test[number]["labels"][0, 0]
-
-
-def test_every_path_that_a_document_names_exists() -> None:
-    documents = [*ROOT.glob("*.md"), ROOT / "Makefile", *(ROOT / "examples").rglob("*.py")]
-    documents += (ROOT / "examples").rglob("*.md")
-    named = {
-        (document.name, path)
-        for document in documents
-        for path in re.findall(r"examples/[\w/.]+\.(?:py|yaml|md|png|parquet)", document.read_text())
-    }
-    assert [pair for pair in sorted(named) if not (ROOT / pair[1]).exists()] == []
