@@ -243,7 +243,8 @@ def _read_long(
     static = _static_columns(processor, frame)
     values = [name for name in frame.columns if name not in (*roles, *static)]
     names = _known_variates(processor, values)
-    unknown = [name for name in values if name not in (names or values) and _is_text_or_dates(frame[name])]
+    others = [name for name in values if name not in (names or values)]
+    unknown = [name for name in others if not pd.api.types.is_numeric_dtype(decoded(frame[name]))]
     if unknown and not roles:
         raise ValueError(
             f"the table also has columns of text or dates, {some_of(map(repr, unknown))}: say which one holds the "
@@ -257,22 +258,19 @@ def _read_long(
         variates=names,
         fill_gaps=fill_gaps,
     )
-    first = [0]
-    identity = pd.DataFrame(index=[0])
-    if series_column is not None:
-        ids = decoded(frame[series_column])
-        first = np.flatnonzero(~ids.astype(str).duplicated()).tolist()
-        identity = pd.DataFrame({series_column: ids.iloc[first].to_numpy()})
+    ids = pd.Series(0, frame.index) if series_column is None else decoded(frame[series_column])
+    if changing := [name for name, n in frame[static].groupby(ids).nunique(dropna=False).items() if n.max() > 1]:
+        raise ValueError(f"static columns that change within a series: {some_of(changing)}")
+    firsts = ~ids.astype(str).duplicated()
+    names_of_series = {} if series_column is None else {series_column: ids[firsts].to_numpy()}
+    identity = pd.DataFrame(names_of_series, index=range(len(collection)))
     samples = _read_collection(collection, processor, identity, timestamp_column)
-    if timestamp_column is not None and samples.table is not None:
-        samples = replace(samples, table=replace(samples.table, zone=zone_of_utc(frame[timestamp_column])))
     if static and samples.table is not None:
-        groups = frame[static].groupby(frame[series_column] if series_column is not None else np.zeros(len(frame)))
-        if changing := [name for name, counts in groups.nunique(dropna=False).items() if counts.max() > 1]:
-            raise ValueError(f"static columns that change within a series: {some_of(changing)}")
-        records = frame[static].iloc[first].to_dict("records")
+        records = frame.loc[firsts, static].to_dict("records")
         for row, position in zip(samples.rows, samples.table.positions, strict=True):
             row["static_values"] = records[position]
+    if timestamp_column is not None and samples.table is not None:
+        return replace(samples, table=replace(samples.table, zone=zone_of_utc(frame[timestamp_column])))
     return samples
 
 
@@ -281,26 +279,19 @@ def _read_collection(
 ) -> Samples:
     names = _known_variates(processor, collection.variate_names) or collection.variate_names
     order = [collection.variate_names.index(name) for name in names]
-    rows, positions, blank = [], [], []
-    for number, values in enumerate(collection.values):
-        newest = values[-processor.context_length :, order]
-        if np.isnan(newest).all(axis=0).any():
-            blank.append(collection.series_names[number])
-            continue
-        rows.append({"past_values": newest})
-        positions.append(number)
-    if blank:
+    newest = [values[-processor.context_length :, order] for values in collection.values]
+    blank = [bool(np.isnan(values).all(axis=0).any()) for values in newest]
+    if any(blank):
+        names = [name for name, is_blank in zip(collection.series_names, blank, strict=True) if is_blank]
         warnings.warn(
-            f"{len(blank)} of {len(collection)} series have a variate without any value in the last "
-            f"{processor.context_length} steps and are left out: {some_of(blank)}",
+            f"{len(names)} of {len(collection)} series have a variate without any value in the last "
+            f"{processor.context_length} steps and are left out: {some_of(names)}",
             stacklevel=5,
         )
-    times = None if collection.timestamps is None else [collection.timestamps[number] for number in positions]
-    return Samples(rows, "many", TableRows(identity, np.asarray(positions, np.int64), times, time_column), len(rows))
-
-
-def _is_text_or_dates(column: pd.Series) -> bool:
-    return not pd.api.types.is_numeric_dtype(decoded(column).dtype)
+    seen = np.flatnonzero(np.logical_not(blank))
+    times = None if collection.timestamps is None else [collection.timestamps[k] for k in seen]
+    rows = [{"past_values": newest[k]} for k in seen]
+    return Samples(rows, "many", TableRows(identity, seen, times, time_column), len(rows))
 
 
 __all__ = ["Samples", "TableRows", "read_samples"]
