@@ -57,7 +57,7 @@ def test_split_by_column_names_unknown_values_with_their_rows():
 def test_split_by_column_needs_the_column_every_cell_and_train():
     with pytest.raises(ValueError, match=r"missing columns: 'splits' \(near: split\)"):
         split_by_column(Dataset.from_dict({"split": ["train"]}), "splits")
-    with pytest.raises(ValueError, match="values missing in column 'split', in 1 of 2 rows"):
+    with pytest.raises(ValueError, match="values missing: column 'split', in 1 of 2 rows"):
         split_by_column(Dataset.from_dict({"split": ["train", None]}))
     with pytest.raises(ValueError, match="no rows for train"):
         split_by_column(Dataset.from_dict({"split": ["test", "validation"]}))

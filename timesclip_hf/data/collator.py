@@ -62,8 +62,7 @@ class TimesCLIPDataCollator:
         )
         result = dict(batch)
         if self.features is not None and "plot_values" in result:
-            features = self.features(result["plot_values"])
-            if features is not None:
+            if (features := self.features(result["plot_values"])) is not None:
                 del result["plot_values"]
                 result["vision_features"] = features
         return result

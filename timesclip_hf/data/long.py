@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .tables import check_known, decoded, read_table, read_variates, repeated_names, row_numbers, some_of
+from .tables import (
+    check_complete,
+    check_known,
+    decoded,
+    read_table,
+    read_variates,
+    repeated_names,
+    row_numbers,
+    some_of,
+)
 from .timestamps import find_holes, read_timestamps
 
 
@@ -237,8 +246,8 @@ def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str,
     if series_column is None:
         return {"0": slice(None)}
     column = decoded(frame[series_column])
-    if (blank := (column.isna() | (column.astype(str).str.strip() == "")).to_numpy(bool)).any():
-        raise ValueError(f"series names missing: column {series_column!r}, in {row_numbers(blank)}")
+    blank = column.isna() | (column.astype(str).str.strip() == "")
+    check_complete(blank.to_numpy(bool), "series names", series_column)
     codes, names = pd.factorize(column.astype(str))
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes))

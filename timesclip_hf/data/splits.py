@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
 from .long import SeriesCollection
-from .tables import check_known, row_numbers, some_of
+from .tables import check_complete, check_known, some_of
 from .windows import ForecastWindows, check_counts, has_window
 
 PARTS = ("train", "validation", "test")
@@ -22,14 +22,7 @@ PARTS = ("train", "validation", "test")
 
 
 def split_by_column(dataset: Dataset, column: str = "split") -> DatasetDict:
-    """Split by a column that says `train`, `validation` or `test` for each row.
-
-    Args:
-        dataset: rows to split.
-        column: name of that column.
-
-    Returns:
-        The parts that have rows; always `train`.
+    """Split by a column that says `train`, `validation` or `test` for each row, into the parts that have rows.
 
     Raises:
         ValueError: no such column, another or no value in some row, or no row for `train`.
@@ -152,8 +145,7 @@ def _columns_of(dataset: Dataset, names: list[str]) -> pd.DataFrame:
         raise ValueError(f"cannot split {len(dataset)} rows by columns {names}: at least one of each is needed")
     frame = pd.DataFrame(dataset.with_format(None).select_columns(names).to_pandas())
     for name in names:
-        if (absent := frame[name].isna().to_numpy()).any():
-            raise ValueError(f"values missing in column {name!r}, in {row_numbers(absent)}; fill or drop them")
+        check_complete(frame[name].isna().to_numpy(bool), "values", name)
     return frame
 
 

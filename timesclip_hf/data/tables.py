@@ -183,6 +183,12 @@ def row_numbers(selected: NDArray[np.bool_]) -> str:
     return f"{len(rows)} of {len(selected)} rows (numbers {some_of(rows)}, counted from 0 without the header)"
 
 
+def check_complete(missing: NDArray[np.bool_], role: str, column: Any) -> None:
+    """Raises for cells of a column that are missing, `(rows,)`."""
+    if missing.any():
+        raise ValueError(f"{role} missing: column {column!r}, in {row_numbers(missing)}; fill or drop them")
+
+
 def check_known(names: Iterable[Any], available: Iterable[Any], words: str, rest: str = "") -> None:
     """Raises for names that are not there, each told with those it may have been meant for.
 
@@ -199,6 +205,7 @@ def check_known(names: Iterable[Any], available: Iterable[Any], words: str, rest
 
 
 __all__ = [
+    "check_complete",
     "check_known",
     "decoded",
     "is_table",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .tables import decoded, row_numbers, some_of
+from .tables import check_complete, decoded, row_numbers, some_of
 
 # Whole numbers that are dates where every one of them is valid: digits, pandas' format.
 _DATE_NUMBERS = {8: "%Y%m%d", 6: "%Y%m"}
@@ -69,8 +69,7 @@ def _read_column(column: pd.Series) -> pd.Series:
     blank = column.isna()
     if is_text := not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column)):
         blank |= column.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
-    if blank.any():
-        raise ValueError(f"timestamps missing: column {column.name!r}, in {row_numbers(blank.to_numpy(bool))}")
+    check_complete(blank.to_numpy(bool), "timestamps", column.name)
     if is_text:
         numbers = pd.to_numeric(column.astype(object), errors="coerce")
         column = _parse_dates(column) if numbers.isna().any() else numbers

@@ -18,7 +18,16 @@ from datasets import Array2D, Dataset, Features, List, Value
 from numpy.typing import NDArray
 
 from .collator import ROW_COLUMNS
-from .tables import check_known, decoded, read_numbers, read_table, repeated_names, row_numbers, some_of
+from .tables import (
+    check_complete,
+    check_known,
+    decoded,
+    read_numbers,
+    read_table,
+    repeated_names,
+    row_numbers,
+    some_of,
+)
 
 _STEP_COLUMN = re.compile(r"(.+)_(\d{2,})", re.DOTALL)  # two digits at least: `plot_1` stays an ordinary column
 
@@ -110,7 +119,7 @@ def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
         columns: column names; those of another form are passed over.
 
     Returns:
-        Variate -> sorted step numbers; variates in the order of their first column, as `load_wide_table` takes them.
+        Variate -> sorted step numbers; variates in the order of their first column.
 
     Raises:
         ValueError: one step is written twice, as `ndvi_01` and `ndvi_001`.
@@ -233,10 +242,7 @@ def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
 
 def _complete(column: pd.Series, role: str, read: Callable[[pd.Series], NDArray[Any]]) -> NDArray[Any]:
     values = read(column)
-    if pd.isna(values).any():
-        raise ValueError(
-            f"{role} missing: column {column.name!r}, in {row_numbers(pd.isna(values))}; fill or drop them"
-        )
+    check_complete(pd.isna(values), role, column.name)
     return values
 
 

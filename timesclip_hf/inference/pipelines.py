@@ -169,11 +169,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         raise NotImplementedError
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Saves model and processor, nothing else; `pipeline(task, model=save_directory)` loads them.
-
-        Args:
-            save_directory: folder, made if need be.
-            **kwargs: passed to both `save_pretrained` (`push_to_hub`, `repo_id`, ...).
+        """Saves model and processor, nothing else, into a folder; `kwargs` go to both (`push_to_hub`, ...).
 
         Raises:
             NotADirectoryError: there is a file of this name.
