@@ -29,14 +29,11 @@ class TimesCLIPDataCollator:
     features: Callable[[Tensor], Tensor | None] | None = None
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Collate.
+        """What the processor returns, as a plain dict of tensors.
 
         Args:
             rows: `past_values` `(time, variates)`, lengths may differ; optionally `past_observed_mask` of the same
                 shape, `static_values` and `labels`, each in all rows or in none. Other columns are ignored.
-
-        Returns:
-            What the processor returns, as a plain dict of tensors.
 
         Raises:
             ValueError: rows without `past_values`, columns in some rows only, labels of different shapes.

@@ -79,13 +79,7 @@ class SeriesCollection:
         )
 
     def extended(self, other: "SeriesCollection") -> "SeriesCollection":
-        """Append the steps of another collection, series by series: M4's test file behind its training file.
-
-        Args:
-            other: the same series and variates by name, in any order of the series.
-
-        Returns:
-            A new collection in this one's order; both given ones are left unchanged.
+        """A new collection with the steps of another behind these, series by series (in any order): M4's test file.
 
         Raises:
             ValueError: other series or variates, timestamps in only one of both, or timestamps that do not go on
@@ -137,8 +131,8 @@ def load_long_table(
 
     Raises:
         FileNotFoundError: no file at this path.
-        ValueError: naming what is wrong: missing columns, cells that are not finite numbers, a variate without any
-            value, times that are blank, unsorted, repeated, irregular, or have holes.
+        ValueError: missing columns, cells that are no finite numbers, a variate without any value, times that are
+            blank, unsorted, repeated, irregular, or have holes.
     """
     if isinstance(variates, str):
         raise ValueError(f"variates must be a list of names, found the single string {variates!r}")

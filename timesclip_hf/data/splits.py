@@ -48,15 +48,11 @@ def split_chronologically(
     training at another whose record ends later; where groups share their weather, split without `group_column`.
 
     Args:
-        dataset: rows to split.
+        dataset: rows to split into `train`, `validation` and `test`.
         time_column: numbers, dates, or ISO 8601 strings.
-        validation: how many distinct times before the test part: a count (int, 1 or more), or a fraction
-            (float, 0 < x < 1) of the distinct times, rounded up.
-        test: how many of the last distinct times, in the same terms.
+        validation, test: how many of the last distinct times, those of test last: a count (int, 1 or more), or a
+            fraction (float, 0 < x < 1) of the distinct times, rounded up.
         group_column: column of the groups; None splits all rows by one calendar.
-
-    Returns:
-        `train`, `validation` and `test`.
 
     Raises:
         ValueError: missing columns or cells, a share out of range, or groups with no time left to train on.
@@ -97,15 +93,11 @@ def split_by_group(
     showed a test R2 of .947 where an honest split showed .857.
 
     Args:
-        dataset: rows to split.
+        dataset: rows to split into `train`, `validation` and `test`.
         group_columns: column, or columns, whose values make up a group: `"site"`, or `["site", "year"]`.
-        validation: fraction (float, 0 < x < 1) of all groups, drawn at random and rounded up; or the list of groups:
-            values of the one column, tuples of values of several.
-        test: the same; `test=["Tunis"]` with `group_columns="site"` leaves one site out.
+        validation, test: fraction (float, 0 < x < 1) of all groups, drawn at random and rounded up; or the list of
+            groups: values of the one column (`test=["Tunis"]` leaves one site out), tuples of values of several.
         seed: of the draw, which does not depend on the order of the rows.
-
-    Returns:
-        `train`, `validation` and `test`.
 
     Raises:
         ValueError: missing columns or cells, unknown groups, groups in both parts, or no group left to train on.
@@ -156,10 +148,8 @@ def _orderable(times: pd.Series) -> pd.Series:
     try:
         return pd.to_datetime(times, format="ISO8601", utc=True)
     except (ValueError, TypeError) as error:
-        found = some_of(map(repr, times.unique()))
-        raise ValueError(
-            f"column {times.name!r} must hold numbers, dates or ISO 8601 strings, found {found}"
-        ) from error
+        words = f"column {times.name!r} must hold numbers, dates or ISO 8601 strings"
+        raise ValueError(f"{words}, found {some_of(map(repr, times.unique()))}") from error
 
 
 def _share(request: float | int, total: int, name: str) -> int:

@@ -30,15 +30,12 @@ class Holes(NamedTuple):
 
 
 def read_timestamps(column: pd.Series) -> NDArray[Any]:
-    """Read a time column.
+    """The times of a column, `(T,)`, datetime64 or numbers.
 
     Args:
         column: numbers, dates, periods, or strings: ISO 8601, or any one format that pandas can tell. Whole numbers
             such as 20240131 or 202401 are dates where all of them are valid dates. Dates with a time zone become UTC,
             except midnights, which stay the days that they are.
-
-    Returns:
-        `(T,)`, datetime64 or numbers.
 
     Raises:
         ValueError: blank cells, or cells that are no dates, or dates of which it is unclear what is day and month.
@@ -50,11 +47,7 @@ def read_timestamps(column: pd.Series) -> NDArray[Any]:
 
 
 def zone_of_utc(column: pd.Series) -> tzinfo | None:
-    """The time zone that `read_timestamps` turned into UTC; `None` where it left times or days as they are.
-
-    Args:
-        column: as for `read_timestamps`.
-    """
+    """The time zone of what `read_timestamps` turned into UTC; `None` where it left times or days as they are."""
     dates = _read_column(column)
     if not isinstance(dates.dtype, pd.DatetimeTZDtype) or _without_zone(dates).equals(dates.dt.tz_localize(None)):
         return None
@@ -268,14 +261,7 @@ def _frequency(times: NDArray[Any]) -> Any:
 
 
 def continue_timestamps(times: NDArray[Any], count: int) -> NDArray[Any]:
-    """The times that follow a regular series: by its calendar (months, business days, ...), or by its last step.
-
-    Args:
-        times: `(T,)` datetime64 or numbers, two or more.
-        count: how many.
-
-    Returns:
-        `(count,)`, of the same type.
+    """The `(count,)` times that follow `(T,)` regular ones: by their calendar (months, ...), or by the last step.
 
     Raises:
         ValueError: fewer than two times.

@@ -8,7 +8,7 @@ model.
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from .tables import (
     decoded,
     read_numbers,
     read_table,
+    read_variates,
     repeated_names,
     row_numbers,
     some_of,
@@ -66,8 +67,8 @@ def load_wide_table(
 
     Raises:
         FileNotFoundError: no file at this path.
-        ValueError: naming what is wrong: missing or duplicate columns, holes in the step numbers or others for each
-            variate, cells that are no finite numbers, missing targets or static values, a variate without any value.
+        ValueError: missing or duplicate columns, step numbers with holes or not the same for all variates, cells that
+            are no finite numbers, missing targets or static values, a variate without any value.
     """
     frame = read_table(table)
     columns = list(frame.columns)
@@ -98,8 +99,9 @@ def _as_dataset(
     content: dict[str, Any] = {"past_values": series}
     features: dict[str, Any] = {"past_values": Array2D(series.shape[1:], "float32")}
     if targets:
-        labels = np.stack([_complete(frame[name], "targets", read_numbers) for name in targets], axis=1)
-        content["labels"], features["labels"] = labels.astype(np.float32), List(Value("float32"))
+        content["labels"], features["labels"] = read_variates(frame, targets), List(Value("float32"))
+        for name, labels in zip(targets, content["labels"].T, strict=True):
+            check_complete(np.isnan(labels), "targets", name)
     if statics:
         columns = read_statics(frame, statics)
         content["static_values"] = columns.to_dict("records")
@@ -113,13 +115,7 @@ def _as_dataset(
 
 
 def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
-    """Find the columns named `{variate}_{step:02d}`.
-
-    Args:
-        columns: column names; those of another form are passed over.
-
-    Returns:
-        Variate -> sorted step numbers; variates in the order of their first column.
+    """Variate -> sorted step numbers of the columns `{variate}_{step:02d}`; variates in the order of their first one.
 
     Raises:
         ValueError: one step is written twice, as `ndvi_01` and `ndvi_001`.
@@ -170,7 +166,10 @@ def find_observed_rows(
 
 def read_statics(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """The columns that describe whole series: numbers, or objects where they are text; none may be missing."""
-    return pd.DataFrame({name: _complete(frame[name], "static values", _numbers_or_text) for name in names})
+    columns = {name: _numbers_or_text(frame[name]) for name in names}
+    for name, values in columns.items():
+        check_complete(pd.isna(values), "static values", name)
+    return pd.DataFrame(columns)
 
 
 def _check_roles(
@@ -238,12 +237,6 @@ def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
         found = some_of(map(repr, text))
         warnings.warn(f"static column {column.name!r} mixes numbers and text ({found}): read as text", stacklevel=4)
     return column.to_numpy(object)
-
-
-def _complete(column: pd.Series, role: str, read: Callable[[pd.Series], NDArray[Any]]) -> NDArray[Any]:
-    values = read(column)
-    check_complete(pd.isna(values), role, column.name)
-    return values
 
 
 def _arrow_column(column: pd.Series) -> pa.Array:

@@ -103,13 +103,9 @@ class ForecastWindows(Dataset[ForecastWindow]):
         return self.collection.timestamps[series][start : start + self.context_length + self.prediction_length]
 
     def head(self, fraction: float) -> "ForecastWindows":
-        """The windows that fit into the first share of each series' steps: few-shot training.
+        """The windows that fit into the first share of each series' steps (0 < share <= 1, rounded down).
 
-        Args:
-            fraction: 0 < fraction <= 1, of the steps; rounded down.
-
-        Returns:
-            Windows over views; series that are left without a window are left out.
+        For few-shot training. Series that are left without a window are left out.
 
         Raises:
             ValueError: a fraction out of range, or one that leaves no window at all.

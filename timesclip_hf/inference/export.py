@@ -67,13 +67,8 @@ def export_onnx(
     `logits`; the number of samples is free. A graph of more than 2 GB keeps its weights in a file beside it.
 
     Args:
-        model: for regression, classification or prediction. An adapter must be merged first.
-        processor: the model's own.
-        path: where to write, such as `"served/model.onnx"`.
-        vision_features: take the vision tower's features in place of images; the tower is then no part of the graph.
-
-    Returns:
-        The path.
+        model, processor, vision_features: as for `export_program`; a tower whose features are given is left out.
+        path: where to write, such as `"served/model.onnx"`; it is returned.
 
     Raises:
         ImportError: onnx or onnxscript is not installed.

@@ -48,9 +48,10 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
     - several: an array `(batch, time, variates)`, a list of series (lengths may differ) or of such dicts, a
       `datasets.Dataset` with a column `past_values`; gives a list;
     - a generator or a `datasets.IterableDataset` of such samples: gives an iterator that reads as it is consumed;
-    - a DataFrame, or the path of a CSV or Parquet file, with one row per series and columns `ndvi_00`, `ndvi_01`, ...,
-      or with one row per time step and a column for each variate (name its `series_column` and `timestamp_column`);
-      or a `SeriesCollection`. Columns are found by name, in any order. Gives a DataFrame.
+    - a table (path of a CSV or Parquet file, DataFrame of pandas or polars, `pyarrow.Table`, `datasets.Dataset`) with
+      one row per series and columns `ndvi_00`, `ndvi_01`, ..., or with one row per time step and a column for each
+      variate (name its `series_column` and `timestamp_column`); or a `SeriesCollection`. Columns are found by name,
+      in any order. Gives a DataFrame of pandas.
 
     NaN means missing. Series longer than the model's context are cut to their newest steps, shorter ones are padded at
     the front as missing. Tables with one row per series have steps with a fixed meaning (days after sowing): from
@@ -188,8 +189,6 @@ class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
     `prediction_0`, ...). For a table it is a DataFrame: the table's columns that are not steps of a variate, then
     `predicted_{target}` for each target. Inputs and arguments: see `TimeSeriesPipeline`.
 
-    Example:
-
     ```python
     >>> from transformers import pipeline
     >>> import timesclip_hf  # registers the task
@@ -266,12 +265,7 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
     rows for each series: its name, the continued timestamps (or `step`, 1 to H, where there are none), and a column
     for each variate. Inputs and arguments: see `TimeSeriesPipeline`.
 
-    Example:
-
     ```python
-    >>> from transformers import pipeline
-    >>> import timesclip_hf  # registers the task
-
     >>> forecast = pipeline("time-series-forecasting", model="runs/sensors/forecast/seed0")
     >>> forecast("sensors.csv", timestamp_column="time")  # a DataFrame with time, load_mw, temperature
     ```
