@@ -116,7 +116,7 @@ def test_predictions_are_the_models_own_in_original_units_under_the_targets_name
     results = regression(samples())
     assert all(list(result) == ["yield", "protein"] for result in results)
     assert all(type(value) is float for result in results for value in result.values())
-    np.testing.assert_allclose(as_array(results), expected, rtol=1e-5)
+    np.testing.assert_allclose(as_array(results), expected, rtol=1e-5, atol=1e-5)
     assert np.ptp(expected, axis=0).min() > 0.01  # or nothing is shown by agreement
 
 
@@ -124,7 +124,9 @@ def test_predictions_are_the_models_own_in_original_units_under_the_targets_name
 def test_results_do_not_depend_on_the_batch_size(regression: Any, batch_size: int) -> None:
     uneven = [{**sample, "past_values": sample["past_values"][i % 5 :]} for i, sample in enumerate(samples())]
     single = [regression(sample) for sample in uneven]
-    np.testing.assert_allclose(as_array(regression(uneven, batch_size=batch_size)), as_array(single), rtol=1e-4)
+    np.testing.assert_allclose(
+        as_array(regression(uneven, batch_size=batch_size)), as_array(single), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_batches_go_through_the_model_whole(regression: Any) -> None:
@@ -158,11 +160,11 @@ def test_every_form_of_the_same_series_gives_the_same_result(build: Any) -> None
     for inputs in many:
         results = predict(inputs)
         assert isinstance(results, list)
-        np.testing.assert_allclose(as_array(results), expected, rtol=1e-5)
+        np.testing.assert_allclose(as_array(results), expected, rtol=1e-5, atol=1e-5)
     for inputs in (dataset.to_iterable_dataset(), (series for series in SERIES)):
         results = predict(inputs, batch_size=2)
         assert isinstance(results, Iterator)
-        np.testing.assert_allclose(as_array(list(results)), expected, rtol=1e-5)
+        np.testing.assert_allclose(as_array(list(results)), expected, rtol=1e-5, atol=1e-5)
     for one in (
         SERIES[3],
         torch.from_numpy(SERIES[3]),
@@ -170,7 +172,7 @@ def test_every_form_of_the_same_series_gives_the_same_result(build: Any) -> None
         list(SERIES[3]),
         {"past_values": SERIES[3]},
     ):
-        assert predict(one)["prediction"] == pytest.approx(expected[3, 0], rel=1e-5)
+        assert predict(one)["prediction"] == pytest.approx(expected[3, 0], rel=1e-5, abs=1e-5)
 
 
 def test_generators_are_read_as_they_are_consumed(regression: Any) -> None:
@@ -228,7 +230,9 @@ def test_missing_values_and_a_mask_say_the_same(regression: Any) -> None:
     sample = samples()[0]
     nothing = [[value if step else None for value in series] for step, series in enumerate(SERIES[0].tolist())]
     short = regression({**sample, "past_values": SERIES[0][1:]})
-    assert as_array([regression({**sample, "past_values": nothing})]) == pytest.approx(as_array([short]), rel=1e-5)
+    assert as_array([regression({**sample, "past_values": nothing})]) == pytest.approx(
+        as_array([short]), rel=1e-5, abs=1e-5
+    )
     observed = np.ones((STEPS, 3), bool)
     observed[4:7, 1] = False
     masked = regression({**sample, "past_observed_mask": observed})
@@ -421,7 +425,9 @@ def test_forecast_times_stay_in_the_time_zone_of_the_table(forecast: Any, as_tex
 
 def test_only_the_newest_steps_count_and_short_series_are_padded(forecast: Any) -> None:
     longer = np.concatenate([RNG.normal(size=(30, 3)), SERIES[0]])
-    np.testing.assert_allclose(forecast(longer)["predictions"], forecast(SERIES[0])["predictions"], rtol=1e-5)
+    np.testing.assert_allclose(
+        forecast(longer)["predictions"], forecast(SERIES[0])["predictions"], rtol=1e-5, atol=1e-5
+    )
     short = np.concatenate([np.full((7, 3), np.nan), SERIES[0][7:]])
     np.testing.assert_allclose(
         forecast(SERIES[0][7:])["predictions"], forecast(short)["predictions"], rtol=1e-4, atol=1e-5
