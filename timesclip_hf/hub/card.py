@@ -116,21 +116,22 @@ def _targets(facts: CardFacts) -> str:
 
 def _inputs(processor: TimesCLIPProcessor | None) -> dict[str, Any]:
     """What the template says of the processor: its tables as columns and rows, static columns with an example."""
-    learnt = (processor.statistics or {}) if processor is not None else {}
-    static = learnt.get("static") or []
-    examples = [column["categories"][0] if "categories" in column else round(column["mean"], 1) for column in static]
     if processor is None:
         return {"processor": None}
-    targets = learnt.get("targets") or {"mean": []}
+    learnt = processor.statistics or {}
+    static = learnt.get("static") or []
+    examples = [column["categories"][0] if "categories" in column else round(column["mean"], 1) for column in static]
     variates = processor.variate_names or [str(i) for i in range(processor.num_variates or 0)]
-    names = processor.target_names or [str(i) for i in range(len(targets["mean"]))]
+    targets = learnt.get("targets") or {"mean": []}
+    numbers = [str(i) for i in range(len(targets["mean"]))]  # none where no targets were learnt
+    target_names = processor.target_names if processor.target_names and numbers else numbers
     return {
         "processor": processor,
         "variate_order": _listed(processor.variate_names or [], quote=True),
         "static": static,
         "static_example": [(_literal(c["name"]), _literal(value)) for c, value in zip(static, examples, strict=True)],
         "variates": _statistics("variate", variates, processor.variate_units, learnt.get("variates") or {}),
-        "targets": _statistics("target", names if targets["mean"] else [], processor.target_units, targets),
+        "targets": _statistics("target", target_names, processor.target_units, targets),
     }
 
 
