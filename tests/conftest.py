@@ -24,6 +24,7 @@ from timesclip_hf import (  # noqa: E402
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
     TimesCLIPForPreTraining,
+    TimesCLIPForRegression,
     TimesCLIPPreTrainedModel,
 )
 
@@ -166,5 +167,16 @@ def make_case(
         elif model_class is TimesCLIPForPreTraining:
             del batch["labels"]
         return model, batch
+
+    return build
+
+
+@pytest.fixture
+def make_model(tiny_config, enlarge):
+    """`make_model(preset, **overrides)`: a regression model in eval mode, its weights large enough to tell."""
+
+    def build(preset="full", **overrides):
+        torch.manual_seed(0)
+        return enlarge(TimesCLIPForRegression(tiny_config(preset, **overrides)))
 
     return build

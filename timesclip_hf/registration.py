@@ -26,23 +26,19 @@ def _register_config() -> None:
 def _register_models() -> None:
     from transformers.models.auto import modeling_auto as auto
 
-    from .model import modeling_timesclip as ours
+    from .model.modeling_timesclip import MODELS, TimesCLIPConfig
     from .training.hooks import check_hooks
 
     check_hooks()
-    loaded: dict[str, list[Any]] = {}  # Auto class -> what it gives, the first one where nothing says which was saved
-    named: list[Any] = [getattr(ours, name) for name in ours.__all__]
-    for model in (found for found in named if hasattr(found, "task")):
-        for auto_class, name in model.task.auto_classes.items():
-            loaded.setdefault(auto_class, []).append(getattr(ours, name))
-        # transformers has these mappings for regression and classification, but no Auto class over them.
-        mapping = getattr(auto, f"MODEL_FOR_TIME_SERIES_{model.task.name.upper()}_MAPPING", None)
-        if mapping is not None:
-            mapping.register(ours.TimesCLIPConfig, model, exist_ok=True)
-    for auto_class, models in loaded.items():
-        models = sorted(dict.fromkeys(models), key=lambda model: model is not ours.TimesCLIPModel)
-        value: Any = tuple(models) if len(models) > 1 else models[0]
-        getattr(auto, auto_class).register(ours.TimesCLIPConfig, value, exist_ok=True)
+    for auto_class in {name for model in MODELS for name in model.task.auto_classes}:
+        # Several where transformers has no Auto class for a task: `AutoModel` gives these models themselves, where
+        # they were saved, and the first one for all others.
+        models: Any = tuple(model for model in MODELS if model.task.auto_classes.get(auto_class) == model.__name__)
+        getattr(auto, auto_class).register(TimesCLIPConfig, models if len(models) > 1 else models[0], exist_ok=True)
+    for model in MODELS:
+        mapping: Any = getattr(auto, f"MODEL_FOR_TIME_SERIES_{model.task.name.upper()}_MAPPING", None)
+        if mapping is not None:  # there may be one without an Auto class
+            mapping.register(TimesCLIPConfig, model, exist_ok=True)
 
 
 def _register_processor() -> None:
@@ -76,11 +72,7 @@ def register_with_loaded() -> None:
     """Fills those registries that are loaded."""
     for name in [name for name in _PENDING if sys.modules.get(name) is not None]:
         if fill := _PENDING.pop(name, None):  # what it imports may have come back here before us
-            try:
-                fill()
-            except BaseException:
-                _PENDING[name] = fill  # an import that is tried again must not seem to succeed
-                raise
+            fill()
 
 
 class _Watcher(MetaPathFinder):

@@ -151,75 +151,68 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     r"""
     Everything that fixes the shape of a TimesCLIP model and of its training objective.
 
+    Types and defaults stand at the fields below; the default towers are those of CLIP ViT-B/16.
+
     Args:
-        vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP ViT-B/16):
-            Vision tower, of a family in `VISION_CONFIGS`. `None`: no vision branch, no parameters, no compute.
-        text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP's 12-layer text tower):
-            Text tower, of a family in `TEXT_CONFIGS`. `None`: no text branch.
-        num_variates (`int`, defaults to 1): variates V of a series.
-        context_length (`int`, defaults to 96): time steps T that the model sees.
-        patch_length (`int`, defaults to 16): steps L in one patch.
-        patch_stride (`int`, defaults to 8): steps S between the starts of two patches.
-        padding (`"end"` or `"none"`, defaults to `"end"`):
-            `"end"` repeats the last value S times before cutting patches (PatchTST, arXiv 2211.14730), which gives
-            floor((T - L) / S) + 2 patches; `"none"` gives floor((T - L) / S) + 1.
-        projection_dim (`int`, defaults to 512): width D of the projected, comparable embeds.
-        num_targets (`int`, defaults to 1): numbers that a regression predicts for one series.
-        prediction_length (`int`, defaults to 96): time steps H that a forecast covers.
-        loss (`"mse"`, `"mae"` or `"smape"`, defaults to `"mse"`):
-            Task loss of regression (on standardised targets) and forecasts (see `error_scale`); `"smape"`, 2 |y - f| /
-            (|y| + |f|), is taken in original units.
-        error_scale (`"dataset"` or `"instance"`, defaults to `"dataset"`):
-            What a forecast's error is divided by in the loss: `variate_std` (the published protocol; not set: 1), or
-            the `scale` of its own context, for collections of series of very different levels (M4).
-        num_static_features (`int`, defaults to 0):
-            Width of `static_values` as the processor encodes them; the head reads them beside the embeds.
-        use_loc_scale (`bool`, defaults to `False`):
-            Give the head the `loc` and `scale` that the processor removed (needs `variate_mean`, `variate_std`).
-        variate_mean, variate_std (`list[float]`, *optional*):
-            Training statistics of each variate in raw units; standardise `loc` and `scale` before the head sees them,
-            and a forecast's errors in the loss.
-        target_mean, target_std (`list[float]`, *optional*):
-            Training statistics of the targets in raw units. The head predicts standardised targets; `predictions`
-            are in raw units. Not set: 0 and 1.
-        freeze_vision (`bool`, defaults to `True`): vision tower in eval mode, without gradients, never updated.
-        freeze_text (`bool`, defaults to `False`): the same for the text tower's layers.
-        text_dropout (`float`, defaults to 0.1): dropout on the tokens that enter the text tower.
-        vision_chunk_size (`int`, defaults to 16): images that the vision tower sees at once.
-        text_chunk_size (`int`, defaults to 256):
-            Patch sequences (one a variate) that the text tower sees at once; about as many tokens where it reads whole
-            series. Both bound memory, however many variates there are: towers that pass gradients on compute every
-            chunk again on the way back, a third more work, unless all fits into one chunk.
-        alignment (`"variate"`, `"global"`, `"hybrid"` or `None`, defaults to `"hybrid"`):
-            What the InfoNCE loss compares across the batch: each variate with itself, the concatenation of all
-            variates (the paper, arXiv 2506.24124), or both.
-        alignment_alpha (`float`, defaults to 0.5): share of the variate term in `"hybrid"`.
-        alignment_weight (`float`, defaults to 0.1): lambda, the weight of the alignment loss beside the task loss.
-        alignment_weighting (`"fixed"`, `"warmup"` or `"uncertainty"`, defaults to `"fixed"`):
-            `"warmup"` raises lambda linearly from 0 over `alignment_warmup_steps` training batches; `"uncertainty"`
-            learns the weight of both losses (Kendall et al. 2018, arXiv 1705.07115), lambda being the start.
-        alignment_warmup_steps (`int`, defaults to 500): training batches until `"warmup"` reaches lambda.
-        logit_scale_init_value (`float`, defaults to ln(1 / 0.07)): log of 1 / tau.
-        learn_logit_scale (`bool`, defaults to `False`): learn tau (kept in fp32, 1 / tau at most 100).
-        variate_selection (`"gated"`, `"cross_attention"` or `None`, defaults to `"gated"`):
-            How variates inform each other: gated self-attention over the embeds of both branches, or the paper's
-            cross-attention of each variate's text embed to all variates' whole series (needs a text branch).
-        selection_num_heads (`int`, defaults to 8): attention heads of the selection, a divisor of `projection_dim`.
-        selection_dropout (`float`, defaults to 0.1): dropout on the selection's attention weights.
-        head (`"mlp"`, `"linear"` or `"pooled"`, defaults to `"mlp"`):
-            Regression head. `"pooled"` attends over variates, so its size does not grow with V.
-        head_dropout (`list[float]`, defaults to `[0.3, 0.2, 0.1]`):
-            Dropout after each hidden layer of `"mlp"`; `"linear"`, `"pooled"` and forecasts apply the first to their
-            input.
-        fusion (`"replace_last"`, `"replace_first"` or `"concat"`, defaults to `"replace_last"`):
-            Where a forecast's head takes in the selected embed: in place of the variate's last or first (CLS) text
-            token, or beside all of them.
-        linear_shortcut (`bool`, defaults to `False`):
-            Add the forecast to that of one linear layer on the context's deviations from its last value (NLinear, Zeng
-            et al. 2023, arXiv 2205.13504). Both start at zero, so that training starts from repeating the last value.
-        image_mean, image_std (`list[float]`, *optional*):
-            Per-colour statistics that the vision tower was trained with. Not set: those of the tower's family.
-        initializer_range (`float`, defaults to 0.02): standard deviation of our own weights at the start.
+        vision_config: vision tower, of a family in `VISION_CONFIGS`. `None`: no vision branch, no parameters, no
+            compute.
+        text_config: text tower, of a family in `TEXT_CONFIGS`. `None`: no text branch.
+        num_variates: variates V of a series.
+        context_length: time steps T that the model sees.
+        patch_length: steps L in one patch.
+        patch_stride: steps S between the starts of two patches.
+        padding: `"end"` or `"none"`; `"end"` repeats the last value S times before cutting patches (PatchTST, arXiv
+            2211.14730), which gives floor((T - L) / S) + 2 patches; `"none"` gives floor((T - L) / S) + 1.
+        projection_dim: width D of the projected, comparable embeds.
+        num_targets: numbers that a regression predicts for one series.
+        prediction_length: time steps H that a forecast covers.
+        loss: `"mse"`, `"mae"` or `"smape"`; task loss of regression (on standardised targets) and forecasts (see
+            `error_scale`); `"smape"`, 2 |y - f| / (|y| + |f|), is taken in original units.
+        error_scale: `"dataset"` or `"instance"`; what a forecast's error is divided by in the loss: `variate_std` (the
+            published protocol; not set: 1), or the `scale` of its own context, for collections of series of very
+            different levels (M4).
+        num_static_features: width of `static_values` as the processor encodes them; the head reads them beside the
+            embeds.
+        use_loc_scale: give the head the `loc` and `scale` that the processor removed (needs `variate_mean`,
+            `variate_std`).
+        variate_mean, variate_std: training statistics of each variate in raw units; standardise `loc` and `scale`
+            before the head sees them, and a forecast's errors in the loss.
+        target_mean, target_std: training statistics of the targets in raw units. The head predicts standardised
+            targets; `predictions` are in raw units. Not set: 0 and 1.
+        freeze_vision: vision tower in eval mode, without gradients, never updated.
+        freeze_text: the same for the text tower's layers.
+        text_dropout: dropout on the tokens that enter the text tower.
+        vision_chunk_size: images that the vision tower sees at once.
+        text_chunk_size: patch sequences (one a variate) that the text tower sees at once; about as many tokens where
+            it reads whole series. Both bound memory, however many variates there are: towers that pass gradients on
+            compute every chunk again on the way back, a third more work, unless all fits into one chunk.
+        alignment: `"variate"`, `"global"`, `"hybrid"` or `None`; what the InfoNCE loss compares across the batch: each
+            variate with itself, the concatenation of all variates (the paper, arXiv 2506.24124), or both.
+        alignment_alpha: share of the variate term in `"hybrid"`.
+        alignment_weight: lambda, the weight of the alignment loss beside the task loss.
+        alignment_weighting: `"fixed"`, `"warmup"` or `"uncertainty"`; `"warmup"` raises lambda linearly from 0 over
+            `alignment_warmup_steps` training batches; `"uncertainty"` learns the weight of both losses (Kendall et al.
+            2018, arXiv 1705.07115), lambda being the start.
+        alignment_warmup_steps: training batches until `"warmup"` reaches lambda.
+        logit_scale_init_value: log of 1 / tau.
+        learn_logit_scale: learn tau (kept in fp32, 1 / tau at most 100).
+        variate_selection: `"gated"`, `"cross_attention"` or `None`; how variates inform each other: gated
+            self-attention over the embeds of both branches, or the paper's cross-attention of each variate's text
+            embed to all variates' whole series (needs a text branch).
+        selection_num_heads: attention heads of the selection, a divisor of `projection_dim`.
+        selection_dropout: dropout on the selection's attention weights.
+        head: `"mlp"`, `"linear"` or `"pooled"`; regression head. `"pooled"` attends over variates, so its size does
+            not grow with V.
+        head_dropout: dropout after each hidden layer of `"mlp"`; `"linear"`, `"pooled"` and forecasts apply the first
+            to their input.
+        fusion: `"replace_last"`, `"replace_first"` or `"concat"`; where a forecast's head takes in the selected embed:
+            in place of the variate's last or first (CLS) text token, or beside all of them.
+        linear_shortcut: add the forecast to that of one linear layer on the context's deviations from its last value
+            (NLinear, Zeng et al. 2023, arXiv 2205.13504). Both start at zero, so that training starts from repeating
+            the last value.
+        image_mean, image_std: per-colour statistics that the vision tower was trained with. Not set: those of the
+            tower's family.
+        initializer_range: standard deviation of our own weights at the start.
 
     Raises:
         ValueError: a tower of a family that is not in the lists.

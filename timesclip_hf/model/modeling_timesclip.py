@@ -449,7 +449,17 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
         return TimesCLIPPreTrainingOutput(loss=contrast, alignment_loss=contrast, **outputs)
 
 
+# All models: a new task is a new class here. The first is what `AutoModel` loads from a checkpoint of another class.
+MODELS: tuple[type[TimesCLIPPreTrainedModel], ...] = (
+    TimesCLIPModel,
+    TimesCLIPForRegression,
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForPreTraining,
+)
+
 __all__ = [
+    "MODELS",
     "TimesCLIPClassificationOutput",
     "TimesCLIPForClassification",
     "TimesCLIPForPreTraining",

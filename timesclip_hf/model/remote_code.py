@@ -43,9 +43,11 @@ def _classes_of_model(config: dict[str, Any]) -> dict[str, str]:
     """Auto class -> file and class, as the task of the saved class says; empty for a class that is not ours."""
     # Found by name: an import would make a circle, and the models' code travel with every processor.
     modeling = import_module(".modeling_timesclip", __package__)
-    task = getattr(getattr(modeling, (config.get("architectures") or [""])[0], None), "task", None)
-    found = {auto: f"modeling_timesclip.{name}" for auto, name in task.auto_classes.items()} if task else {}
-    return {"AutoConfig": "configuration_timesclip.TimesCLIPConfig", **found} if found else {}
+    models = [model for model in modeling.MODELS if [model.__name__] == (config.get("architectures") or [])[:1]]
+    if not models:
+        return {}
+    found = {auto_class: f"modeling_timesclip.{name}" for auto_class, name in models[0].task.auto_classes.items()}
+    return {"AutoConfig": "configuration_timesclip.TimesCLIPConfig", **found}
 
 
 def _classes_of_processor(settings: dict[str, Any]) -> dict[str, str]:

@@ -49,14 +49,6 @@ class SwinTower(SwinModel):
         return self.embeddings.patch_embeddings.projection
 
 
-def _pooler_output(outputs: Any) -> Tensor:
-    return outputs.pooler_output.flatten(1)  # ResNet's is (n, width, 1, 1)
-
-
-def _cls_token(outputs: Any) -> Tensor:
-    return outputs.last_hidden_state[:, 0]
-
-
 @dataclass(frozen=True)
 class VisionFamily:
     """One family of vision towers: its class, and where its pooled feature is.
@@ -67,7 +59,7 @@ class VisionFamily:
     """
 
     model_class: type[PreTrainedModel]
-    pool: Callable[[Any], Tensor] = _pooler_output
+    pool: Callable[[Any], Tensor] = lambda outputs: outputs.pooler_output.flatten(1)  # ResNet's is (n, width, 1, 1)
     arguments: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     mixes_images: bool = False
@@ -115,9 +107,8 @@ def _strip_bert(model: Any) -> PreTrainedModel:
 
 def _strip_t5(model: Any) -> PreTrainedModel:
     """The encoder's stack without words; its relative position bias is part of its first layer and stays."""
-    stack = model.encoder
-    stack.embed_tokens = None
-    return stack
+    model.encoder.embed_tokens = None
+    return model.encoder
 
 
 def _padding_mask(tower: Any, hidden: Tensor, mask: Tensor | None) -> Any:
@@ -125,10 +116,8 @@ def _padding_mask(tower: Any, hidden: Tensor, mask: Tensor | None) -> Any:
     if mask is None:
         return None
     # Whether anything is masked at all is worth a look where looking is free; an accelerator would have to wait.
-    look = mask.device.type == "cpu"
-    return create_bidirectional_mask(
-        config=tower.config, inputs_embeds=hidden, attention_mask=mask, allow_is_bidirectional_skip=look
-    )
+    looks: Any = {"allow_is_bidirectional_skip": mask.device.type == "cpu"}
+    return create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=mask, **looks)
 
 
 def _encode_clip(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -153,7 +142,9 @@ VISION_FAMILIES: dict[str, VisionFamily] = {
     "clip_vision_model": VisionFamily(CLIPVisionModel),
     "siglip_vision_model": VisionFamily(SiglipVisionModel),
     # Published classifiers come without ViT's pooling layer and read the CLS token itself, so we do too.
-    "vit": VisionFamily(ViTModel, pool=_cls_token, arguments={"add_pooling_layer": False}),
+    "vit": VisionFamily(
+        ViTModel, pool=lambda outputs: outputs.last_hidden_state[:, 0], arguments={"add_pooling_layer": False}
+    ),
     "dinov2": VisionFamily(Dinov2Model, settings={"use_mask_token": False}),
     "swin": VisionFamily(SwinTower),
     "resnet": VisionFamily(ResNetTower, mixes_images=True),  # batch norm
@@ -166,16 +157,14 @@ TEXT_FAMILIES: dict[str, TextFamily] = {
 }
 
 
-def vision_width(config: PreTrainedConfig) -> int:
+def vision_width(config: Any) -> int:
     """Width of the pooled feature that a vision tower of this configuration gives."""
-    settings: Any = config
-    return settings.hidden_sizes[-1] if config.model_type == "resnet" else settings.hidden_size
+    return config.hidden_sizes[-1] if config.model_type == "resnet" else config.hidden_size
 
 
-def text_width(config: PreTrainedConfig) -> int:
+def text_width(config: Any) -> int:
     """Width of the token vectors that a text tower of this configuration reads and gives."""
-    settings: Any = config
-    return settings.d_model if config.model_type == "t5" else settings.hidden_size
+    return config.d_model if config.model_type == "t5" else config.hidden_size
 
 
 def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
@@ -369,12 +358,8 @@ def record_tokens(
 
 
 __all__ = [
-    "ResNetTower",
-    "SwinTower",
     "TEXT_FAMILIES",
-    "TextFamily",
     "VISION_FAMILIES",
-    "VisionFamily",
     "build_text_tower",
     "build_vision_tower",
     "checkpoint_image_statistics",
