@@ -13,25 +13,7 @@ from .regression import compute_regression_metrics, mape, r2, regression_metrics
 from .retrieval import retrieval_accuracy
 
 __all__ = [
-    "accuracy",
-    "balanced_accuracy",
-    "classification_metrics",
-    "compute_classification_metrics",
-    "compute_forecast_metrics",
-    "compute_regression_metrics",
-    "forecast_metrics",
-    "m4_metrics",
-    "macro_f1",
-    "mae",
-    "mape",
-    "mase",
-    "mse",
-    "naive2",
-    "owa",
-    "r2",
-    "regression_metrics",
-    "retrieval_accuracy",
-    "rmse",
-    "skill",
-    "smape",
-]
+    "accuracy", "balanced_accuracy", "classification_metrics", "compute_classification_metrics",
+    "compute_forecast_metrics", "compute_regression_metrics", "forecast_metrics", "m4_metrics", "macro_f1", "mae",
+    "mape", "mase", "mse", "naive2", "owa", "r2", "regression_metrics", "retrieval_accuracy", "rmse", "skill", "smape",
+]  # fmt: skip

@@ -113,17 +113,10 @@ def compute_classification_metrics(eval_prediction: "EvalPrediction") -> dict[st
 
     Args:
         eval_prediction: `predictions` is the model's `logits` array `(n, num_labels)`, `label_ids` the labels `(n,)`.
-
-    Returns:
-        See `classification_metrics`; the trainer puts `eval_` in front of the keys.
     """
     return classification_metrics(*predictions_and_labels(eval_prediction))
 
 
 __all__ = [
-    "accuracy",
-    "balanced_accuracy",
-    "classification_metrics",
-    "compute_classification_metrics",
-    "macro_f1",
-]
+    "accuracy", "balanced_accuracy", "classification_metrics", "compute_classification_metrics", "macro_f1",
+]  # fmt: skip

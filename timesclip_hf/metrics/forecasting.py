@@ -73,43 +73,32 @@ def _mean_error(
 
 
 def mse(predictions: ArrayLike, targets: ArrayLike) -> float:
-    """Mean squared error, in squared units of the target.
+    """Mean squared error over all observed values, in squared units of the target.
 
     Args:
-        predictions: `(n,)`, `(n, horizon)` or `(n, horizon, variates)`.
-        targets: the same shape; NaN = not observed, left out (but raises without a horizon).
-
-    Returns:
-        The mean over all observed values.
+        predictions, targets: `(n,)`, `(n, horizon)` or `(n, horizon, variates)`, of one shape.
     """
     return _mean_error("mse", *_as_forecasts(predictions, targets))
 
 
 def mae(predictions: ArrayLike, targets: ArrayLike) -> float:
-    """Mean absolute error, in units of the target.
+    """Mean absolute error over all observed values, in units of the target; of regression, too.
 
     Args:
-        predictions: `(n,)`, `(n, num_targets)`, `(n, horizon)` or `(n, horizon, variates)`.
-        targets: the same shape; NaN = not observed, left out (but raises for `(n,)`).
-
-    Returns:
-        The mean over all observed values.
+        predictions, targets: `(n,)`, `(n, num_targets)`, `(n, horizon)` or `(n, horizon, variates)`, of one shape.
     """
     return _mean_error("mae", *_as_forecasts(predictions, targets))
 
 
 def smape(predictions: ArrayLike, targets: ArrayLike) -> float:
-    """Symmetric mean absolute percentage error as in M4: the mean of `200 |y - f| / (|y| + |f|)`.
-
-    A step where both are zero counts as 0, having no error (the formula, 0 / 0, leaves it open).
+    """Symmetric mean absolute percentage error as in M4: the mean of `200 |y - f| / (|y| + |f|)`, 0 where both are 0.
 
     Args:
-        predictions: `(n,)`, `(n, horizon)` or `(n, horizon, variates)`, in original units: the figure depends on
-            where zero lies, so standardised values give another, meaningless one.
-        targets: the same shape; NaN = not observed, left out (but raises without a horizon).
+        predictions, targets: `(n,)`, `(n, horizon)` or `(n, horizon, variates)`, of one shape, in original units: the
+            figure depends on where zero lies, so standardised values give another, meaningless one.
 
     Returns:
-        Percent between 0 and 200, the mean over all observed values; NaN for an infinite prediction.
+        Percent between 0 and 200, over all observed values; NaN for an infinite prediction.
     """
     return _mean_error("smape", *_as_forecasts(predictions, targets))
 
@@ -121,8 +110,7 @@ def forecast_metrics(predictions: ArrayLike, targets: ArrayLike, scale: ArrayLik
     original units they follow from `scale` alone; sMAPE is always that of the values as they come.
 
     Args:
-        predictions: `(n, horizon)` or `(n, horizon, variates)`, in original units.
-        targets: the same shape; NaN = not observed, left out.
+        predictions, targets: `(n, horizon)` or `(n, horizon, variates)`, of one shape, in original units.
         scale: what each variate's error is divided by in mse and mae, usually the standard deviation of the training
             part: `(variates,)`, or `(n, variates)` where the windows come from several series (variates = 1 for
             `(n, horizon)`). Default: 1.
@@ -131,7 +119,7 @@ def forecast_metrics(predictions: ArrayLike, targets: ArrayLike, scale: ArrayLik
         `{"mse", "mae", "smape"}`; see the functions of these names.
 
     Raises:
-        ValueError: see `mse`; or `scale` has another shape, or a value that is not positive and finite.
+        ValueError: those of this module; or `scale` has another shape, or a value that is not positive and finite.
     """
     predicted, observed = _as_forecasts(predictions, targets, axes=(2, 3))
     divisor = None if scale is None else _as_scale(scale, observed)
@@ -163,9 +151,6 @@ def compute_forecast_metrics(eval_prediction: "EvalPrediction", scale: ArrayLike
         eval_prediction: `predictions` is the model's `predictions` array, `label_ids` the labels, both
             `(n, horizon, variates)` in original units.
         scale: as in `forecast_metrics`; give it with `functools.partial(compute_forecast_metrics, scale=std)`.
-
-    Returns:
-        See `forecast_metrics`; the trainer puts `eval_` in front of the keys.
     """
     return forecast_metrics(*predictions_and_labels(eval_prediction), scale=scale)
 
@@ -260,9 +245,6 @@ def naive2(insample: ArrayLike, horizon: int, seasonality: int) -> NDArray[np.fl
 
     Returns:
         `(H,)`.
-
-    Raises:
-        ValueError: a shape, NaN, or a count below 1.
     """
     _check_count(horizon, "horizon")
     _check_count(seasonality, "seasonality")
@@ -295,8 +277,7 @@ def mase(predictions: ArrayLike, targets: ArrayLike, insamples: Sequence[ArrayLi
     stay comparable; if no other series is there, the result is NaN. (No series of M4 is such.)
 
     Args:
-        predictions: `(n, horizon)` or `(n, horizon, 1)`, in original units.
-        targets: the same shape; NaN = not observed, left out.
+        predictions, targets: `(n, horizon)` or `(n, horizon, 1)`, of one shape, in original units.
         insamples: n series up to their forecasts, each `(T_i,)` or `(T_i, 1)`, of any lengths above `seasonality`.
         seasonality: steps in a period, for all series; 1 compares with the step before.
 
@@ -304,7 +285,7 @@ def mase(predictions: ArrayLike, targets: ArrayLike, insamples: Sequence[ArrayLi
         The mean over all observed values; below 1 is better than the one-step seasonal naive forecast was in-sample.
 
     Raises:
-        ValueError: see `mse`; or an insample is too short, holds NaN, or their number is not n.
+        ValueError: those of this module; or an insample is too short, holds NaN, or their number is not n.
     """
     _check_count(seasonality, "seasonality")
     predicted, observed = _as_univariate(predictions, targets)
@@ -320,10 +301,8 @@ def owa(smape: float, mase: float, naive2_smape: float, naive2_mase: float) -> f
     """Overall weighted average of M4: the mean of sMAPE and MASE, each relative to Naive2's.
 
     Args:
-        smape: of the method, over all series (not a mean of single series' ratios).
-        mase: likewise.
-        naive2_smape: of `naive2` on the same series.
-        naive2_mase: likewise.
+        smape, mase: of the method, over all series (not a mean of single series' ratios).
+        naive2_smape, naive2_mase: of `naive2` on the same series.
 
     Returns:
         1 for Naive2 itself, lower is better; NaN if Naive2 makes no error at all, where the ratio has no meaning.
@@ -339,16 +318,12 @@ def m4_metrics(
     """The three measures of the M4 competition, and those of its reference forecast on the same series.
 
     Args:
-        predictions: `(n, horizon)` or `(n, horizon, 1)`, in original units; one row for each series.
-        targets: the same shape; NaN = not observed, left out.
+        predictions, targets: `(n, horizon)` or `(n, horizon, 1)`, in original units; one row for each series.
         insamples: n series up to their forecasts, each `(T_i,)` or `(T_i, 1)`, of unequal lengths.
         seasonality: steps in a period, for all series; see `naive2`.
 
     Returns:
         `{"smape", "mase", "owa", "naive2_smape", "naive2_mase"}`; see `smape`, `mase`, `owa` and `naive2`.
-
-    Raises:
-        ValueError: see `mase`.
     """
     predicted, observed = _as_univariate(predictions, targets)
     series = _as_insamples(insamples, len(observed))

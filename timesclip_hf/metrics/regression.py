@@ -112,8 +112,7 @@ def regression_metrics(predictions: ArrayLike, targets: ArrayLike) -> dict[str, 
     """The four figures that every regression table of this package shows.
 
     Args:
-        predictions: `(n,)` or `(n, num_targets)`, in units of the target.
-        targets: the same shape.
+        predictions, targets: `(n,)` or `(n, num_targets)`, of one shape, in units of the target.
 
     Returns:
         `{"rmse", "mae", "r2", "mape"}`; see the functions of these names.
@@ -127,9 +126,6 @@ def compute_regression_metrics(eval_prediction: "EvalPrediction") -> dict[str, f
     Args:
         eval_prediction: `predictions` is the model's `predictions` array, `label_ids` the labels, both
             `(n, num_targets)` in original units.
-
-    Returns:
-        See `regression_metrics`; the trainer puts `eval_` in front of the keys.
     """
     return regression_metrics(*predictions_and_labels(eval_prediction))
 
