@@ -3,11 +3,12 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from series_samples import expect_error, load_times
 
 from timesclip_hf.data.long import load_long_table
-from timesclip_hf.data.timestamps import continue_timestamps
+from timesclip_hf.data.timestamps import continue_timestamps, read_timestamps, write_timestamps
 
 
 @pytest.mark.parametrize(
@@ -62,13 +63,29 @@ def test_blank_times_are_named():
         load_times(["2024-01-01", " ", "2024-01-03"])
 
 
-def test_unsorted_times_say_so_and_where():
-    with expect_error(
-        "the table: timestamps are not sorted", "2024-01-01 00:00:00 follows 2024-01-03", "steps 1 and 2"
-    ):
-        load_times(["2024-01-02", "2024-01-03", "2024-01-01"])
-    with expect_error("not sorted", "name their series_column"):
+def test_unsorted_rows_are_sorted_by_their_times_with_a_warning():
+    with pytest.warns(UserWarning, match="1 of 1 series were not in the order of 'time'"):
+        read = load_times(["2024-01-02", "2024-01-03", "2024-01-01"])
+    assert read.values[0].ravel().tolist() == [2, 0, 1]
+    assert read.timestamps[0].astype("datetime64[D]").astype(str).tolist() == [
+        "2024-01-01",
+        "2024-01-02",
+        "2024-01-03",
+    ]
+    frame = pd.DataFrame({"s": list("yxyxy"), "t": [1, 6, 3, 5, 2], "a": [10.0, 21, 12, 20, 11]})
+    with pytest.warns(UserWarning, match="2 of 2 series .*: y, x"):
+        read = load_long_table(frame, timestamp_column="t", series_column="s")
+    assert [values.ravel().tolist() for values in read.values] == [[10, 11, 12], [20, 21]]
+    with pytest.warns(UserWarning), expect_error("3 duplicate timestamps: 1, 2, 3", "name their series_column"):
         load_times([1, 2, 3, 1, 2, 3])
+
+
+def test_a_time_that_comes_twice_in_a_series_is_named_with_it():
+    frame = pd.DataFrame(
+        {"s": list("xxyyy"), "t": ["2024-01-01", "2024-01-02", "2024-01-01", "2024-01-02", "2024-01-01"]}
+    )
+    with pytest.warns(UserWarning), expect_error("series 'y': 1 duplicate timestamps: 2024-01-01"):
+        load_long_table(frame.assign(a=1.0), timestamp_column="t", series_column="s")
 
 
 def test_duplicates_say_how_many_and_which():
@@ -144,3 +161,110 @@ def test_numbers_are_continued_by_their_last_step() -> None:
     np.testing.assert_array_equal(continue_timestamps(np.array([1.0, 1.5, 2.0]), 3), [2.5, 3.0, 3.5])
     with pytest.raises(ValueError, match="at least two"):
         continue_timestamps(np.array([1.0]), 1)
+
+
+# --- zones and kinds --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/London", "Europe/Berlin", "Asia/Tokyo", None])
+def test_the_zone_of_a_column_is_that_of_its_times(zone):
+    times = pd.Series(pd.date_range("2024-01-01", periods=3, freq="h", tz=zone))
+    read = read_timestamps(times)
+    assert isinstance(read, pd.DatetimeIndex) == (zone is not None)
+    pd.testing.assert_series_equal(pd.Series(read), times, check_names=False)
+    written = pd.Series([f"2024-01-01T0{hour}:00Z" for hour in range(3)])
+    assert str(read_timestamps(written).tz) == "UTC"
+
+
+DAY_INTEGERS = [20240130, 20240131, 20240201, 20240202]
+BERLIN = pd.Series(pd.date_range("2024-03-30 06:00", periods=4, tz="Europe/Berlin"))
+KINDS = {
+    "naive": pd.Series(pd.date_range("2024-01-30", periods=4)),
+    "seconds": pd.Series(pd.date_range("2024-01-30", periods=4).as_unit("s")),
+    "UTC": pd.Series(pd.date_range("2024-01-30", periods=4, tz="UTC")),
+    "London in winter": pd.Series(pd.date_range("2024-01-30 07:00", periods=4, tz="Europe/London")),
+    "Berlin, nanoseconds": BERLIN.dt.as_unit("ns"),
+    "pyarrow with a zone": BERLIN.astype(pd.ArrowDtype(pa.timestamp("ms", "Europe/Berlin"))),
+    "pyarrow": pd.Series(pd.date_range("2024-01-30", periods=4)).astype(pd.ArrowDtype(pa.timestamp("ns"))),
+    "pyarrow dates": pd.Series(pd.date_range("2024-01-30", periods=4).date).astype(pd.ArrowDtype(pa.date32())),
+    "dates": pd.Series(pd.date_range("2024-01-30", periods=4).date),
+    "months": pd.Series(pd.period_range("2024-01", periods=4, freq="M")),
+    "quarters": pd.Series(pd.period_range("2024Q1", periods=4, freq="Q-NOV")),
+    "weeks": pd.Series(pd.period_range("2024-01-03", periods=4, freq="W-TUE")),
+    "days as integers": pd.Series(DAY_INTEGERS),
+    "days as 32 bits": pd.Series(DAY_INTEGERS, dtype=np.int32),
+    "days of the year": pd.Series([2023337, 2023353, 2024001, 2024017]),
+    "months as integers": pd.Series([202311, 202312, 202401, 202402], dtype="Int64"),
+    "integers": pd.Series([3, 5, 7, 9]),
+    "pyarrow integers": pd.Series([3, 5, 7, 9], dtype="int16[pyarrow]"),
+    "decimals": pd.Series([2.5, 3.0, 3.5, 4.0], dtype=np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_times_that_follow_are_of_the_kind_of_the_column(kind):
+    column = KINDS[kind].rename("time")
+    first, following = column.iloc[:3], column.iloc[3:]
+    if kind == "quarters":
+        assert first.dtype == "period[Q-NOV]"
+    written = write_timestamps(continue_timestamps(read_timestamps(first), 1), first)
+    pd.testing.assert_series_equal(written, following, check_names=False, check_index=False)
+    assert pd.concat([first, written]).dtype == column.dtype
+
+
+def test_text_comes_back_as_the_dates_that_it_stands_for():
+    text = pd.Series(["2024-01-30T00:00Z", "2024-01-31T00:00Z"])
+    written = write_timestamps(continue_timestamps(read_timestamps(text), 1), text)
+    assert written.dt.strftime("%Y-%m-%d %H:%M%z").tolist() == ["2024-02-01 00:00+0000"]
+    assert pd.concat([pd.to_datetime(text), written]).dtype == written.dtype
+
+
+def test_numbers_too_large_for_their_type_are_not_wrapped():
+    days = pd.Series([125, 126, 127], dtype=np.int8)
+    assert write_timestamps(continue_timestamps(read_timestamps(days), 2), days).tolist() == [128, 129]
+    for huge in (pd.Series([2**63, 2**63 + 1], dtype=np.uint64), pd.Series([-(2**63), 2**63 - 1])):
+        with expect_error("timestamps of column 'time' are whole numbers beyond 2**62", str(huge[0]), "numbers 0, 1"):
+            load_times(huge)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Sydney", "America/St_Johns"])
+def test_offsets_that_one_zone_has_are_that_zone(zone):
+    times = pd.date_range("2023-12-30 06:00", periods=200, tz=zone)
+    for text in (times.map(pd.Timestamp.isoformat), times.map(str), times.strftime("%Y-%m-%dT%H:%M:%S%z")):
+        read = read_timestamps(pd.Series(text))
+        assert read.equals(times.tz_convert(read.tz)) and str(read.tz) == zone
+        assert continue_timestamps(read, 1)[0] == times[-1] + pd.DateOffset(days=1)
+    objects = pd.Series(list(times.to_pydatetime()), dtype=object)
+    assert read_timestamps(objects).equals(times)
+
+
+def test_offsets_that_no_zone_has_are_utc_and_a_warning_says_so():
+    text = ["2024-01-01T00:00+01:00", "2024-01-01T02:00+02:00", "2024-01-01T07:00+06:00"]
+    with pytest.warns(UserWarning, match=r"the offsets \+01:00, \+02:00, \+06:00, which no one time zone has") as said:
+        read = load_times(text).timestamps[0]
+    assert len(said) == 1 and said[0].filename.endswith("series_samples.py")  # the line that called the package
+    assert read.equals(pd.date_range("2023-12-31 23:00", periods=3, freq="h", tz="UTC"))
+
+
+def test_an_offset_in_some_cells_only_raises():
+    with expect_error(
+        "'time': some have an offset from UTC and others none, in 1 of 2 rows (numbers 0", "'2024-01-01'"
+    ):
+        load_times(["2024-01-01", "2024-01-02T00:00+01:00"])
+
+
+def test_collections_keep_the_zone_when_they_are_cut_and_extended():
+    times = pd.date_range("2024-03-30", periods=6, tz="Europe/Berlin")
+    first, second, other = load_times(times[:4]), load_times(times[4:]), load_times(times[4:].tz_localize(None))
+    whole = first.extended(second)
+    assert whole.timestamps[0].equals(times)
+    assert whole.cut({0: slice(1, 3)}).timestamps[0].equals(times[1:3])
+    with expect_error("some times have a time zone and others have none"):
+        first.extended(other)
+
+
+def test_holes_are_filled_with_times_of_the_same_zone():
+    days = pd.bdate_range("2024-03-25", periods=12, freq="B")
+    times = (days + pd.Timedelta(hours=6)).tz_localize("Asia/Tokyo")
+    assert load_times(times).timestamps[0].equals(times)  # Sunday evenings in UTC
+    assert load_times(times.delete(4), fill_gaps=True).timestamps[0].equals(times)

@@ -423,6 +423,30 @@ def test_forecast_times_stay_in_the_time_zone_of_the_table(forecast: Any, as_tex
     assert result["time"].dt.strftime("%H:%M%z").tolist() == hours
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (pd.date_range("2024-01-01", periods=STEPS, freq="h", tz="UTC"), "2024-01-01 12:00+0000"),
+        (pd.date_range("2023-11-01 12:00", periods=STEPS, freq="MS", tz="Europe/Berlin"), "2024-11-01 12:00+0100"),
+        (pd.date_range("2024-01-05", periods=STEPS, tz="Europe/London"), "2024-01-17 00:00+0000"),
+        (pd.period_range("2024-01", periods=STEPS, freq="M"), "2025-01"),
+    ],
+)
+@pytest.mark.parametrize("through", ["table", "index", "collection"])
+def test_history_and_forecast_are_of_one_kind(forecast: Any, times: Any, expected: str, through: str) -> None:
+    table = pd.DataFrame(SERIES[0], columns=NAMES)
+    if through == "table":
+        result = forecast(table.assign(time=times), timestamp_column="time")["time"]
+    elif through == "index":
+        result = forecast(table.set_axis(times, axis=0))["index"]
+    elif isinstance(times, pd.PeriodIndex):
+        return  # collections hold times, which have no length
+    else:
+        result = forecast(load_long_table(table.assign(time=times), timestamp_column="time"))["timestamp"]
+    assert pd.concat([pd.Series(times), result]).dtype == result.dtype == times.dtype
+    assert result.dt.strftime("%Y-%m" if isinstance(times, pd.PeriodIndex) else "%Y-%m-%d %H:%M%z")[0] == expected
+
+
 def test_only_the_newest_steps_count_and_short_series_are_padded(forecast: Any) -> None:
     longer = np.concatenate([RNG.normal(size=(30, 3)), SERIES[0]])
     np.testing.assert_allclose(

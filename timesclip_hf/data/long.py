@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .rhythms import Times, instants, join_times
 from .tables import (
     check_complete,
     check_known,
@@ -18,6 +19,7 @@ from .tables import (
     repeated_names,
     row_numbers,
     some_of,
+    warn_caller,
 )
 from .timestamps import find_holes, read_timestamps
 
@@ -30,7 +32,8 @@ class SeriesCollection:
         values: one `(T_i, V)` float32 array per series; NaN is missing.
         variate_names: the V variates, the same for all series.
         series_names: one per series.
-        timestamps: one `(T_i,)` array of datetime64 or numbers per series; None if not known.
+        timestamps: one `(T_i,)` array of datetime64 or numbers per series, or a `DatetimeIndex` where times have a
+            zone; None if not known.
 
     Raises:
         ValueError: other shapes or types, or names that are repeated or not as many as there are series or variates.
@@ -39,7 +42,7 @@ class SeriesCollection:
     values: list[NDArray[np.float32]]
     variate_names: list[str]
     series_names: list[str]
-    timestamps: list[NDArray[Any]] | None = None
+    timestamps: list[Times] | None = None
 
     def __post_init__(self) -> None:
         if not self.values or len(self.values) != len(self.series_names):
@@ -96,7 +99,7 @@ class SeriesCollection:
         values = [np.concatenate([series, other.values[k]]) for series, k in zip(self.values, order, strict=True)]
         times = None
         if self.timestamps is not None and other.timestamps is not None:
-            times = [np.concatenate([a, other.timestamps[k]]) for a, k in zip(self.timestamps, order, strict=True)]
+            times = [join_times([a, other.timestamps[k]]) for a, k in zip(self.timestamps, order, strict=True)]
             for name, series_times in zip(self.series_names, times, strict=True):
                 find_holes(series_times, f"series {name!r}, extended")
         return SeriesCollection(values, list(self.variate_names), list(self.series_names), times)
@@ -111,15 +114,17 @@ def load_long_table(
     header: bool = True,
     fill_gaps: bool = False,
 ) -> SeriesCollection:
-    """Read a table with one row per time step, sorted by time.
+    """Read a table with one row per time step.
 
-    Times are checked for order, duplicates and holes, series by series. The regular step is found: a constant
-    difference, business days (Monday to Friday), or months, quarters and years. Without `timestamp_column` rows are
-    taken as equal steps, and nothing can be checked.
+    Times are checked for duplicates and holes, series by series, on the rhythm that they follow: a constant step, or
+    days of the local calendar (business days, months, dekads, 16-day composites, ...; see `data.rhythms`). Rows that
+    are not in the order of their times are sorted, and a warning says so. Without `timestamp_column` rows are taken
+    as equal steps in the order of the table, and nothing can be checked.
 
     Args:
         table: a path, a DataFrame, or another table that `read_table` knows.
-        timestamp_column: dates (ISO 8601 or one other unambiguous format), or numbers; None: rows are steps.
+        timestamp_column: dates with or without a time zone (ISO 8601 or one other unambiguous format), or numbers;
+            None: rows are steps.
         variates: columns that are variates, in this order; None takes all that are neither timestamps nor series, and
             raises if one of them is not of numbers.
         series_column: column that says which series a row belongs to; None: one series, named "0".
@@ -132,7 +137,7 @@ def load_long_table(
     Raises:
         FileNotFoundError: no file at this path.
         ValueError: missing columns, cells that are no finite numbers, a variate without any value, times that are
-            blank, unsorted, repeated, irregular, or have holes.
+            blank, repeated, irregular, or have holes.
     """
     if isinstance(variates, str):
         raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
@@ -144,7 +149,9 @@ def load_long_table(
         raise ValueError(f"variates without a single value: {some_of(empty)}; leave them out of `variates`")
     times = None if timestamp_column is None else read_timestamps(frame[timestamp_column])
     rows = _rows_of_series(frame, series_column)
-    series_values = [values] if series_column is None else [values[select] for select in rows.values()]
+    if times is not None:
+        rows = _in_time_order(rows, times, str(timestamp_column))
+    series_values = [values[select] for select in rows.values()]
     if times is None:
         return SeriesCollection(series_values, names, list(rows))
     series_times = [times[select] for select in rows.values()]
@@ -233,6 +240,22 @@ def _holds_numbers(column: pd.Series) -> bool:
     cells = decoded(column).astype(object).dropna()
     cells = cells[[not isinstance(cell, str) or bool(cell.strip()) for cell in cells]]
     return not len(cells) or bool(pd.to_numeric(cells, errors="coerce").notna().any())
+
+
+def _in_time_order(rows: dict[str, Any], times: Times, column: str) -> dict[str, Any]:
+    """The rows of each series by their times; a warning names those that were not."""
+    moments = instants(times)
+    unsorted = {name: select for name, select in rows.items() if (np.diff(moments[select]) < 0).any()}
+    if not unsorted:
+        return rows
+    named = f": {some_of(unsorted)}" if len(rows) > 1 else ""
+    warn_caller(
+        f"the rows of {len(unsorted)} of {len(rows)} series were not in the order of {column!r} and have been sorted "
+        f"by it{named}"
+    )
+    numbers = np.arange(len(moments))
+    by_time = {name: numbers[select][np.argsort(moments[select], kind="stable")] for name, select in unsorted.items()}
+    return {**rows, **by_time}
 
 
 def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str, Any]:

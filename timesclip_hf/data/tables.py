@@ -3,6 +3,7 @@
 
 import difflib
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -165,7 +166,15 @@ def decoded(column: pd.Series) -> pd.Series:
     return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
-# --- words for error messages -----------------------------------------------------------------------------------
+# --- words for errors and warnings ----------------------------------------------------------------------------------
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line that called the package, so that Python's filters say it once for that line."""
+    package, level = __name__.partition(".")[0], 1
+    while f"{sys._getframe(level).f_globals.get('__name__')}.".startswith(f"{package}."):
+        level += 1
+    warnings.warn(message, stacklevel=level + 1)
 
 
 def repeated_names(names: Sequence[str]) -> list[str]:
@@ -215,4 +224,5 @@ __all__ = [
     "repeated_names",
     "row_numbers",
     "some_of",
+    "warn_caller",
 ]

@@ -1,62 +1,111 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Time columns: read as dates or numbers, checked for order, duplicates and holes, holes filled on request."""
+"""Time columns: read as dates or numbers and written as such, checked for order, duplicates and holes."""
 
+import datetime
+import re
 import warnings
-from collections.abc import Callable
-from datetime import tzinfo
+import zoneinfo
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .tables import check_complete, decoded, row_numbers, some_of
+from .rhythms import Times, find_rhythm, instants, join_times
+from .tables import check_complete, decoded, row_numbers, some_of, warn_caller
 
-# Whole numbers that are dates where every one of them is valid: digits, pandas' format.
-_DATE_NUMBERS = {8: "%Y%m%d", 6: "%Y%m"}
-# Numbers that count time may be off by rounding: this much of a step is forgiven.
-_TOLERANCE = 1e-3
-_DAY = np.timedelta64(1, "D")
+# Whole numbers that are dates where every one of them is valid: digits, format.
+_DATE_NUMBERS = {8: "%Y%m%d", 7: "%Y%j", 6: "%Y%m"}
+# Differences of larger whole numbers do not fit into 64 bits.
+_LARGEST = 2**62
+# Which zone is meant where offsets alone do not tell: one for each rule, the best known.
+_LIKELY_ZONES = (
+    "Europe/Berlin",
+    "Europe/London",
+    "Europe/Helsinki",
+    "America/New_York",
+    "America/Chicago",
+    "America/Denver",
+    "America/Los_Angeles",
+    "Australia/Sydney",
+)
 
 
 class Holes(NamedTuple):
     """Where a series goes when its holes are filled: `positions` (T,) of its steps among all of `times`."""
 
     positions: NDArray[np.int64]
-    times: NDArray[Any]
+    times: Times
 
 
-# --- reading ----------------------------------------------------------------------------------------------------
+# --- reading and writing ----------------------------------------------------------------------------------------
 
 
-def read_timestamps(column: pd.Series) -> NDArray[Any]:
-    """The times of a column, `(T,)`, datetime64 or numbers.
+def read_timestamps(column: pd.Series) -> Times:
+    """Read a time column; `write_timestamps` gives others in its kind.
+
+    Zones are kept: they are part of the times, from here to a forecast. Times without a zone stay without.
 
     Args:
-        column: numbers, dates, periods, or strings: ISO 8601, or any one format that pandas can tell. Whole numbers
-            such as 20240131 or 202401 are dates where all of them are valid dates. Dates with a time zone become UTC,
-            except midnights, which stay the days that they are.
+        column: numbers, dates, periods, or text: ISO 8601, or any one format that pandas can tell; NumPy, pyarrow or
+            Python objects. Whole numbers such as 20240131, 2024031 (year and day of the year) or 202401 are dates
+            where all of them are valid dates. Several UTC offsets in one column are one time zone if one has them at
+            these times (Europe/Berlin before others with the same clock); if none has, times become UTC, and a
+            warning says so.
+
+    Returns:
+        `(T,)`: a `DatetimeIndex` where times have a zone, else an array of datetime64 or numbers.
 
     Raises:
-        ValueError: blank cells, or cells that are no dates, or dates of which it is unclear what is day and month.
+        ValueError: blank cells, cells that are no dates, dates of which it is unclear what is day and month, offsets
+            in some cells only, or whole numbers beyond 2**62.
     """
     column = _read_column(column)
     if pd.api.types.is_numeric_dtype(column.dtype):
         return _read_time_numbers(column)
-    return _without_zone(column).to_numpy()
+    return pd.DatetimeIndex(column) if isinstance(column.dtype, pd.DatetimeTZDtype) else column.to_numpy()
 
 
-def zone_of_utc(column: pd.Series) -> tzinfo | None:
-    """The time zone of what `read_timestamps` turned into UTC; `None` where it left times or days as they are."""
-    dates = _read_column(column)
-    if not isinstance(dates.dtype, pd.DatetimeTZDtype) or _without_zone(dates).equals(dates.dt.tz_localize(None)):
-        return None
-    return dates.dt.tz
+def write_timestamps(times: Times, like: pd.Series) -> pd.Series:
+    """Times as a column of the kind that they were read from, so that both can be concatenated.
+
+    Args:
+        times: `(T,)`, as `read_timestamps` gives them.
+        like: the column that such times were read from, or some rows of it.
+
+    Returns:
+        `(T,)`, of the dtype of `like`: the same zone and unit, periods, pyarrow's types, Python's dates, numbers (also
+        those that are dates). Text is written as the dates that it stands for, as pandas, Nixtla and others do.
+    """
+    like = decoded(like)
+    kind: Any = like.dtype  # pandas' stubs know literals only
+    written: Any = pd.Series(times)
+    if isinstance(kind, pd.PeriodDtype):
+        return written.dt.to_period(kind.freq)
+    if pd.api.types.is_numeric_dtype(kind):
+        if pd.api.types.is_datetime64_any_dtype(written.dtype):
+            written = written.dt.strftime(_DATE_NUMBERS[len(str(like.iloc[0]))]).astype(np.int64)
+        kept = written.astype(kind)
+        return kept if (kept.astype(written.dtype) == written).all() else written  # 130 is no int8
+    plain = _plain(like)
+    if isinstance(plain.iloc[0], datetime.date) and not isinstance(plain.iloc[0], datetime.datetime):
+        dates = written.dt.date
+        return pd.Series(pd.array(dates.tolist(), dtype=kind)) if isinstance(kind, pd.ArrowDtype) else dates
+    return written.astype(kind) if pd.api.types.is_datetime64_any_dtype(plain.dtype) else written
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Categories and pyarrow's types as what they stand for."""
+    column = decoded(column)
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        return column
+    plain = column.array.__arrow_array__().to_pandas()  # type: ignore[attr-defined]
+    return pd.Series(plain.to_numpy() if plain.dtype == object else plain, name=column.name).set_axis(column.index)
 
 
 def _read_column(column: pd.Series) -> pd.Series:
     """Numbers, or dates with or without a time zone."""
-    column = decoded(column)
+    column = _plain(column)
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
     blank = column.isna()
@@ -73,6 +122,12 @@ def _read_column(column: pd.Series) -> pd.Series:
 
 def _read_time_numbers(column: pd.Series) -> NDArray[Any]:
     whole = pd.api.types.is_integer_dtype(column.dtype)
+    if whole and (beyond := ((column > _LARGEST) | (column < -_LARGEST)).to_numpy(bool)).any():
+        raise ValueError(
+            f"timestamps of column {column.name!r} are whole numbers beyond 2**62, which wrap when they are "
+            f"subtracted: {some_of(column[beyond].unique(), 3)}, in {row_numbers(beyond)}; correct them, or count "
+            "from a later time"
+        )
     numbers = column.to_numpy(np.int64 if whole else np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError(f"timestamps infinite: column {column.name!r}, in {row_numbers(~np.isfinite(numbers))}")
@@ -87,14 +142,19 @@ def _read_time_numbers(column: pd.Series) -> NDArray[Any]:
 
 def _parse_dates(column: pd.Series) -> pd.Series:
     """Text as dates; day before month and month before day must not both be possible."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)  # how pandas 2 speaks of several offsets
+        try:
+            return pd.to_datetime(column, format="ISO8601")
+        except (ValueError, TypeError, FutureWarning):
+            pass
     try:
-        for utc in (False, True):  # UTC where one column has several offsets
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", FutureWarning)  # how pandas 2 speaks of several offsets
-                try:
-                    return pd.to_datetime(column, format="ISO8601", utc=utc)
-                except (ValueError, TypeError, FutureWarning):
-                    continue
+        utc = pd.to_datetime(column, format="ISO8601", utc=True)
+    except (ValueError, TypeError):
+        utc = None
+    if utc is not None:
+        return _with_one_zone(column, utc)
+    try:
         parsed = [dates for day_first in (False, True) if (dates := _parse_by_order(column, day_first)) is not None]
         if not parsed:
             raise ValueError("one format for all of them was not found")
@@ -123,23 +183,55 @@ def _parse_by_order(column: pd.Series, day_first: bool) -> pd.Series | None:
     return None if dates is None or dates.isna().any() else dates
 
 
-def _without_zone(dates: pd.Series) -> pd.Series:
-    if not isinstance(dates.dtype, pd.DatetimeTZDtype):
-        return dates
-    local = dates.dt.tz_localize(None)
-    # Days are 23 or 25 hours long twice a year, hours are not: days by the local calendar, all else by UTC.
-    return local if local.equals(local.dt.normalize()) else dates.dt.tz_convert("UTC").dt.tz_localize(None)
+# --- several offsets --------------------------------------------------------------------------------------------
+
+
+def _with_one_zone(column: pd.Series, utc: pd.Series) -> pd.Series:
+    """Times that were written with several offsets from UTC, in the one zone that has them, or else in UTC."""
+    text = column.astype(str).str.strip()
+    written = text.str.extract(r"\d[T ].*\d\s*(Z|[+-]\d\d(?::?\d\d)?)$", flags=re.IGNORECASE)[0]
+    if (absent := written.isna().to_numpy()).any():
+        raise ValueError(
+            f"timestamps of column {column.name!r}: some have an offset from UTC and others none, in "
+            f"{row_numbers(absent)}: {some_of(map(repr, column[absent].unique()), 3)}; write all of them alike"
+        )
+    codes, names = pd.factorize(written.str.upper())
+    offsets = np.array([_offset_minutes(name) for name in names])[codes] * np.timedelta64(60, "s")
+    if (zone := _zone_with(pd.DatetimeIndex(utc), offsets)) is not None:
+        return utc.dt.tz_convert(zone)
+    warn_caller(
+        f"timestamps of column {column.name!r} have the offsets {some_of(names)}, which no one time zone has at these "
+        "times: they are read, and continued, as UTC"
+    )
+    return utc
+
+
+def _offset_minutes(offset: str) -> int:
+    digits = re.sub(r"\D", "", offset).ljust(4, "0")
+    return (-1 if offset[0] == "-" else 1) * (int(digits[:2]) * 60 + int(digits[2:]))
+
+
+def _zone_with(utc: pd.DatetimeIndex, offsets: NDArray[np.timedelta64]) -> str | None:
+    """The likeliest zone that has these offsets at these times."""
+    changes = np.flatnonzero(offsets[1:] != offsets[:-1])[:100]
+    probe = np.unique(np.concatenate([[0, len(utc) - 1], changes, changes + 1]))
+    known = zoneinfo.available_timezones()
+    places = [zone for zone in sorted(known) if "/" in zone and not zone.startswith(("Etc/", "System"))]
+    for zone in dict.fromkeys([zone for zone in _LIKELY_ZONES if zone in known] + places):
+        if _has_offsets(zone, utc[probe], offsets[probe]) and _has_offsets(zone, utc, offsets):
+            return zone
+    return None
+
+
+def _has_offsets(zone: str, utc: pd.DatetimeIndex, offsets: NDArray[np.timedelta64]) -> bool:
+    return bool((utc.tz_convert(zone).tz_localize(None) - utc.tz_localize(None) == offsets).all())
 
 
 # --- checking ---------------------------------------------------------------------------------------------------
 
 
-def find_holes(times: NDArray[Any], name: str, *, fill: bool = False, advice: str = "") -> Holes | None:
-    """Check the times of one series; they must rise, and each only once.
-
-    The regular step is a constant difference, or one of the calendar: business days (Monday to Friday), or months,
-    quarters and years, on one day of the month or on its last. Where nothing is missing, any other calendar that
-    `pandas.infer_freq` knows is regular too.
+def find_holes(times: Times, name: str, *, fill: bool = False, advice: str = "") -> Holes | None:
+    """Check the times of one series; they must rise, each only once, and follow a rhythm (see `rhythms`).
 
     Args:
         times: `(T,)`, as `read_timestamps` gives them.
@@ -148,45 +240,38 @@ def find_holes(times: NDArray[Any], name: str, *, fill: bool = False, advice: st
         advice: added to the errors for unsorted and repeated times.
 
     Returns:
-        The holes; None where there are none.
+        The holes: positions of the rhythm that have no time; None where there are none.
 
     Raises:
-        ValueError: times that do not rise, that come twice, that follow no step, or that have holes.
+        ValueError: times that do not rise, that come twice, that follow no rhythm, or that have holes.
     """
     if len(times) < 2:
         return None
-    steps = np.diff(times)
+    steps = np.diff(instants(times))
     _check_rising(times, steps, name, advice)
-    if (steps == steps[0]).all() or _frequency(times) is not None:  # also business hours, last Fridays, ...
+    if (rhythm := find_rhythm(times)) is None:
+        sizes, counts = np.unique(steps, return_counts=True)
+        common = some_of(f"{_show(sizes[k])} ({counts[k]} times)" for k in np.argsort(-counts, kind="stable"))
+        raise ValueError(
+            f"{name}: timestamps follow no regular step; differences found: {common}. Resample the table to one step, "
+            "or leave out timestamp_column if rows are steps whatever their dates"
+        )
+    positions = rhythm.positions
+    if positions[-1] == len(times) - 1:
         return None
-    for ruler in (_month_ruler, _business_day_ruler, _constant_ruler):
-        if (measured := ruler(times)) is None:
-            continue
-        ticks, at = measured
-        ratio, positions = _positions(ticks)
-        if positions is None or positions[-1] >= 2 * len(times):
-            continue
-        if positions[-1] == len(times) - 1:
-            return None
-        absent = np.setdiff1d(np.arange(positions[-1] + 1), positions)
-        filled = np.empty(positions[-1] + 1, times.dtype)
-        filled[positions], filled[absent] = times, at(absent * ratio)
-        if fill:
-            return Holes(positions, filled)
+    absent = np.setdiff1d(np.arange(positions[-1] + 1), positions)
+    missing = rhythm.at(absent)
+    if not fill:
         raise ValueError(
             f"{name}: {len(absent)} steps are missing between {len(times)} timestamps: "
-            f"{some_of(map(_show, filled[absent]), 3)}; pass fill_gaps=True to insert them as missing values, or "
-            "leave out timestamp_column if nothing happens at these times (holidays)"
+            f"{some_of(map(_show, missing), 3)} (rhythm: {rhythm.name}); pass fill_gaps=True to insert them as "
+            "missing values, or leave out timestamp_column if nothing happens at these times (holidays)"
         )
-    sizes, counts = np.unique(steps, return_counts=True)
-    common = some_of(f"{_show(sizes[k])} ({counts[k]} times)" for k in np.argsort(-counts, kind="stable"))
-    raise ValueError(
-        f"{name}: timestamps follow no regular step; differences found: {common}. Resample the table to one step, or "
-        "leave out timestamp_column if rows are steps whatever their dates"
-    )
+    order = np.argsort(np.concatenate([positions, absent]))
+    return Holes(positions, join_times([times, missing])[order])
 
 
-def _check_rising(times: NDArray[Any], steps: NDArray[Any], name: str, advice: str) -> None:
+def _check_rising(times: Times, steps: NDArray[Any], name: str, advice: str) -> None:
     zero = steps.dtype.type(0)
     if (back := np.flatnonzero(steps < zero)).size:
         row = int(back[0])
@@ -199,90 +284,36 @@ def _check_rising(times: NDArray[Any], steps: NDArray[Any], name: str, advice: s
         raise ValueError(f"{name}: {len(repeated)} duplicate timestamps: {where}; keep one row for each time{advice}")
 
 
-_Ruler = tuple[NDArray[Any], Callable[[NDArray[Any]], NDArray[Any]]]
+def continue_timestamps(times: Times, count: int) -> Times:
+    """The times that follow a series, by its rhythm (see `rhythms`); by its last step, if it has none.
 
+    Args:
+        times: `(T,)` datetime64 or numbers, or a `DatetimeIndex` with a zone, two or more.
+        count: how many.
 
-def _positions(ticks: NDArray[Any]) -> tuple[Any, NDArray[np.int64] | None]:
-    """The shortest step on a ruler, and each time's number of steps from the first; None where they do not fit."""
-    steps = np.diff(ticks)
-    ratios = steps / steps.min()
-    if np.abs(ratios - np.rint(ratios)).max() > _TOLERANCE:
-        return steps.min(), None
-    return steps.min(), np.concatenate([[0], np.cumsum(np.rint(ratios).astype(np.int64))])
-
-
-def _constant_ruler(times: NDArray[Any]) -> _Ruler:
-    if times.dtype.kind != "M":
-        return times - times[0], lambda ticks: (times[0] + ticks).astype(times.dtype)
-    return (times - times[0]).astype(np.int64), lambda ticks: times[0] + ticks.astype((times - times[0]).dtype)
-
-
-def _month_ruler(times: NDArray[Any]) -> _Ruler | None:
-    """Counts months; None unless all times are of one day of the month, or all of its last, at one time of day."""
-    if times.dtype.kind != "M":
-        return None
-    index = pd.DatetimeIndex(times)
-    days = index.normalize()
-    ends = bool(index.is_month_end.all())
-    if (index - days).nunique() > 1 or not (ends or index.day.nunique() == 1):
-        return None
-    months = times.astype("datetime64[M]")
-
-    def at(ticks: NDArray[Any]) -> NDArray[Any]:
-        first = months[0] + ticks.astype("timedelta64[M]")
-        length = (first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")
-        day = length if ends else np.minimum(length, np.timedelta64(index.day[0], "D"))
-        return (first.astype("datetime64[D]") + day - _DAY).astype(times.dtype) + (index - days)[0].to_timedelta64()
-
-    return (months - months[0]).astype(np.int64), at
-
-
-def _business_day_ruler(times: NDArray[Any]) -> _Ruler | None:
-    """Counts Mondays to Fridays; None unless all times are, at one time of day, over a week at least."""
-    if times.dtype.kind != "M":
-        return None
-    days = times.astype("datetime64[D]")
-    since_midnight = times - days
-    if (since_midnight != since_midnight[0]).any() or not np.is_busday(days).all() or days[-1] - days[0] < 7 * _DAY:
-        return None
-    return (
-        np.busday_count(days[0], days),
-        lambda ticks: np.busday_offset(days[0], ticks).astype(times.dtype) + since_midnight[0],
-    )
-
-
-def _frequency(times: NDArray[Any]) -> Any:
-    """The calendar of dates without holes, if pandas knows one."""
-    if times.dtype.kind != "M" or len(times) < 3:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas 4 will return another type
-        return pd.infer_freq(pd.DatetimeIndex(times))
-
-
-def continue_timestamps(times: NDArray[Any], count: int) -> NDArray[Any]:
-    """The `(count,)` times that follow `(T,)` regular ones: by their calendar (months, ...), or by the last step.
+    Returns:
+        `(count,)`, of the same type and in the same zone.
 
     Raises:
-        ValueError: fewer than two times.
+        ValueError: fewer than two times, or times beyond what their type holds.
     """
     if len(times) < 2:
         raise ValueError(f"{len(times)} times have no rhythm that could be continued: at least two are needed")
-    for ruler in (_month_ruler, _business_day_ruler):
-        if (measured := ruler(times)) is None:
-            continue
-        ticks, at = measured
-        if len(steps := np.unique(np.diff(ticks))) == 1:
-            return at(ticks[-1] + steps[0] * np.arange(1, count + 1))
-    if (frequency := _frequency(times)) is not None:
-        return pd.date_range(times[-1], periods=count + 1, freq=frequency)[1:].to_numpy().astype(times.dtype)
-    return times[-1] + (times[-1] - times[-2]) * np.arange(1, count + 1)
+    following = np.arange(1, count + 1)
+    try:
+        if (rhythm := find_rhythm(times)) is not None:
+            return rhythm.at(rhythm.positions[-1] + following)
+        return times[-1] + (times[-1] - times[-2]) * following
+    except (OverflowError, pd.errors.OutOfBoundsDatetime) as error:
+        raise ValueError(
+            f"the {count} times after {_show(times[-1])} are beyond what {times.dtype} holds: {error}"
+        ) from error
 
 
 def _show(time: Any) -> str:
     if isinstance(time, np.timedelta64):
         return str(pd.Timedelta(time))
-    return str(pd.Timestamp(time)) if isinstance(time, np.datetime64) else f"{time:.12g}"
+    return str(pd.Timestamp(time)) if isinstance(time, np.datetime64 | pd.Timestamp) else f"{time:.12g}"
 
 
-__all__ = ["Holes", "continue_timestamps", "find_holes", "read_timestamps", "zone_of_utc"]
+__all__ = ["Holes", "Times", "continue_timestamps", "find_holes", "read_timestamps", "write_timestamps"]

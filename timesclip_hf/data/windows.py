@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from .long import SeriesCollection
+from .rhythms import Times
 
 _Usable = tuple[int, NDArray[np.bool_] | None]
 
@@ -46,7 +47,7 @@ class ForecastWindows(Dataset[ForecastWindow]):
         prediction_length: int,
         stride: int = 1,
         *,
-        timestamps: Sequence[NDArray[Any]] | None = None,
+        timestamps: Sequence[Times] | None = None,
         series_names: Sequence[str] | None = None,
         variate_names: Sequence[str] | None = None,
     ) -> None:
@@ -95,8 +96,8 @@ class ForecastWindows(Dataset[ForecastWindow]):
         """Which of `series` a window is cut from."""
         return self._locate(index)[0]
 
-    def timestamps(self, index: int) -> NDArray[Any] | None:
-        """The `(T + H,)` times of a window, datetime64 or numbers; None if they are not known."""
+    def timestamps(self, index: int) -> Times | None:
+        """The `(T + H,)` times of a window, as a `SeriesCollection` has them; None if they are not known."""
         if self.collection.timestamps is None:
             return None
         series, start = self._locate(index)

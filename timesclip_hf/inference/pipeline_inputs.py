@@ -4,7 +4,6 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import tzinfo
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..data.long import SeriesCollection, load_long_table
 from ..data.tables import check_known, decoded, is_table, read_table, some_of
-from ..data.timestamps import zone_of_utc
+from ..data.timestamps import Times
 from ..data.wide import find_observed_rows, find_variates, is_step_column, read_statics, read_wide_series
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.reader import read_series
@@ -30,16 +29,16 @@ class TableRows:
     Args:
         identity: a row for each result; the columns that tell them apart.
         positions: `(samples,)`, each sample's row in `identity`. Rows without a sample cannot be predicted.
-        times: each sample's times, of datetime64 or numbers; None if not known.
+        times: each sample's times, as `read_timestamps` gives them; None if not known.
         time_column: what their column is called.
-        zone: their time zone, where it was turned into UTC.
+        time_kind: a row of that column, for its kind; None: times stay what they are.
     """
 
     identity: pd.DataFrame
     positions: NDArray[np.int64]
-    times: list[NDArray[Any]] | None = None
+    times: list[Times] | None = None
     time_column: str | None = None
-    zone: tzinfo | None = None
+    time_kind: pd.Series | None = None
 
 
 @dataclass(frozen=True)
@@ -270,7 +269,7 @@ def _read_long(
         for row, position in zip(samples.rows, samples.table.positions, strict=True):
             row["static_values"] = records[position]
     if timestamp_column is not None and samples.table is not None:
-        return replace(samples, table=replace(samples.table, zone=zone_of_utc(frame[timestamp_column])))
+        return replace(samples, table=replace(samples.table, time_kind=frame[timestamp_column].iloc[:1]))
     return samples
 
 

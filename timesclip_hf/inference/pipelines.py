@@ -15,7 +15,8 @@ from transformers import AutoConfig, Pipeline
 from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_file
 
 from ..data.collator import TimesCLIPDataCollator
-from ..data.timestamps import continue_timestamps
+from ..data.rhythms import join_times
+from ..data.timestamps import continue_timestamps, write_timestamps
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
 from ..model.configuration_timesclip import TimesCLIPConfig
@@ -263,7 +264,9 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
 
     One result is a dict with `predictions`, an array `(H, V)` in original units. For a table it is a DataFrame with H
     rows for each series: its name, the continued timestamps (or `step`, 1 to H, where there are none), and a column
-    for each variate. Inputs and arguments: see `TimeSeriesPipeline`.
+    for each variate. Timestamps continue the rhythm of the local calendar that the series follows, in the zone and of
+    the dtype of the column that they continue; text comes back as the dates that it stands for. Inputs and arguments:
+    see `TimeSeriesPipeline`.
 
     ```python
     >>> forecast = pipeline("time-series-forecasting", model="runs/sensors/forecast/seed0")
@@ -285,9 +288,9 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
             columns["step"] = np.tile(np.arange(1, steps + 1), len(forecasts))
         else:
             continued = [continue_timestamps(times, steps) for times in table.times]
-            times: Any = np.concatenate(continued) if continued else []
-            if table.zone is not None:
-                times = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(table.zone)
+            times: Any = join_times(continued) if continued else []
+            if continued and table.time_kind is not None:
+                times = write_timestamps(times, table.time_kind)
             columns[table.time_column or "timestamp"] = times
         columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
         identity = table.identity.iloc[np.repeat(table.positions, steps)].reset_index(drop=True)
