@@ -47,25 +47,20 @@ class NumpyProcessor:
     ```
     """
 
-    context_length: int
     num_variates: int | None
     variate_names: list[str] | None
     image_size: list[int] | None
-    line_width: float
     statistics: dict[str, Any] | None
 
     def __init__(self, **parameters: Any):
-        missing = [name for name in _PARAMETERS if name not in parameters]
-        if missing:
-            raise ValueError(f"These parameters of a TimesCLIPProcessor are missing: {missing}.")
-        for name in _PARAMETERS:
-            setattr(self, name, parameters[name])
-        for name in _NAMES:
+        if missing := [name for name in _PARAMETERS if name not in parameters]:
+            raise ValueError(f"These parameters of a TimesCLIPProcessor are missing: {missing}")
+        for name in (*_PARAMETERS, *_NAMES):
             setattr(self, name, parameters.get(name))
         check_parameters(self)
         if self.image_size is not None and parameters["view"] != "line":
             raise ValueError(
-                f"With NumPy alone only view='line' can be drawn; this processor has {parameters['view']!r}."
+                f"With NumPy alone only view='line' can be drawn; this processor has {parameters['view']!r}"
             )
 
     @classmethod
@@ -77,7 +72,7 @@ class NumpyProcessor:
         """
         path = Path(folder) / "processor_config.json"
         if not path.is_file():
-            raise ValueError(f"{folder} has no processor_config.json: save the processor there.")
+            raise ValueError(f"{folder} has no processor_config.json: save the processor there")
         parameters = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES) if name in parameters})
 

@@ -32,9 +32,9 @@ def zeros(shape: tuple[int, ...], array: Array) -> Array:
     return np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_zeros(shape)
 
 
-def empty(shape: tuple[int, ...], array: Array) -> Array:
-    """Room for numbers of the library, device and type of `array`."""
-    return np.empty(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_empty(shape)
+def is_floating(array: Array) -> bool:
+    """Whether its numbers are floating point."""
+    return bool(array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point())
 
 
 def cast(array: Array, dtype: Any) -> Array:
@@ -91,7 +91,7 @@ __all__ = [
     "add_at",
     "cast",
     "contiguous",
-    "empty",
+    "is_floating",
     "like",
     "namespace",
     "running_maximum",

@@ -160,7 +160,7 @@ def fit_targets(labels: Any) -> dict[str, list[float]]:
 def fitted_statistics(statistics: dict[str, Any] | None, purpose: str) -> dict[str, Any]:
     """What a processor has learnt; raises `ValueError` where it has not."""
     if statistics is None:
-        raise ValueError(f"{purpose} needs statistics of the training data: call processor.fit(train) first.")
+        raise ValueError(f"{purpose} needs statistics of the training data: call processor.fit(train) first")
     return statistics
 
 

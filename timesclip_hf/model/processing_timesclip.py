@@ -25,6 +25,9 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
     r"""
     Turns multivariate series into what TimesCLIP reads: scaled patches, and one image for each variate.
 
+    What it does is in `reader` and `preprocessing`; the length of this class is that of its parameters, which
+    `ProcessorMixin` finds in the signature alone, and of their explanation.
+
     Args:
         context_length (`int`, defaults to 96): time steps T kept; the newest ones of longer series, shorter ones are
             padded at the front as missing.
@@ -126,7 +129,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         processor, expected = cls(**{**fixed, **kwargs}), cls(**fixed)
         for name in sorted(fixed.keys() & kwargs.keys()):
             if getattr(processor, name) != getattr(expected, name):
-                raise ValueError(f"{name}={kwargs[name]!r} contradicts the configuration's {fixed[name]!r}.")
+                raise ValueError(f"{name}={kwargs[name]!r} contradicts the configuration's {fixed[name]!r}")
         return processor
 
     @classmethod
@@ -137,9 +140,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         try:
             fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         except AttributeError as error:  # transformers asks whatever it finds there for its keys
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: processor_config.json holds no JSON object."
-            ) from error
+            raise ValueError(f"{pretrained_model_name_or_path}: processor_config.json holds no JSON object") from error
         if not fields:
             raise OSError(
                 f"{pretrained_model_name_or_path} has no processor_config.json: was only the model saved there? Save "
@@ -259,7 +260,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             ValueError: names the argument, what was found and what was expected.
         """
         if return_tensors not in ("pt", "np"):
-            raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}.")
+            raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
         read = read_series(
             past_values, past_observed_mask, num_variates=self.num_variates, variate_names=self.variate_names
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, cast, like, namespace
+from .arrays import Array, cast, is_floating, like, namespace
 
 # Series that are read at once where a whole data set is gone over.
 ROWS_AT_ONCE = 1024
@@ -181,14 +181,9 @@ def _table_values(table: Any, name: str, variate_names: Sequence[str] | None) ->
 
 
 def _as_floats(values: Array) -> Array:
-    if isinstance(values, np.ndarray):
-        real, floating = values.dtype.kind in "fiu", values.dtype.kind == "f"
-    else:
-        floating = values.is_floating_point()
-        real = floating or not (values.is_complex() or values.dtype == namespace(values).bool)
-    if not real:
+    xp, floating = namespace(values), is_floating(values)
+    if values.dtype.kind in "bc" if xp is np else values.is_complex() or values.dtype == xp.bool:
         raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers")
-    xp = namespace(values)
     if floating and values.dtype.itemsize in (4, 8):
         return values
     return cast(values, xp.float32 if floating and values.dtype.itemsize < 4 else xp.float64)
@@ -196,8 +191,7 @@ def _as_floats(values: Array) -> Array:
 
 def _pad_front(part: Array, length: int) -> Array:
     xp = namespace(part)
-    floating = part.dtype.kind == "f" if isinstance(part, np.ndarray) else part.is_floating_point()
-    part = part if floating else cast(part, xp.float64)
+    part = part if is_floating(part) else cast(part, xp.float64)
     return xp.concatenate([like(np.full((length - len(part), part.shape[1]), np.nan), part), part])
 
 

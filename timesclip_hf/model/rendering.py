@@ -1,8 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Series to image, as pure functions of NumPy arrays or torch tensors: no state, any device.
+"""The line plot of a series, and the colour of any plot; pure functions of NumPy arrays or torch tensors.
 
-A *view* is one function `(N, T) -> (N, height, width)`: values already in [0, 1] (NaN = gap) in, intensity in [0, 1]
-out, row 0 at the top. `render_line` is the line plot. Colour comes after any view: `apply_color`, `variate_colors`.
+Other ways to draw a series are in `views.py`, beside the list of all. A view is one function `(N, T) -> (N, height,
+width)`: values already in [0, 1] (NaN = gap) in, intensity in [0, 1] out, row 0 at the top. Colour comes after it.
 """
 
 import colorsys
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .arrays import Array, accumulate, add_at, cast, empty, like, namespace, zeros
+from .arrays import Array, accumulate, add_at, cast, is_floating, like, namespace, zeros
 
 # Sample lines per pixel column: powers of two, so that every weight below is exact in binary. With sixteen the mean
 # difference from Agg stays under 0.01 even for white noise; eight do as well where a step spans some columns, and cost
@@ -76,7 +76,7 @@ def render_line(values: Array, height: int, width: int, line_width: float = 1.5,
     strokes = _columns_met(num_steps - 1, start, step, step, line_width / 2, width, values)
     joints = _columns_met(num_steps, start, step, 0.0, line_width / 2, width, values)
 
-    coverage = empty((num_plots, height, width), strokes[1])
+    coverage = zeros((num_plots, height, width), strokes[1])
     plot_bytes = 40 * (math.prod(strokes[0].shape) + math.prod(joints[0].shape)) + 8 * (height + 2) * width
     chunk = plots_per_chunk(values, plot_bytes)
     for first in range(0, num_plots, chunk):
@@ -101,10 +101,10 @@ def apply_color(coverage: Array, colors: Array, background: float | Array = 1.0)
     Raises:
         ValueError: a shape does not match.
     """
-    if coverage.ndim != 3 or not _is_floating(coverage):
+    if coverage.ndim != 3 or not is_floating(coverage):
         raise ValueError(
             f"coverage must be a floating point (N, height, width) tensor, got {coverage.dtype} of shape "
-            f"{tuple(coverage.shape)}."
+            f"{tuple(coverage.shape)}"
         )
     colors, paper = like(colors, coverage), like(background, coverage)
     if tuple(colors.shape) not in ((3,), (coverage.shape[0], 3)):
@@ -112,7 +112,7 @@ def apply_color(coverage: Array, colors: Array, background: float | Array = 1.0)
             f"colors must have shape (3,) or (N, 3) with N = {coverage.shape[0]} plots, got {tuple(colors.shape)}."
         )
     if tuple(paper.shape) not in ((), (3,)):
-        raise ValueError(f"background must be one number or have shape (3,), got shape {tuple(paper.shape)}.")
+        raise ValueError(f"background must be one number or have shape (3,), got shape {tuple(paper.shape)}")
     paper = namespace(coverage).broadcast_to(paper, (3,))[:, None, None]  # (3, 1, 1)
     # Two steps with one broadcast factor each run vectorised, which one fused step over three operands does not.
     image = coverage[:, None] * (colors.reshape(-1, 3, 1, 1) - paper)  # (N, 3, H, W)
@@ -136,7 +136,7 @@ def variate_colors(num_variates: int) -> np.ndarray:
         ValueError: `num_variates` is not a whole number of at least 1.
     """
     if isinstance(num_variates, bool) or not isinstance(num_variates, int) or num_variates < 1:
-        raise ValueError(f"num_variates must be a whole number, at least 1, got {num_variates!r}.")
+        raise ValueError(f"num_variates must be a whole number, at least 1, got {num_variates!r}")
     colors = [tuple(channel / 255 for channel in bytes.fromhex(code)) for code in _PALETTE[:num_variates]]
     for index in range(num_variates - len(colors)):
         hue = index * _GOLDEN % 1
@@ -147,14 +147,14 @@ def variate_colors(num_variates: int) -> np.ndarray:
 
 def check_plot_arguments(values: Array, height: int, width: int) -> None:
     """What every view asks of its input: raises `ValueError` for other values or sizes."""
-    if values.ndim != 2 or not _is_floating(values) or values.shape[1] == 0:
+    if values.ndim != 2 or not is_floating(values) or values.shape[1] == 0:
         raise ValueError(
             "values must be a floating point tensor of shape (N, T) with at least one step, got "
-            f"{values.dtype} of shape {tuple(values.shape)}."
+            f"{values.dtype} of shape {tuple(values.shape)}"
         )
     for name, size in (("height", height), ("width", width)):
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be a whole number of pixels, at least 1, got {size!r}.")
+            raise ValueError(f"{name} must be a whole number of pixels, at least 1, got {size!r}")
 
 
 def plots_per_chunk(values: Array, plot_bytes: int) -> int:
@@ -163,18 +163,14 @@ def plots_per_chunk(values: Array, plot_bytes: int) -> int:
     return max(1, (_CHUNK_BYTES_CPU if on_cpu else _CHUNK_BYTES) // plot_bytes)
 
 
-def _is_floating(array: Array) -> bool:
-    return array.dtype.kind == "f" if isinstance(array, np.ndarray) else array.is_floating_point()
-
-
 def _check_line_arguments(values: Array, height: int, width: int, line_width: float, margin: float) -> None:
     check_plot_arguments(values, height, width)
     if not (math.isfinite(line_width) and line_width > 0):
-        raise ValueError(f"line_width must be a positive number of pixels, got {line_width!r}.")
+        raise ValueError(f"line_width must be a positive number of pixels, got {line_width!r}")
     if not 0 <= margin < min(height, width) / 2:
         raise ValueError(
             f"margin must be at least 0 and below half of the {height} x {width} image, got {margin!r} "
-            f"(by default half the line width plus 0.5; line_width is {line_width!r})."
+            f"(by default half the line width plus 0.5; line_width is {line_width!r})"
         )
 
 

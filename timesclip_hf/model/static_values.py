@@ -3,14 +3,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .preprocessing import CONSTANT
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +27,19 @@ def fit_static(static_values: Any) -> list[dict[str, Any]]:
     """
     import pandas as pd  # fitting alone needs it
 
-    frame = _as_frame(static_values)
+    frame = static_values if isinstance(static_values, pd.DataFrame) else pd.DataFrame(_as_rows(static_values))
+    if frame.empty:
+        raise ValueError("static_values are empty")
+    frame = frame.rename(columns=str)
     holes = [name for name in frame.columns if frame[name].isna().any()]
     if holes:
-        raise ValueError(f"static_values have missing cells in {holes}.")
+        raise ValueError(f"static_values have missing cells in {holes}")
     encoding: list[dict[str, Any]] = []
     for name, column in frame.items():
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
             numbers = column.to_numpy(dtype=np.float64)
             if not np.isfinite(numbers).all():
-                raise ValueError(f"static column {name!r} has infinite values.")
+                raise ValueError(f"static column {name!r} has infinite values")
             # Beside the largest value a smaller spread is rounding noise: a constant column is not divided by it.
             spread = float(numbers.std())
             spread = spread if spread > CONSTANT * float(np.abs(numbers).max()) else 1.0
@@ -68,15 +68,15 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
         ValueError: fitted without static columns, a fitted column is missing, or a cell is.
     """
     if not encoding:
-        raise ValueError("static_values were given, but the processor was fitted without any: fit it with them.")
+        raise ValueError("static_values were given, but the processor was fitted without any: fit it with them")
     rows = _as_rows(static_values)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     missing = [column["name"] for column in encoding if column["name"] not in columns]
     if missing:
-        raise ValueError(f"static_values lack the columns {missing}; they have {columns}.")
+        raise ValueError(f"static_values lack the columns {missing}; they have {columns}")
     holes = [column["name"] for column in encoding if any(_is_hole(row.get(column["name"])) for row in rows)]
     if holes:
-        raise ValueError(f"static_values have missing cells in {holes}.")
+        raise ValueError(f"static_values have missing cells in {holes}")
     parts = []
     for column in encoding:
         name = column["name"]
@@ -99,22 +99,17 @@ def _as_rows(static_values: Any) -> list[dict[str, Any]]:
     elif isinstance(static_values, Mapping):
         static_values = [static_values]
     elif not (isinstance(static_values, Sequence) and len(static_values) and isinstance(static_values[0], Mapping)):
-        array = _as_numbers(static_values)
+        array = np.asarray(static_values)
+        if array.ndim != 2 or array.dtype.kind not in "fiub":
+            raise ValueError(
+                "static_values must be a list of dicts, a DataFrame or numbers (n, columns); got "
+                f"shape {array.shape}, dtype {array.dtype}"
+            )
         static_values = [{f"static_{i}": cell for i, cell in enumerate(row)} for row in array]
     rows = [{str(name): cell for name, cell in row.items()} for row in static_values]
     if not any(rows):
-        raise ValueError("static_values are empty.")
+        raise ValueError("static_values are empty")
     return rows
-
-
-def _as_numbers(static_values: Any) -> np.ndarray:
-    array = np.asarray(static_values)
-    if array.ndim != 2 or array.dtype.kind not in "fiub":
-        raise ValueError(
-            f"static_values must be a list of dicts, a DataFrame or numbers (n, columns); got "
-            f"shape {array.shape}, dtype {array.dtype}."
-        )
-    return array
 
 
 def _is_hole(cell: Any) -> bool:
@@ -131,25 +126,8 @@ def _numbers(name: str, cells: list[Any]) -> np.ndarray:
         except (TypeError, ValueError):
             pass
         if not np.isfinite(numbers[row]):
-            raise ValueError(f"static column {name!r} must hold numbers, found {cell!r} in row {row}.")
+            raise ValueError(f"static column {name!r} must hold numbers, found {cell!r} in row {row}")
     return numbers
-
-
-def _as_frame(static_values: Any) -> "pd.DataFrame":
-    import pandas as pd
-
-    if isinstance(static_values, pd.DataFrame):
-        frame = static_values
-    elif isinstance(static_values, Mapping):
-        frame = pd.DataFrame([static_values])
-    elif isinstance(static_values, Sequence) and len(static_values) and isinstance(static_values[0], Mapping):
-        frame = pd.DataFrame(list(static_values))
-    else:
-        array = _as_numbers(static_values)
-        frame = pd.DataFrame(array, columns=[f"static_{i}" for i in range(array.shape[1])])
-    if frame.empty:
-        raise ValueError("static_values are empty.")
-    return frame.rename(columns=str)
 
 
 __all__ = ["encode_static", "fit_static", "static_width"]

@@ -1,11 +1,12 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The views other than the line plot, and all six by name; pure functions of tensors on any device.
+"""All six ways to draw a series by name, and the five that are no line plot (which is in `rendering.py`).
 
-Every view takes (N, T) values on an axis of [0, 1] (NaN = gap) and gives (N, height, width) intensities in [0, 1].
-Intensity 0 is blank paper (white, once the processor has put colour on) and 1 is the variate's full colour. Row 0 is
-the top; time runs from left to right. Where rows are time, too (`gasf`, `gadf`, `mtf`, `recurrence`), it runs upwards,
-as in Eckmann's recurrence plots: the pair (i, j) stands i steps above the lower left corner and j steps to its right.
-A spectrogram's frequency runs upwards.
+Every view is a pure function of (N, T) floating point tensors on any device, values on an axis of [0, 1] (NaN = gap),
+and of the image's `height` and `width` in pixels. It gives (N, height, width) intensities in [0, 1], same dtype;
+other values or sizes raise `ValueError`. Intensity 0 is blank paper (white, once the processor has put colour on), 1
+the variate's full colour. Row 0 is the top; time runs from left to right. Where rows are time, too (`gasf`, `gadf`,
+`mtf`, `recurrence`), it runs upwards, as in Eckmann's recurrence plots: the pair (i, j) stands i steps above the lower
+left corner and j steps to its right. A spectrogram's frequency runs upwards.
 
 Matrices are fitted to the image along each axis by itself: more steps than pixels are averaged by the area that each
 takes of a pixel, fewer are interpolated linearly. Where rows are time, too, a pixel that a missing step has any share
@@ -29,18 +30,7 @@ def render_gasf(values: Tensor, height: int, width: int) -> Tensor:
     """Gramian angular summation field: cos(phi_i + phi_j) with phi = arccos(2 * value - 1).
 
     Intensity is (1 + cos) / 2, so that a pair of steps both at the middle of the axis (cos = -1) is blank, and a pair
-    both at its top or both at its bottom has full ink.
-
-    Args:
-        values: (N, T) floating point in [0, 1]; NaN is a gap. Values beyond [0, 1] count as 0 or 1.
-        height: rows of the image, in pixels; time i runs upwards.
-        width: columns of the image, in pixels; time j runs to the right.
-
-    Returns:
-        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part.
-
-    Raises:
-        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size is out of range.
+    both at its top or both at its bottom has full ink. Values beyond the axis count as 0 or 1.
 
     Source: Wang and Oates 2015, arXiv 1506.00327.
     """
@@ -52,17 +42,7 @@ def render_gadf(values: Tensor, height: int, width: int) -> Tensor:
     """Gramian angular difference field: sin(phi_i - phi_j) with phi = arccos(2 * value - 1).
 
     Intensity is (1 + sin) / 2: equal steps, so also the diagonal and a constant series, are half ink.
-
-    Args:
-        values: (N, T) floating point in [0, 1]; NaN is a gap. Values beyond [0, 1] count as 0 or 1.
-        height: rows of the image, in pixels; time i runs upwards.
-        width: columns of the image, in pixels; time j runs to the right.
-
-    Returns:
-        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part.
-
-    Raises:
-        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size is out of range.
+    Values beyond the axis count as 0 or 1.
 
     Source: Wang and Oates 2015, arXiv 1506.00327.
     """
@@ -76,24 +56,15 @@ def render_mtf(values: Tensor, height: int, width: int, num_bins: int = 8) -> Te
     The bins hold equal shares of the series' own observed values (borders are quantiles; a value on a border belongs
     to the lower bin), so the level on the axis does not matter. Transitions are counted between neighbouring steps
     that are both observed, and each bin's shares sum to 1; a bin that is never left has zeros. A constant series is
-    all ink.
+    all ink; a single step is blank.
 
     Args:
-        values: (N, T) floating point; NaN is a gap.
-        height: rows of the image, in pixels; time i runs upwards.
-        width: columns of the image, in pixels; time j runs to the right.
         num_bins: quantile bins, at least 2. Default 8.
-
-    Returns:
-        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part; T = 1 is blank.
-
-    Raises:
-        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size or number is out of range.
 
     Source: Wang and Oates 2015, arXiv 1506.00327.
     """
     if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 2:
-        raise ValueError(f"num_bins must be a whole number, at least 2, got {num_bins!r}.")
+        raise ValueError(f"num_bins must be a whole number, at least 2, got {num_bins!r}")
     return _render(values, height, width, lambda part: _transitions(part, height, width, num_bins), num_bins)
 
 
@@ -104,17 +75,6 @@ def render_recurrence(values: Tensor, height: int, width: int) -> Tensor:
     Eckmann et al. dot the pairs of steps closer than a radius; here the ink fades with their distance instead, so that
     no radius need be chosen: equal values are full ink, values as far apart as the whole axis, or farther, are blank.
     Single values are compared, without time delay embedding.
-
-    Args:
-        values: (N, T) floating point; NaN is a gap.
-        height: rows of the image, in pixels; time i runs upwards.
-        width: columns of the image, in pixels; time j runs to the right.
-
-    Returns:
-        (N, height, width) in [0, 1], dtype of `values`; no ink where a missing step has a part.
-
-    Raises:
-        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size is out of range.
 
     Source: Eckmann, Kamphorst and Ruelle 1987, Europhysics Letters 4 (9).
     """
@@ -129,22 +89,14 @@ def render_spectrogram(
     """Short-time Fourier magnitude in decibels below the plot's own peak, one Hann window around every step.
 
     The mean is removed first, and the series mirrored at its ends for the windows that reach beyond them. Ink is 1 at
-    the plot's peak and falls to 0 at `dynamic_range` decibels below it. Gaps are filled by straight lines before.
+    the plot's peak and falls to 0 at `dynamic_range` decibels below it. Gaps are filled by straight lines before. The
+    `window_length // 2 + 1` frequencies, from 0 at the bottom to half a cycle per step at the top, take bands of equal
+    height. A constant series, or one with nothing observed, is blank.
 
     Args:
-        values: (N, T) floating point; NaN is a gap.
-        height: rows of the image, in pixels. The `window_length // 2 + 1` frequencies, from 0 at the bottom to half a
-            cycle per step at the top, take bands of equal height.
-        width: columns of the image, in pixels.
         window_length: steps in a window, from 2 to T. Default: the largest even number not above half of T, but at
             least 2.
         dynamic_range: decibels from full ink to none, above 0. Default 40, a hundredth of the peak's magnitude.
-
-    Returns:
-        (N, height, width) in [0, 1], dtype of `values`; a constant series, or one with nothing observed, is blank.
-
-    Raises:
-        ValueError: `values` is not a floating point (N, T) tensor with T >= 1, or a size or setting is out of range.
 
     Source: Gabor 1946, "Theory of communication"; the transform is `torch.stft`.
     """
@@ -153,9 +105,9 @@ def render_spectrogram(
     if window_length is None:
         window_length = min(num_steps, max(2, num_steps // 4 * 2))
     elif isinstance(window_length, bool) or not isinstance(window_length, int) or not 2 <= window_length <= num_steps:
-        raise ValueError(f"window_length must be from 2 to the series' {num_steps} steps, got {window_length!r}.")
+        raise ValueError(f"window_length must be from 2 to the series' {num_steps} steps, got {window_length!r}")
     if not 0 < dynamic_range < torch.inf:
-        raise ValueError(f"dynamic_range must be a positive number of decibels, got {dynamic_range!r}.")
+        raise ValueError(f"dynamic_range must be a positive number of decibels, got {dynamic_range!r}")
 
     def draw(part: Tensor) -> Tensor:
         decibels = _decibels(part, window_length)  # (n, F, T)

@@ -1,0 +1,146 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Whatever form series come in, they are read as the same values, and a fault is named in the same words."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+
+from timesclip_hf.model.reader import read_array, read_in_chunks, read_series
+
+VALUES = np.array([[[1.0, 10.0], [2.0, np.nan], [3.0, 30.0]], [[4.0, 40.0], [5.0, 50.0], [np.nan, 60.0]]])
+NAMES = ["ndvi", "rain"]
+
+
+def as_frame(values: np.ndarray) -> pd.DataFrame:
+    """Columns in another order than the variates, one of them nobody's, and nullable."""
+    return pd.DataFrame({"day": ["mon", "tue", "wed"], "rain": values[:, 1], "ndvi": values[:, 0]}).astype(
+        {"rain": "Float64"}
+    )
+
+
+TABLES = {
+    "pandas": as_frame,
+    "pandas of arrow": lambda values: as_frame(values).convert_dtypes(dtype_backend="pyarrow"),
+    "polars": lambda values: pl.from_pandas(as_frame(values)),
+    "pyarrow": lambda values: pa.Table.from_pandas(as_frame(values)),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_columns_of_any_table_are_found_by_name(kind: str) -> None:
+    table = TABLES[kind]
+    for given in ([table(series) for series in VALUES], table(VALUES[0])):
+        values, observed = read_series(given, num_variates=2, variate_names=NAMES)
+        expected = VALUES[: len(values)]
+        np.testing.assert_array_equal(np.where(observed, values, np.nan), expected)
+        assert values.dtype == np.float64
+    with pytest.raises(
+        ValueError, match=r"past_values lacks the columns \['snow'\]; it has \['day', 'rain', 'ndvi'\]"
+    ):
+        read_series(table(VALUES[0]), variate_names=["ndvi", "snow"])
+    with pytest.raises(ValueError, match="past_values has a column 'day' of dtype .*expected one column of numbers"):
+        read_series(table(VALUES[0]))
+
+
+def test_whole_numbers_with_blank_cells_are_read_from_any_table() -> None:
+    columns = {"ndvi": [1, None, 3], "rain": [4, 5, 6]}
+    tables = (pd.DataFrame(columns), pd.DataFrame(columns, dtype="Int64"), pl.DataFrame(columns), pa.table(columns))
+    for table in tables:
+        values, observed = read_series(table)
+        assert values[0].tolist() == [[1, 4], [0, 5], [3, 6]] and observed.sum() == 5
+
+
+def test_two_columns_of_one_name_are_a_fault() -> None:
+    table = pd.DataFrame(VALUES[0], columns=["ndvi", "ndvi"])
+    with pytest.raises(ValueError, match="expected one column of numbers of that name"):
+        read_series(table, variate_names=["ndvi"])
+
+
+FORMS: dict[str, Any] = {
+    "array": lambda a: a,
+    "other byte order": lambda a: a.astype(">f8"),
+    "negative strides": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
+    "nested list": lambda a: a.tolist(),
+    "list of arrays": list,
+    "tensor": torch.from_numpy,
+    "list of tensors": lambda a: list(torch.from_numpy(a)),
+    "tensor and array": lambda a: [torch.from_numpy(a[0]), a[1][::-1].copy()[::-1]],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_read_as_the_same_values(form: str) -> None:
+    values, observed = read_series(FORMS[form](VALUES))
+    np.testing.assert_array_equal(np.asarray(values), np.nan_to_num(VALUES))
+    np.testing.assert_array_equal(np.asarray(observed), ~np.isnan(VALUES))
+    assert isinstance(values, torch.Tensor) == ("tensor" in form)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("f4", "f4"), ("f8", "f8"), ("f2", "f4"), ("i4", "f8"), ("u2", "f8"), ("i8", "f8"), (">f4", "f4")],
+)
+def test_the_precision_of_the_input_is_kept(given: str, expected: str) -> None:
+    array = np.ones((2, 3, 2), given)
+    assert read_series(array)[0].dtype == np.dtype(expected)
+    assert read_series([array[0], array[1][:2]])[0].dtype == np.dtype(expected)
+    native = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    assert read_series(native)[0].numpy().dtype == np.dtype(expected)
+    assert read_series(list(native))[0].numpy().dtype == np.dtype(expected)
+
+
+@pytest.mark.parametrize("mask_as", [np.asarray, torch.from_numpy, lambda m: m.tolist(), lambda m: m.astype(float)])
+@pytest.mark.parametrize("values_as", [np.asarray, torch.from_numpy])
+def test_a_mask_may_come_in_another_form_than_its_values(values_as: Any, mask_as: Any) -> None:
+    mask = np.ones(VALUES.shape, bool)
+    mask[0, 0, 0] = False
+    values, observed = read_series(values_as(VALUES), mask_as(mask))
+    assert type(observed) is type(values) and not observed[0, 0, 0] and int(observed.sum()) == 9
+    assert values[0, 0, 0] == 0
+
+
+def test_unequal_series_are_padded_at_the_front_and_so_are_their_masks() -> None:
+    short = VALUES[1][:2]
+    for form in (np.asarray, torch.from_numpy):
+        masks = [np.ones((3, 2), bool), np.array([[True, False], [True, True]])]
+        values, observed = read_series([form(VALUES[0]), form(short)], masks)
+        assert values[1].tolist() == [[0, 0], [4, 0], [5, 50]]
+        assert observed[1].tolist() == [[False, False], [True, False], [True, True]]
+    with pytest.raises(ValueError, match="past_observed_mask has shape .*series by series"):
+        read_series([VALUES[0], short], masks[::-1])
+
+
+def test_rows_of_unequal_length_are_named() -> None:
+    with pytest.raises(ValueError, match="past_values cannot be read as an array of numbers: .*inhomogeneous"):
+        read_series([[[1.0, 2.0], [3.0]]])
+
+
+def test_chunks_hold_all_rows_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timesclip_hf.model.reader.ROWS_AT_ONCE", 2)
+    rows = np.arange(30.0).reshape(5, 3, 2)
+    chunks = [values for values, _ in read_in_chunks(rows, np.ones(rows.shape), num_variates=2)]
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(chunks), rows)
+
+
+def test_an_array_is_not_copied_and_a_tensor_not_moved() -> None:
+    tensor = torch.from_numpy(VALUES)
+    assert read_array(VALUES, "values") is VALUES and read_array(tensor, "values") is tensor
+
+
+def test_nothing_but_numpy_is_imported() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'pandas', 'narwhals'): sys.modules[name] = None\n"
+        "from timesclip_hf.model import reader\n"
+        "print(reader.read_series([[1, 2], [3, 4]])[0].tolist())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[[[1.0, 2.0], [3.0, 4.0]]]\n"
