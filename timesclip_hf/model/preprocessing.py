@@ -4,7 +4,7 @@
 First the arithmetic (gaps, lengths, statistics, patches); then what a processor learns, and what it does with it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -172,7 +172,8 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
         settings: a processor, or whatever has its parameters.
 
     Returns:
-        What `scaled_patches` returns and, with `settings.image_size`, `plot_values` (B, V, T) for `draw_plots`.
+        `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T), `loc` and `scale` (B, V), all
+        in fp32, and, with `settings.image_size`, `plot_values` (B, V, T) for `draw_plots`.
 
     Raises:
         ValueError: a variate without a value in the steps that are read.
@@ -184,9 +185,19 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
             f"past_values has nothing observed within the last {settings.context_length} steps in "
             f"{describe(blank[:, None], settings.variate_names)}; drop these samples or give more steps"
         )
-    batch = scaled_patches(values, observed, settings)
+    float32 = namespace(values).float32
+    loc, scale = _loc_and_scale(values, observed, settings)
+    scaled = cast((fill_missing(values, observed) - loc[:, None]) / scale[:, None], float32)  # (B, T, V)
+    cut = (settings.patch_length, settings.patch_stride, settings.padding)
+    batch = {
+        "patch_values": contiguous(cut_patches(scaled, *cut)),
+        "patch_mask": cut_patches(observed, *cut).any(axis=-1),
+        "variate_values": contiguous(scaled.swapaxes(1, 2)),
+        "loc": cast(loc, float32),
+        "scale": cast(scale, float32),
+    }
     if settings.image_size is not None:
-        batch["plot_values"] = plot_positions(values, observed, settings)
+        batch["plot_values"] = _plot_positions(values, observed, settings)
     return batch
 
 
@@ -194,7 +205,7 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
     """The one place where plots become images.
 
     Args:
-        plot_values: `(B, V, T)` from `plot_positions`.
+        plot_values: `(B, V, T)` from `prepare_series`.
         settings: a processor, or whatever has its parameters; NumPy arrays can be drawn with `view="line"` alone.
         dtype: of the images. Default: that of `plot_values`.
 
@@ -220,38 +231,14 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
     return images.reshape(num_samples, num_variates, *images.shape[1:])
 
 
-def check_rows(batch: dict[str, Array]) -> None:
+def check_rows(batch: Mapping[str, Array]) -> None:
     """Raises where arguments have different numbers of samples."""
     sizes = {name: len(array) for name, array in batch.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"past_values, static_values and labels must have one row for each sample, got {sizes}")
 
 
-def scaled_patches(values: Array, observed: Array, settings: Any) -> dict[str, Array]:
-    """Everything but images that a model reads of the series themselves.
-
-    Args:
-        values: `(B, T, V)`, of the length that `settings` name.
-        observed: `(B, T, V)` bool.
-        settings: a processor, or whatever has its parameters.
-
-    Returns:
-        `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T), `loc` and `scale` (B, V).
-    """
-    float32 = namespace(values).float32
-    loc, scale = _loc_and_scale(values, observed, settings)
-    scaled = cast((fill_missing(values, observed) - loc[:, None]) / scale[:, None], float32)  # (B, T, V)
-    cut = (settings.patch_length, settings.patch_stride, settings.padding)
-    return {
-        "patch_values": contiguous(cut_patches(scaled, *cut)),
-        "patch_mask": cut_patches(observed, *cut).any(axis=-1),
-        "variate_values": contiguous(scaled.swapaxes(1, 2)),
-        "loc": cast(loc, float32),
-        "scale": cast(scale, float32),
-    }
-
-
-def plot_positions(values: Array, observed: Array, settings: Any) -> Array:
+def _plot_positions(values: Array, observed: Array, settings: Any) -> Array:
     """What is drawn: each variate's position on its image's value axis, `(B, V, T)` in fp32, NaN = gap."""
     xp = namespace(values)
     if settings.value_range == "window":
@@ -301,10 +288,7 @@ __all__ = [
     "fit_variates",
     "fitted_statistics",
     "instance_statistics",
-    "is_constant",
     "observed_range",
-    "plot_positions",
     "prepare_series",
     "replace_constant",
-    "scaled_patches",
 ]
