@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Trains in child processes that kill themselves (SIGKILL) where they are told to; `test_resume.py` talks to it.
+"""Trains in child processes that kill themselves (SIGKILL) where they are told to; `test_checkpoints.py` talks to it.
 
 Reads one JSON object a line: `output_dir`, `arguments`, `fields` (of the configuration), `resume`, `processes`, and
 `kill`: `[event, count]`. Answers with one line: how the child ended, and what it had learnt after every step.

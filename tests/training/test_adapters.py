@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """LoRA on the towers: what learns, what is saved, and what comes back from the file."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,28 @@ def test_the_models_own_loading_takes_an_adapter(tiny_config: Any, make_batch: A
     base = TimesCLIPForRegression.from_pretrained(tmp_path / "base")
     base.load_adapter(tmp_path / "adapter")
     assert torch.equal(predictions(base, batch), expected)
+
+
+def test_peft_finds_the_base_of_a_saved_adapter_by_itself(
+    tiny_config: Any, make_batch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = saved_base(tiny_config(), tmp_path / "base")
+    batch = make_batch(model.config)
+    adapted = peft.get_peft_model(model, lora_config(model, r=2))
+    train_a_little(adapted, batch, steps=2)
+    adapted.save_pretrained(tmp_path / "adapter")
+    ours = {"import_allowlist": ["timesclip_hf"]}  # peft asks before it imports what an adapter names
+    again = peft.AutoPeftModel.from_pretrained(tmp_path / "adapter", **ours)
+    assert torch.equal(predictions(again, batch), predictions(adapted, batch))
+
+    saved = Path(__file__).parents[1] / "saved"  # by a release whose modules had other names
+    monkeypatch.chdir(saved)
+    processor = TimesCLIPProcessor.from_pretrained("regression")
+    static = json.loads(Path("static_values.json").read_text())
+    inputs = processor(np.load("past_values.npy"), static_values=static)
+    expected = np.load("adapter/expected.npz")["predictions"]
+    found = predictions(peft.AutoPeftModel.from_pretrained("adapter", **ours), inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_add_adapter_trains_and_saves_the_same_file(tiny_config: Any, make_batch: Any, tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from filelock import FileLock
 from process_runs import CACHED_RUNS, NUM_SAMPLES, RUNS, SHARDED_ARGUMENTS, STREAMS
 from safetensors.torch import load_file
 
-from timesclip_hf.training.sharding import ShardedBatchSampler, count_batches, shard_batches
-
 SHARDED = ("global", "hybrid_cached")
 TIMINGS = ("runtime", "per_second", "_time")
 
@@ -131,29 +129,3 @@ def test_sharded_weights_train_save_reload_and_resume(name: str, two: Path, tmp_
         for kind in ("saved", "resumed"):
             assert all(torch.equal(tensors[f"{kind}.{n}"], t) for n, t in trained.items())
         assert [error.split()[0] for error in found_facts["refused"]] == ["average_epochs", "eval_on_start"]
-
-
-@pytest.mark.parametrize("items", [2, 3, 7, 8, 9, 10, 16, 17, 23])
-@pytest.mark.parametrize(("processes", "size"), [(1, 4), (2, 4), (2, 2), (3, 6)])
-def test_shares_cover_every_item_once_in_equally_many_batches(items: int, processes: int, size: int):
-    if items < processes:
-        with pytest.raises(ValueError, match=f"{items} training samples for {processes} processes"):
-            list(shard_batches(range(items), size, processes, 0))
-        return
-    shares = [list(shard_batches(range(items), size, processes, process)) for process in range(processes)]
-    assert {len(share) for share in shares} == {count_batches(items, size, processes)}
-    batches = [[item for part in parts for item in part] for parts in zip(*shares, strict=True)]
-    assert sum(batches, []) == list(range(items))
-    for parts in zip(*shares, strict=True):
-        lengths = [len(part) for part in parts]
-        assert min(lengths) > 0
-        assert max(lengths) - min(lengths) <= 1
-    assert all(len(batch) == size for batch in batches[:-1])
-    assert len(batches[-1]) < size + processes
-
-
-def test_drop_last_leaves_out_what_does_not_fill_a_batch():
-    assert list(shard_batches(range(11), 4, 2, 1, drop_last=True)) == [[2, 3], [6, 7]]
-    assert count_batches(11, 4, 2, drop_last=True) == 2
-    sampler = ShardedBatchSampler(torch.utils.data.SequentialSampler(range(11)), 4, 2, 1, True)
-    assert (list(sampler), len(sampler)) == ([[2, 3], [6, 7]], 2)

@@ -61,3 +61,18 @@ def test_an_average_in_half_precision_still_moves() -> None:
         for _ in range(20_000):
             average.update()
     assert average.averages["weight"].item() == pytest.approx(1.5, abs=1e-3)
+
+
+def test_running_statistics_are_averaged_counters_copied_and_constants_left_alone() -> None:
+    model = torch.nn.BatchNorm1d(1)
+    model.register_buffer("constant", torch.ones(1), persistent=False)
+    average = WeightAverage(model, steps=3)
+    with torch.no_grad():
+        model.running_mean.fill_(2.0)
+        model.num_batches_tracked.fill_(5)
+    average.update()
+    assert average.averages.keys() == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    assert average.averages["running_mean"].item() == pytest.approx(2.0 * (1 - 2 / 11))
+    with average.applied():
+        assert model.running_mean.item() == pytest.approx(2.0 * (1 - 2 / 11)) and model.num_batches_tracked == 5
+    assert model.running_mean.item() == 2.0 and model.num_batches_tracked.dtype == torch.long

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ class FeatureCache:
                     own = {key: row for key, row in missing.items() if key[0] % _NUM_BUCKETS == bucket}
                     try:
                         with self.store.lock(bucket).acquire(blocking=wait):
-                            encoded += self._encode_bucket(tower, dataset, own, bar)
+                            encoded += self._encode(tower, dataset, own, bar)
                     except Timeout:
                         continue
                     bar.update(len(own))
@@ -142,19 +141,10 @@ class FeatureCache:
         series = [{name: value for name, value in dataset[row].items() if name not in beside} for row in rows]
         return TimesCLIPDataCollator(self.processor, draw=False)(series)["plot_values"]
 
-    def _encode_bucket(self, tower: Any, dataset: Any, missing: dict[bytes, int], bar: Any) -> int:
-        """Encodes and stores, some at a time, what nobody has stored meanwhile."""
+    def _encode(self, tower: Any, dataset: Any, missing: dict[bytes, int], bar: Any) -> int:
+        """Encodes what nobody has stored meanwhile, and stores it whenever it is worth a file."""
         self.store.refresh()
         todo = [(key, row) for key, row in missing.items() if key not in self.store]
-        for keys, features in self._encoded(tower, dataset, todo):
-            self.store.write(keys, features)
-            bar.set_postfix(stored=len(self.store))
-        return len(todo)
-
-    def _encoded(
-        self, tower: Any, dataset: Any, todo: list[tuple[bytes, int]]
-    ) -> Iterator[tuple[list[bytes], NDArray[np.float32]]]:
-        """Keys and features, collected until they are worth a file."""
         series_at_once = max(1, self.images_at_once // max(1, self.processor.num_variates or 1))
         keys: list[bytes] = []
         parts: list[NDArray[np.float32]] = []
@@ -162,14 +152,15 @@ class FeatureCache:
         for first in range(0, len(todo), series_at_once):
             batch = todo[first : first + series_at_once]
             plots = self._plots(dataset, [row for _, row in batch]).to(tower.device)
-            features = encode_images_in_chunks(
-                tower, self.processor.draw(plots, self.dtype).flatten(0, 1), self.images_at_once
-            )
-            parts.append(features.unflatten(0, plots.shape[:2]).float().cpu().numpy())
+            images = self.processor.draw(plots, self.dtype).flatten(0, 1)
+            features = encode_images_in_chunks(tower, images, self.images_at_once).unflatten(0, plots.shape[:2])
+            parts.append(features.float().cpu().numpy())
             keys += [key for key, _ in batch]
             if time.monotonic() - started > _SECONDS_PER_FILE or first + series_at_once >= len(todo):
-                yield keys, np.concatenate(parts)
+                self.store.write(keys, np.concatenate(parts))
+                bar.set_postfix(stored=len(self.store))
                 keys, parts, started = [], [], time.monotonic()
+        return len(todo)
 
 
 class CachedFeatures:

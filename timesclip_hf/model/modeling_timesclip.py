@@ -394,6 +394,7 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
 
     task = Task(
         name="pre-training",
+        metrics="retrieval_accuracy",
         auto_classes={"AutoModel": "TimesCLIPModel", "AutoModelForPreTraining": "TimesCLIPForPreTraining"},
         purpose="was pre-trained without targets: its two branches recognise each other's reading of a series",
         has_labels=False,

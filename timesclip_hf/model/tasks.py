@@ -14,7 +14,8 @@ class Task:
         answer: the field of the model's output that people ask for; `None`: embeds.
         best_metric: the validation metric that chooses between epochs; `"loss"`: the task loss.
         greater_is_better: whether that metric should be large.
-        metrics: the function of `timesclip_hf.metrics` that measures predictions of a `Trainer`; `None`: none.
+        metrics: the function of `timesclip_hf.metrics` that measures predictions of a `Trainer`, or embeds where
+            there are no labels; `None`: none.
         auto_classes: Auto class of transformers -> the class that it loads from a saved model.
         purpose: completes "It reads 7 variates over 36 steps and ..." in a model card; may name `{targets}`,
             `{num_labels}`, `{classes}` and `{prediction_length}`.

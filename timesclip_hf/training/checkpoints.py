@@ -1,8 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoint folders that are there completely or not at all, at whatever moment a process or a machine dies.
+"""A trainer that may be killed at any moment: what was interrupted goes on as if nothing had happened.
 
-A checkpoint is written, and deleted, in a folder beside its place; it comes to its place, and leaves it, by being
-renamed, which a file system does completely or not at all. A list of its files tells what a copy may have lost.
+A checkpoint is there completely or not at all. It is written, and deleted, in a folder beside its place; it comes to
+its place, and leaves it, by being renamed, which a file system does completely or not at all. A list of its files
+tells what a copy may have lost.
 """
 
 import contextlib
@@ -10,44 +11,155 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
+from accelerate.utils import gather_object
+from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 # Within the output folder: what is being written or deleted. `Trainer` uploads nothing that begins with "_".
-UNFINISHED = "_unfinished"
-FILE_LIST = "checkpoint_files.json"
+_UNFINISHED = "_unfinished"
+_FILE_LIST = "checkpoint_files.json"
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 
 
-def checkpoint_name(step: int) -> str:
-    """The name of the folder that holds the state after so many optimizer steps."""
+class ResumableCheckpoints(TrainerCallback):
+    """Finds the checkpoint to go on from, restores what Trainer does not, and puts new ones in their place.
+
+    A checkpoint due at the last step of an epoch waits for its evaluation: a resumed run begins with the next epoch.
+
+    Args:
+        trainer: the trainer that it is a callback of.
+    """
+
+    def __init__(self, trainer: Any):
+        self.trainer = trainer
+        self.folder: Path | None = None  # the checkpoint that this run goes on from
+        self.staging: str | None = None  # while a checkpoint is written: where
+        self._due = False
+
+    def find(self, wanted: str | bool | None) -> str | None:
+        """The checkpoint to go on from; arguments and errors are those of `TimesCLIPTrainer.train`."""
+        output_dir = Path(str(self.trainer.args.output_dir))
+        if self.trainer.args.should_save:
+            shutil.rmtree(output_dir / _UNFINISHED, ignore_errors=True)  # what a killed process left
+        self.trainer.accelerator.wait_for_everyone()
+        self.folder = None if isinstance(wanted, bool) or wanted is None else Path(wanted)
+        if not wanted:
+            return None
+        faults = _faults(output_dir)
+        complete = {step for step, fault in faults.items() if fault is None}
+        if self.folder is None:
+            common = set.intersection(*gather_object([complete]))  # that every process finds complete
+            self.folder = output_dir / _name(max(common)) if common else None
+            if self.trainer.is_world_process_zero():
+                for step in sorted(faults.keys() - complete):
+                    logger.warning(f"{output_dir / _name(step)} is passed over: {faults[step]}.")
+                if not common:
+                    logger.warning(f"No complete checkpoint in {output_dir}: training starts from scratch.")
+        elif (fault := _fault(self.folder)) is not None:
+            raise ValueError(
+                f"{wanted} is not a complete checkpoint: {fault}. "
+                f"Complete ones in {output_dir}: {', '.join(map(_name, sorted(complete))) or 'none'}."
+            )
+        return None if self.folder is None else str(self.folder)
+
+    def restore(self) -> bool:
+        """Finds the best checkpoint of a folder that was moved, and restores early stopping.
+
+        Returns:
+            Whether the run had ended: Trainer would take a step before it notices.
+        """
+        state: Any = self.trainer.state
+        if self.folder is None:
+            return False
+        if state.best_global_step:
+            best = self.folder.parent / _name(state.best_global_step)
+            if _fault(best) is None:
+                state.best_model_checkpoint = str(best)
+        stopping = [cb for cb in self.trainer.callback_handler.callbacks if isinstance(cb, EarlyStoppingCallback)]
+        saved = state.stateful_callbacks.get(EarlyStoppingCallback.__name__, [])
+        saved = saved if isinstance(saved, list) else [saved]  # Trainer lists several of a class, save after save
+        for callback, last in zip(stopping, saved[-len(stopping) :], strict=False):
+            callback.early_stopping_patience_counter = last["attributes"]["early_stopping_patience_counter"]
+        for callback in stopping:  # Trainer expects to find each that is there now
+            state.stateful_callbacks.setdefault(type(callback).__name__, callback.state())
+        stopped = any(cb.early_stopping_patience_counter >= cb.early_stopping_patience for cb in stopping)
+        return stopped or state.global_step >= state.max_steps
+
+    @contextlib.contextmanager
+    def publishing(self, output_dir: str) -> Iterator[tuple[str, str]]:
+        """Inside, a checkpoint is written in `staging`; then it comes to its place in `output_dir`, complete.
+
+        Yields:
+            The folder that it is written to, and its place.
+        """
+        trainer, state, folder = self.trainer, self.trainer.state, Path(output_dir)
+        name = _name(state.global_step)
+        written, final = folder / _UNFINISHED / name, folder / name
+        self.staging = str(written.parent)
+        try:
+            yield str(written), str(final)
+        finally:
+            self.staging = None
+        keep = {name}
+        best = _name(state.best_global_step) if state.best_global_step else None
+        if best is not None and (best == name or (folder / best).is_dir()):
+            state.best_model_checkpoint = str(folder / best)
+            keep.add(best)
+        trainer.accelerator.wait_for_everyone()  # every process has written its part
+        if trainer.args.should_save:
+            state.save_to_json(str(written / TRAINER_STATE_NAME))  # with the right place of the best one
+            _publish(written, final)
+        trainer.accelerator.wait_for_everyone()  # it is in its place on every machine
+        if trainer.args.should_save:
+            _rotate(folder, trainer.args.save_total_limit, keep)
+
+    def keep_best(self, output_dir: str) -> None:
+        """With `save_total_limit=1`, deletes all but the best at the end, which Trainer would do in their place."""
+        best, args = self.trainer.state.best_model_checkpoint, self.trainer.args
+        if args.should_save and best is not None and args.save_total_limit == 1:
+            _rotate(Path(output_dir), 1, keep=[Path(best).name])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._due = control.should_save and float(state.epoch).is_integer()
+        if self._due:
+            control.should_save = False
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._due:
+            control.should_save = True
+        self._due = False
+
+
+def _name(step: int) -> str:
+    """Of the folder that holds the state after so many optimizer steps."""
     return f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
-def publish_checkpoint(written: Path, final: Path) -> None:
-    """Gives a checkpoint that was written elsewhere its place, in one step; replaces what was there.
-
-    Args:
-        written: the finished folder, on the same file system; it gets the list of its files.
-        final: its place.
-    """
+def _publish(written: Path, final: Path) -> None:
+    """Gives a finished folder the list of its files, and then its place, in one step; replaces what was there."""
     files = [p for p in written.rglob("*") if p.is_file() and p.suffix != ".md"]  # people may edit the card
     sizes = {p.relative_to(written).as_posix(): p.stat().st_size for p in files}
-    (written / FILE_LIST).write_text(json.dumps(sizes, indent=2, sort_keys=True), encoding="utf-8")
+    (written / _FILE_LIST).write_text(json.dumps(sizes, indent=2, sort_keys=True), encoding="utf-8")
     for path in (*written.rglob("*"), written):
         _flush(path)  # a machine that loses power must not know the name without the content
     if final.exists():
-        delete_checkpoint(final)
+        _delete(final)
     os.rename(written, final)
     _flush(final.parent)
     _remove_if_empty(written.parent)
 
 
-def delete_checkpoint(folder: Path) -> None:
+def _delete(folder: Path) -> None:
     """Deletes a checkpoint; it leaves its place first, in one step."""
-    grave = folder.parent / UNFINISHED / f"deleted-{folder.name}"
+    grave = folder.parent / _UNFINISHED / f"deleted-{folder.name}"
     shutil.rmtree(grave, ignore_errors=True)
     grave.parent.mkdir(exist_ok=True)
     os.rename(folder, grave)
@@ -55,52 +167,41 @@ def delete_checkpoint(folder: Path) -> None:
     _remove_if_empty(grave.parent)
 
 
-def remove_unfinished(output_dir: Path) -> None:
-    """Deletes what a killed process left half written or half deleted."""
-    shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
-
-
-def checkpoint_fault(folder: Path) -> str | None:
+def _fault(folder: Path) -> str | None:
     """What a checkpoint lacks, in words; None if it is complete."""
     if not folder.is_dir():
         return "there is no such folder"
     try:
-        sizes = json.loads((folder / FILE_LIST).read_text(encoding="utf-8"))
+        sizes = json.loads((folder / _FILE_LIST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return f"it has no {FILE_LIST}, which a complete checkpoint of this trainer has"
+        return f"it has no {_FILE_LIST}, which a complete checkpoint of this trainer has"
     except ValueError:
-        return f"its {FILE_LIST} is damaged"
+        return f"its {_FILE_LIST} is damaged"
     for name, size in sizes.items():
         if not (folder / name).is_file():
             return f"{name} is missing"
-        found = (folder / name).stat().st_size
-        if found != size:
+        if (found := (folder / name).stat().st_size) != size:
             return f"{name} has {found} bytes instead of {size}"
     return None
 
 
-def checkpoint_faults(output_dir: Path) -> dict[int, str | None]:
+def _faults(output_dir: Path) -> dict[int, str | None]:
     """Every checkpoint in a folder, by its step: what it lacks, or None where it is complete."""
     folders = output_dir.iterdir() if output_dir.is_dir() else ()
     steps = {int(match[1]): folder for folder in folders if (match := _NAME.fullmatch(folder.name))}
-    return {step: checkpoint_fault(steps[step]) for step in sorted(steps)}
+    return {step: _fault(steps[step]) for step in sorted(steps)}
 
 
-def rotate_checkpoints(output_dir: Path, limit: int | None, keep: Collection[str]) -> None:
-    """Deletes the oldest checkpoints beyond a number.
-
-    Args:
-        output_dir: the folder with the checkpoints.
-        limit: how many may stay; None or 0: all.
-        keep: names of those that stay in any case, and count.
-    """
+def _rotate(output_dir: Path, limit: int | None, keep: Collection[str]) -> None:
+    """Deletes the oldest checkpoints beyond a number (None, 0: all stay); those to keep stay, and count."""
     if not limit or limit < 0:
         return
-    found = [Path(path) for path in sort_checkpoints(str(output_dir), use_mtime=True)]
-    found = [folder for folder in found if _NAME.fullmatch(folder.name)]
+    found = [
+        path for path in map(Path, sort_checkpoints(str(output_dir), use_mtime=True)) if _NAME.fullmatch(path.name)
+    ]
     surplus = len(found) - max(limit, len(keep))
     for folder in [folder for folder in found if folder.name not in keep][: max(surplus, 0)]:
-        delete_checkpoint(folder)
+        _delete(folder)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -120,14 +221,4 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-__all__ = [
-    "FILE_LIST",
-    "UNFINISHED",
-    "checkpoint_fault",
-    "checkpoint_faults",
-    "checkpoint_name",
-    "delete_checkpoint",
-    "publish_checkpoint",
-    "remove_unfinished",
-    "rotate_checkpoints",
-]
+__all__ = ["ResumableCheckpoints"]

@@ -15,15 +15,13 @@ from ..model.losses import gather_pairs, observed_count
 
 
 class AccumulatedAlignment:
-    """Lets micro-batches, of all processes, train as the one batch that they make up.
+    """Lets micro-batches, of all processes, train as the one batch that they make up: losses are means over all of it.
 
     First every micro-batch goes through the model without a graph, and only its embeds are kept; from these come the
     alignment loss of the whole batch and its gradient at each embed. Then every micro-batch goes through the model
     once more, now with a graph, and its embeds are handed the gradient that is known. The random numbers of the first
-    time are drawn again, so that dropout is the same. Task losses are weighted by the labels of each micro-batch.
-
-    The losses of all micro-batches are to be averaged, and then those of all processes: what accumulation and
-    DistributedDataParallel do.
+    time are drawn again, so that dropout is the same. Task losses are weighted by the labels of each micro-batch, so
+    that averaging over micro-batches and processes, as accumulation and DistributedDataParallel do, is right.
 
     Args:
         objective: the `AlignmentObjective` of the model.
@@ -60,7 +58,9 @@ class AccumulatedAlignment:
         try:
             if self._value is None:
                 self._read_all(forward, parameter)
-            _set_random_state(self._random_states[self._next])
+            on_cpu, on_devices = self._random_states[self._next]
+            torch.set_rng_state(on_cpu)
+            set_device_states(*on_devices)
             yield
         finally:
             self.objective.accumulation = None
@@ -70,9 +70,7 @@ class AccumulatedAlignment:
         """The alignment loss of the whole batch, with its gradient at these embeds `(B, V, D)` of one micro-batch."""
         if self._value is None:
             self._embeds.append((image_embeds.detach(), text_embeds.detach()))
-            self._scale = (
-                torch.as_tensor(logit_scale, dtype=torch.float32, device=image_embeds.device).detach().clone()
-            )
+            self._scale = torch.as_tensor(logit_scale).detach().to(image_embeds.device, torch.float32, copy=True)
             return image_embeds.new_zeros((), dtype=torch.float32)
         image_gradient, text_gradient = self._gradients[self._next]
         known = [(image_embeds, image_gradient), (text_embeds, text_gradient)]
@@ -121,12 +119,6 @@ def alignment_objective(model: Any) -> Any:
     if hasattr(objective, "modules_to_save"):  # beside an adapter, peft trains a copy
         return objective.modules_to_save[objective.active_adapters[0]]
     return objective
-
-
-def _set_random_state(states: tuple[Tensor, tuple[list[int], list[Tensor]]]) -> None:
-    on_cpu, on_devices = states
-    torch.set_rng_state(on_cpu)
-    set_device_states(*on_devices)
 
 
 __all__ = ["AccumulatedAlignment", "alignment_objective"]

@@ -1,8 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Means of a loss's named terms, over batches and over processes."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,17 +21,8 @@ class LossTerms:
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
-        self._sums: dict[str, Tensor] = {}  # name -> weighted sum, sum of weights
-        self._counts = True
-
-    @contextmanager
-    def counting(self, counts: bool) -> Iterator[None]:
-        """Inside, batches count, or their weight is 0: every process must know every term."""
-        self._counts = counts
-        try:
-            yield
-        finally:
-            self._counts = True
+        self.sums: dict[str, Tensor] = {}  # name -> weighted sum, sum of weights
+        self.weight = 1  # of the next batches; with 0 every process still knows every term
 
     def add(self, terms: Mapping[str, Tensor | None], inputs: Mapping[str, Any] | None = None) -> None:
         """Adds the terms of a batch.
@@ -49,20 +39,16 @@ class LossTerms:
             # Millions of labels add up; Apple's GPUs know nothing beyond fp32.
             precision = torch.float32 if value.device.type == "mps" else torch.float64
             labelled = name != "alignment_loss" and isinstance(labels, Tensor)
-            count = (observed_count(labels) if labelled else samples) if self._counts else 0  # type: ignore[arg-type]
-            weight = torch.ones((), device=value.device, dtype=precision) * count
+            count = observed_count(labels) if labelled else samples  # type: ignore[arg-type]
+            weight = torch.ones((), device=value.device, dtype=precision) * count * self.weight
             added = torch.stack([value.detach().mean().to(precision) * weight, weight])
-            self._sums[name] = self._sums[name] + added if name in self._sums else added
+            self.sums[name] = self.sums[name] + added if name in self.sums else added
 
     def pop(self) -> dict[str, float]:
         """The means of all that was added since the last time; every process must ask."""
-        sums, self._sums = self._sums, {}
+        sums, self.sums = self.sums, {}
         totals = {name: self.accelerator.reduce(total, reduction="sum").tolist() for name, total in sums.items()}
         return {name: total / max(weight, 1.0) for name, (total, weight) in totals.items()}
-
-    def clear(self) -> None:
-        """Forgets what was added."""
-        self._sums = {}
 
 
 __all__ = ["LossTerms"]

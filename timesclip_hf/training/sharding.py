@@ -111,11 +111,6 @@ def shard_loader(loader: Any, batch_size: int, args: Any) -> Any:
     """Has a data loader that accelerate prepared for several processes read the shards of `shard_batches`.
 
     Accelerate would repeat samples until all processes have equally many full batches.
-
-    Args:
-        loader: of `Trainer`.
-        batch_size: samples in a batch of all processes together.
-        args: training arguments.
     """
     shard = loader.batch_sampler
     if type(shard) is BatchSamplerShard and shard.num_processes > 1:  # neither Trainer's own nor a dispatcher's
@@ -126,7 +121,7 @@ def shard_loader(loader: Any, batch_size: int, args: Any) -> Any:
 
 
 def stream_loader(stream: Any, collator: Any, batch_size: int, args: Any) -> DataLoader:
-    """A data loader over this process's shards of a stream; arguments as for `shard_loader`.
+    """A data loader over this process's shards of a stream, in batches of so many samples for all processes together.
 
     Accelerate would have process 0 render all of it; it is told of one process, since the shards are made here.
     """
@@ -146,12 +141,7 @@ def stream_loader(stream: Any, collator: Any, batch_size: int, args: Any) -> Dat
 def rows_of_its_own(accelerator: Any, rows: int | None) -> int | None:
     """How many of its rows a process should count in the last batch of an evaluation, which accelerate fills up.
 
-    Args:
-        accelerator: of the trainer; it knows whether this is the last batch.
-        rows: in this process's part of the batch.
-
-    Returns:
-        From 0 to `rows`; `None`: all of them.
+    `None`: all of them, since it is not the last one, or not filled up.
     """
     state = accelerator.gradient_state
     if accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0 or rows is None:

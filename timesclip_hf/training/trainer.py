@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_utils import (
     EvalLoopOutput,
-    EvalPrediction,
     PredictionOutput,
     SaveStrategy,
     unwrap_peft_model,
@@ -31,18 +30,18 @@ from ..model.agreement import check_agreement
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.tasks import Task
 from .adapters import load_own_adapter
+from .checkpoints import ResumableCheckpoints
 from .gradient_caching import AccumulatedAlignment, alignment_objective
 from .hooks import check_hooks
 from .loss_terms import LossTerms
 from .optimization import epoch_decay_schedule, set_tower_rate
-from .resuming import ResumableCheckpoints
 from .sharding import rows_of_its_own, shard_loader, steps_per_epoch, stream_loader
 from .training_args import TimesCLIPTrainingArguments
 from .weight_averaging import KeptWeights
 
 check_hooks()
 
-# What pre-training need not gather to compare embeds.
+# What need not be gathered to compare embeds.
 _BESIDE_EMBEDS = ["alignment_loss", "text_tokens", "selected_embeds", "vision_features", "selection_attentions"]
 
 
@@ -60,15 +59,12 @@ class TimesCLIPTrainer(Trainer):
       of model, processor, card and the code that loads them.
     - A checkpoint is complete or not there. What a resumed run computes is, bit for bit on a CPU, what it would have
       computed undisturbed. Training arguments are saved as JSON, without tokens, not as a pickle.
-    - In training on several processes, every sample is read once an epoch, and loss and gradients are those of one
-      process on the batch of all of them: the alignment loss compares all samples, the task loss is a mean over all
-      observed labels. Evaluation counts every sample once, too; its alignment loss is the mean over the batches that
-      one process would make with the same `per_device_eval_batch_size`. A stream (`datasets.IterableDataset`) is read
-      by every process, each renders its part alone: if it is shuffled, give it a seed.
+    - On several processes, every sample is read once an epoch, and loss and gradients are those of one process on the
+      batch of all of them. Evaluation counts every sample once, too; its alignment loss is the mean over the batches
+      of one process. Every process reads a whole stream and renders its part: give it a seed if it is shuffled.
 
-    Accumulating gradients (`gradient_accumulation_steps`) averages the losses of the batches, each of which is a mean
-    of its own: a last batch that is smaller counts as much as any other, and the alignment loss compares within each
-    batch. With `args.alignment_over_accumulation` they train as one batch, for a second pass without gradients.
+    Accumulated batches (`gradient_accumulation_steps`) count alike, whatever their size, and alignment compares within
+    each; with `args.alignment_over_accumulation` they train as one batch, for a second pass without gradients.
 
     Args:
         model: a TimesCLIP model.
@@ -93,7 +89,7 @@ class TimesCLIPTrainer(Trainer):
     ):
         args = args if args is not None else TimesCLIPTrainingArguments()
         if not isinstance(args, TimesCLIPTrainingArguments):
-            raise ValueError(f"args is a {type(args).__name__}; this trainer needs TimesCLIPTrainingArguments.")
+            raise ValueError(f"args is a {type(args).__name__}: pass TimesCLIPTrainingArguments")
         if kwargs.get("data_collator") is None and processing_class is not None:
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class, draw=False)
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
@@ -104,10 +100,10 @@ class TimesCLIPTrainer(Trainer):
             self.args = copy.copy(args)  # the caller's may go on to a model of another task
             self.args.metric_for_best_model = _best_metric(self.task, args, self.eval_dataset)
             self.args.greater_is_better = self.task.greater_is_better or args.greater_is_better
-        if self.compute_metrics is None:
-            self.compute_metrics = _metrics_of(self.task, self.model)
         if not self.task.has_labels:
             self.label_names = []
+        elif self.compute_metrics is None:
+            self.compute_metrics = _metrics_of(self.task, self.model)
         if isinstance(processing_class, TimesCLIPProcessor):
             check_agreement(processing_class, self.model.config, self.task, training=True)
         _check_combination(self.args, self.is_fsdp_enabled, alignment_objective(self.model) is not None)
@@ -133,10 +129,10 @@ class TimesCLIPTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Trainer's; the features of a frozen vision tower are made ready first."""
-        self.card.data, named = eval_dataset, cast(Any, self.eval_dataset)
-        dataset = named if eval_dataset is None else eval_dataset
-        dataset = named[dataset] if isinstance(dataset, str) else dataset
+        own = cast(Any, self.eval_dataset)
+        dataset = own if eval_dataset is None else own[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset
         self.features.prepare(self.model, self.data_collator, dataset)
+        self.card.data = eval_dataset
         return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
@@ -157,21 +153,19 @@ class TimesCLIPTrainer(Trainer):
         outputs = model(**inputs)
         if outputs.loss is None:
             raise ValueError(f"The batch has no 'labels', only {sorted(inputs)}: there is no loss to compute.")
-        terms = {name: getattr(outputs, name, None) for name in ("task_loss", "alignment_loss")}
+        task_loss, aligned = getattr(outputs, "task_loss", None), getattr(outputs, "alignment_loss", None)
+        loss = outputs.loss if model.training or task_loss is None else task_loss
         if model.training:
-            loss = outputs.loss
-            self.training_terms.add(terms)
+            self.training_terms.add({"task_loss": task_loss, "alignment_loss": aligned})
         else:
-            loss = terms.pop("task_loss")
-            loss = outputs.loss if loss is None else loss
-            self.evaluation_terms.add({"loss": loss, **terms}, inputs)
+            self.evaluation_terms.add({"loss": loss, "alignment_loss": aligned}, inputs)
         return (loss, outputs) if return_outputs else loss
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's; what it returns are the batches of one optimizer step."""
         batches, items = super().get_batch_samples(*args, **kwargs)
-        whole = self.args.alignment_over_accumulation and len(batches) > 1
-        self.accumulation = AccumulatedAlignment(alignment_objective(self.model), batches) if whole else None
+        together = self.args.alignment_over_accumulation and len(batches) > 1
+        self.accumulation = AccumulatedAlignment(alignment_objective(self.model), batches) if together else None
         return batches, items
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -194,29 +188,27 @@ class TimesCLIPTrainer(Trainer):
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Trainer's step; rows that only fill up the last batch of several processes do not count in losses."""
         own = rows_of_its_own(self.accelerator, find_batch_size(inputs))
+        self.evaluation_terms.weight = 0 if own == 0 else 1
         if own is None:
             return super().prediction_step(model, inputs, *args, **kwargs)
-        own_inputs = {name: value[: max(own, 1)] for name, value in inputs.items()}
-        with self.evaluation_terms.counting(own > 0):
-            loss, *gathered = super().prediction_step(model, own_inputs, *args, **kwargs)
+        inputs = {name: value[: max(own, 1)] for name, value in inputs.items()}
+        loss, *gathered = super().prediction_step(model, inputs, *args, **kwargs)
         # The rows left out are at the end of what all processes gather, where Trainer cuts them off.
         return loss, *(None if x is None else self.accelerator.pad_across_processes(x, dim=0) for x in gathered)
 
-    def evaluation_loop(  # type: ignore[override]
-        self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
-    ) -> EvalLoopOutput:
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Trainer's loop; the alignment loss is reported beside the metrics, and retrieval in pre-training."""
-        kwargs["metric_key_prefix"] = metric_key_prefix
-        retrieves = self.task.name == "pre-training" and kwargs.get("ignore_keys") is None
-        if retrieves:  # unless the caller asked for other outputs
+        compare = None if self.task.has_labels else _metrics_of(self.task, self.model)
+        if compare is not None and kwargs.get("ignore_keys") is None:  # nobody asked for other outputs
             kwargs |= {"prediction_loss_only": False, "ignore_keys": _BESIDE_EMBEDS}
-        self.evaluation_terms.clear()
+        self.evaluation_terms.sums = {}
         with self.kept_weights.applied():
             output = super().evaluation_loop(*args, **kwargs)
         found = self.evaluation_terms.pop()
-        if retrieves:
-            found |= metrics.retrieval_accuracy(*output.predictions)
-        cast(dict, output.metrics).update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
+        if compare is not None and kwargs["ignore_keys"] is _BESIDE_EMBEDS:
+            found |= compare(*output.predictions)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        cast(dict, output.metrics).update({f"{prefix}_{name}": value for name, value in found.items()})
         return output
 
     def predict(
@@ -246,13 +238,8 @@ class TimesCLIPTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As Trainer's. Interrupted, it leaves the weights of the last step.
 
-        Args:
-            resume_from_checkpoint: `True` goes on from the last complete checkpoint in `args.output_dir`, or starts
-                from scratch where there is none, with a warning: a job that is restarted until it succeeds always
-                calls just this. A folder goes on from that one.
-
-        Raises:
-            ValueError: if the folder that was named is not a complete checkpoint.
+        `True` goes on from the last complete checkpoint in `args.output_dir`, or starts from scratch where there is
+        none: a job that is restarted until it succeeds always calls just this. A named folder must be complete.
         """
         try:
             return super().train(self.checkpoints.find(resume_from_checkpoint), *args, **kwargs)
@@ -320,7 +307,7 @@ def _best_metric(task: Task, args: TimesCLIPTrainingArguments, eval_dataset: Any
     return None
 
 
-def _metrics_of(task: Task, model: Any) -> Callable[[EvalPrediction], dict[str, float]] | None:
+def _metrics_of(task: Task, model: Any) -> Callable[..., dict[str, float]] | None:
     if task.metrics is None:
         return None
     compute = getattr(metrics, task.metrics)

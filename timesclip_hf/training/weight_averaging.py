@@ -7,7 +7,7 @@ bf16 loses small changes, and takes counters for weights.
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,26 +68,16 @@ class WeightAverage:
 
 
 class KeptWeights(TrainerCallback):
-    """Has the average (`args.average_epochs`) evaluated and saved in place of the trained weights, and keeps the start
-    where `args.eval_on_start` finds no epoch better.
-
-    Args:
-        trainer: the trainer that it is a callback of, and that saves and evaluates inside `applied`.
-    """
+    """Averages weights (`args.average_epochs`); keeps the start where `args.eval_on_start` finds no epoch better."""
 
     def __init__(self, trainer: Any):
         self.trainer = trainer
         self.average: WeightAverage | None = None
         self.start: dict[str, Tensor] | None = None
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self) -> AbstractContextManager[None]:
         """Inside, the model has the averaged weights, while there are any: during training."""
-        if self.average is None:
-            yield
-        else:
-            with self.average.applied():
-                yield
+        return nullcontext() if self.average is None else self.average.applied()
 
     def save(self, folder: str) -> None:
         """Writes what resuming needs beside the average that was saved in a checkpoint."""
@@ -106,12 +96,10 @@ class KeptWeights(TrainerCallback):
         self.start = self._resumed(_START_WEIGHTS)
         if args.average_epochs is None:
             return
-        model = self.trainer.model
         steps = args.average_epochs * steps_per_epoch(self.trainer.train_dataset, args)
-        self.average = WeightAverage(model, steps, state.global_step)
-        trained = self._resumed(_TRAINED_WEIGHTS)
-        if trained is not None:
-            load_weights(model, trained)
+        self.average = WeightAverage(self.trainer.model, steps, state.global_step)
+        if trained := self._resumed(_TRAINED_WEIGHTS):
+            load_weights(self.trainer.model, trained)
         elif state.global_step > 0:
             logger.warning(f"The checkpoint has no {_TRAINED_WEIGHTS}: training goes on from its averaged weights.")
 
@@ -137,8 +125,8 @@ class KeptWeights(TrainerCallback):
     def _resumed(self, name: str) -> dict[str, Tensor] | None:
         """What the checkpoint that this run goes on from has beside its model."""
         folder = self.trainer.checkpoints.folder
-        path = folder / name if folder is not None else None
-        return load_file(path, str(self.trainer.model.device)) if path is not None and path.is_file() else None
+        there = folder is not None and (folder / name).is_file()
+        return load_file(folder / name, str(self.trainer.model.device)) if there else None
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -155,13 +143,9 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def _changing(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    saved = model.state_dict(keep_vars=True)
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            yield name, parameter
-    for name, buffer in model.named_buffers():
-        if name in saved:  # the others are constants
-            yield name, buffer
+    saved = model.state_dict(keep_vars=True)  # buffers that are not in it are constants
+    yield from ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
 
 
 __all__ = ["KeptWeights", "WeightAverage", "copy_weights", "load_weights"]
