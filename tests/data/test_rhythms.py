@@ -155,6 +155,26 @@ def test_numbers_go_on_by_their_step(start, step, seen):
     np.testing.assert_allclose(following, (whole / 7)[seen:], rtol=1e-9)
 
 
+@pytest.mark.parametrize("decimals", [2, 3, 4, 8])
+def test_decimal_years_are_months_however_they_are_rounded(decimals):
+    months = pd.date_range("1990-04-15", periods=60, freq="MS") + pd.Timedelta(days=14)
+    true = (months.year + (months.dayofyear - 0.5) / (365 + months.is_leap_year)).to_numpy()
+    history = np.round(true, decimals)[:48]
+    assert find_holes(history, "s") is None
+    following = continue_timestamps(history, 12)
+    np.testing.assert_allclose(following, true[48:], atol=0.004 + 10.0**-decimals)
+    np.testing.assert_array_equal(following, np.round(following, decimals))
+    holes = find_holes(np.delete(history, [7, 20, 21]), "s", fill=True)
+    assert np.setdiff1d(np.arange(48), holes.positions).tolist() == [7, 20, 21]
+    np.testing.assert_allclose(holes.times, history, atol=0.004 + 10.0**-decimals)
+
+
+def test_decimals_that_are_no_fractions_of_years_are_irregular():
+    for times in ([0.0, 0.1, 0.2, 0.31, 0.4, 0.5], [2000.0, 2000.11, 2000.13, 2000.31, 2000.37, 2000.52]):
+        with expect_error("no regular step"):
+            find_holes(np.array(times), "s")
+
+
 def test_local_hours_that_do_not_exist_or_come_twice_are_those_of_pandas():
     def berlin(*times: str) -> pd.DatetimeIndex:
         return pd.to_datetime(list(times), utc=True).tz_convert("Europe/Berlin")

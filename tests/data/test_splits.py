@@ -103,6 +103,9 @@ def test_chronological_split_reads_dates_as_dates():
             "validation": [1],
             "test": [2],
         }
+    half = Dataset.from_dict({"t": ["2024-01-01T23:00", "2024-01-01T23:30+02:00", "2024-01-02"]})
+    with pytest.raises(ValueError, match="'t': some have an offset from UTC and others none"):
+        split_chronologically(half, "t", validation=1, test=1)
     with pytest.raises(ValueError, match="'t' must hold numbers, dates or ISO 8601 strings, found '9', '10'"):
         split_chronologically(Dataset.from_dict({"t": ["9", "10"]}), "t", validation=1, test=1)
 

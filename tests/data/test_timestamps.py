@@ -238,6 +238,14 @@ def test_offsets_that_one_zone_has_are_that_zone(zone):
     assert read_timestamps(objects).equals(times)
 
 
+def test_offsets_are_read_in_other_formats_and_letters_too():
+    assert str(read_timestamps(pd.Series(["2024-01-01t00:00z", "2024-01-01t01:00z"])).tz) == "UTC"
+    text = pd.Series(["30/03/2024 12:00 +0100", "31/03/2024 12:00 +0200", "01/04/2024 12:00 +0200"])
+    expected = pd.date_range("2024-03-30 12:00", periods=3, tz="Europe/Berlin")
+    assert read_timestamps(text).equals(expected)
+    assert read_timestamps(text[:1])[0] == expected[0]
+
+
 def test_offsets_that_no_zone_has_are_utc_and_a_warning_says_so():
     text = ["2024-01-01T00:00+01:00", "2024-01-01T02:00+02:00", "2024-01-01T07:00+06:00"]
     with pytest.warns(UserWarning, match=r"the offsets \+01:00, \+02:00, \+06:00, which no one time zone has") as said:

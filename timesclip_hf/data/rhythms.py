@@ -16,6 +16,8 @@ equally few, the one that comes first in this list:
    last Monday (...) of each month, 4, 5, 7, 8, 10 or 16 days counted anew from another day of each year;
 7. a constant step in absolute time (hours across a change of the clock are all of one length), or, of times with a
    zone, of the clock on the wall (00:00 and 12:00);
+   Numbers: a constant step, or from six rows on 12, 4, 2, 24, 36 or 52 steps a year where they are years with a
+   fraction (1959.04, 1959.13, ...), rounded or of months of unlike lengths;
 8. without holes, any other that `pandas.infer_freq` knows (business hours, ...).
 
 So where a constant step and a calendar both explain every row, months and satellite products win; all others must have
@@ -111,6 +113,7 @@ def _rulers(times: Times) -> Iterator[tuple[str, _Ruler]]:
     """What the times stand on, in the order of the rule."""
     if not isinstance(times, pd.DatetimeIndex) and times.dtype.kind != "M":
         yield "a constant step", _constant_numbers(times)
+        yield from _decimal_years(times)
         return
     index = pd.DatetimeIndex(times)
     if (taken := _local_days(index)) is not None:
@@ -157,6 +160,26 @@ def _assembled(assemble: Callable[[Days], Times], at: Callable[[Ticks], Days], t
 def _constant_numbers(times: NDArray[Any]) -> _Ruler:
     numbers = instants(times)
     return _Ruler(numbers, lambda ticks: ticks.astype(times.dtype))
+
+
+def _decimal_years(times: NDArray[Any]) -> Iterator[tuple[str, _Ruler]]:
+    """Years with a fraction, 1959.042 or 1959.04: months (...) of unlike lengths, or of rounded numbers."""
+    if times.dtype.kind != "f" or len(times) < 6 or times[0] < 1500 or times[-1] > 2200:
+        return
+    decimals = next((d for d in range(7) if (np.round(times, d) == times).all()), 6)
+    for a_year in (12, 4, 2, 24, 36, 52):
+        steps = (times - times[0]) * a_year
+        ticks = np.rint(steps).astype(np.int64)
+        if (np.abs(steps - ticks) > 0.2).any() or np.diff(ticks).min() != 1:
+            continue
+        own = np.full(a_year, np.mean(steps - ticks))  # where each step of the year stands, as far as it was seen
+        for slot in np.unique(ticks % a_year):
+            own[slot] = (steps - ticks)[ticks % a_year == slot].mean()
+
+        def at(ticks: Ticks, a_year: int = a_year, own: NDArray[Any] = own) -> NDArray[Any]:
+            return np.round(times[0] + (ticks + own[ticks % a_year]) / a_year, decimals).astype(times.dtype)
+
+        yield f"{a_year} steps a year", _Ruler(ticks, at)
 
 
 def _constant_times(times: pd.DatetimeIndex, clock: pd.DatetimeIndex) -> _Ruler:

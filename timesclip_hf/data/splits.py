@@ -13,7 +13,9 @@ from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
 from .long import SeriesCollection
+from .rhythms import instants
 from .tables import check_complete, check_known, some_of
+from .timestamps import read_timestamps
 from .windows import ForecastWindows, check_counts, has_window
 
 PARTS = ("train", "validation", "test")
@@ -146,10 +148,11 @@ def _orderable(times: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(times.dtype) or pd.api.types.is_datetime64_any_dtype(times.dtype):
         return times
     try:
-        return pd.to_datetime(times, format="ISO8601", utc=True)
+        pd.to_datetime(times, format="ISO8601", utc=True)
     except (ValueError, TypeError) as error:
         words = f"column {times.name!r} must hold numbers, dates or ISO 8601 strings"
         raise ValueError(f"{words}, found {some_of(map(repr, times.unique()))}") from error
+    return pd.Series(instants(read_timestamps(times)), times.index)  # also tells of offsets in some cells only
 
 
 def _share(request: float | int, total: int, name: str) -> int:

@@ -142,14 +142,15 @@ def _read_time_numbers(column: pd.Series) -> NDArray[Any]:
 
 def _parse_dates(column: pd.Series) -> pd.Series:
     """Text as dates; day before month and month before day must not both be possible."""
+    iso = column.map(lambda cell: cell.strip().upper() if isinstance(cell, str) else cell)  # "z" is a zone, too
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)  # how pandas 2 speaks of several offsets
         try:
-            return pd.to_datetime(column, format="ISO8601")
+            return pd.to_datetime(iso, format="ISO8601")
         except (ValueError, TypeError, FutureWarning):
             pass
     try:
-        utc = pd.to_datetime(column, format="ISO8601", utc=True)
+        utc = pd.to_datetime(iso, format="ISO8601", utc=True)
     except (ValueError, TypeError):
         utc = None
     if utc is not None:
@@ -179,8 +180,16 @@ def _parse_by_order(column: pd.Series, day_first: bool) -> pd.Series | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the first date settles the order by itself
         date_format = pd.tseries.api.guess_datetime_format(text.iloc[0], dayfirst=day_first)
-    dates = None if date_format is None else pd.to_datetime(text, format=date_format, errors="coerce")
-    return None if dates is None or dates.isna().any() else dates
+    if date_format is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        try:
+            dates = pd.to_datetime(text, format=date_format, errors="coerce")
+        except (ValueError, FutureWarning):  # several offsets
+            dates = pd.to_datetime(text, format=date_format, errors="coerce", utc=True)
+            dates = dates if dates.isna().any() else _with_one_zone(text, dates)
+    return None if dates.isna().any() else dates
 
 
 # --- several offsets --------------------------------------------------------------------------------------------
