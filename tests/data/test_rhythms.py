@@ -203,6 +203,9 @@ def test_a_constant_step_and_a_calendar_that_both_fit_are_told_apart_by_the_rule
     assert after("2023-11-17", "2023-12-03", "2023-12-19") == "2024-01-01"  # days 321, 337, 353
     assert after("2023-11-18", "2023-12-04", "2023-12-20") == "2024-01-05"  # of no product
     assert after("2024-01-01", "2024-01-11", "2024-01-21") == "2024-02-01"
+    pentads = [f"2024-01-{day:02d}" for day in (1, 6, 11, 16, 21, 26)]
+    assert (after(*pentads[1:]), after(*pentads)) == ("2024-01-31", "2024-02-01")  # a month of them is evidence
+    assert after("2024-01-21", "2024-01-26", "2024-02-01") == "2024-02-06"
     assert after("2024-01-02", "2024-01-12", "2024-01-22") == "2024-02-01"
     assert after("2024-07-01", "2024-07-02", "2024-07-03", "2024-07-04", "2024-07-05") == "2024-07-06"  # one week
     assert after("2024-01-31", "2024-02-29", "2024-03-29") == "2024-04-30"  # last business days, 29 days apart

@@ -6,8 +6,9 @@ equally few, the one that comes first in this list:
 
 1. one day of each month (quarter, year, ...), or its last; a day that a month lacks is its last (30 January, 28
    February, 30 March);
-2. the calendars of satellite products, from three rows on, two of which are neighbours: 16 days counted anew from day
-   1 or 9 of each year, 8 days from day 1; dekads and pentads by their first, last or middle days; half months;
+2. the calendars of satellite products, from three rows on, two of which are neighbours (six of pentads, unless a step
+   is uneven): 16 days counted anew from day 1 or 9 of each year, 8 days from day 1; dekads and pentads by their first,
+   last or middle days; half months;
 3. the first or last business day of each month (quarter, year, ...), from three rows on;
 4. a constant number of local days (daily, weekly, ...);
 5. Monday to Friday, over a week at least or without a hole;
@@ -390,7 +391,12 @@ def _own_days_of_year(days: Days, length: int) -> _Ruler | None:
 
 
 def _satellite(*chosen: int) -> Callable[[Days], _Ruler | None]:
-    return lambda days: _neighbours(_on_days_of_month(days, *chosen))
+    def calendar(days: Days) -> _Ruler | None:
+        steps = np.diff(days)
+        enough = len(days) >= len(chosen) or (steps != steps[0]).any()
+        return _neighbours(_on_days_of_month(days, *chosen)) if enough else None
+
+    return calendar
 
 
 _CALENDARS: list[tuple[str, Callable[[Days], _Ruler | None]]] = [
