@@ -235,7 +235,7 @@ def split_windows(
     training window, nor `mean` and `std`, holds a step behind it.
 
     Args:
-        collection: the series; each is split by itself.
+        collection: the series; each is split by itself, into views.
         context_length, prediction_length: steps T that a model sees, and H that it must forecast.
         stride, evaluation_stride: steps between the starts of windows, in train and in the other parts; published
             tables are taken at 1.
@@ -243,9 +243,6 @@ def split_windows(
             start. Fractions are cut as in the published protocol: `int(n * train)` steps, `int(n * test)`, and for
             validation the rest where they sum to 1, else `int(n * validation)`. `train=None` counts from the end.
         drop_short: leave out, with a warning, series that have no window in some part, instead of raising.
-
-    Returns:
-        The three parts, whose series are views into the collection.
 
     Raises:
         ValueError: shares that are mixed, out of range or too large, or a series without a window in some part.
