@@ -19,21 +19,20 @@ options = parser.parse_args()
 
 bands = ["NIR", "RVI", "SWIR1", "blue", "evi", "ndvi", "red"]
 data = tc.split_by_column(tc.load_wide_table(options.table, target="yield_t_ha", variates=bands), "split")
-processor = tc.TimesCLIPProcessor(36, patch_length=6, patch_stride=3, variate_names=bands, target_names=["yield"])
-processor.fit(data["train"])  # draws 224 x 224 plots with CLIP's own colour statistics
-base = tc.TimesCLIPForRegression.from_vision_text_pretrained(options.clip, options.clip, **processor.config_fields())
+towers, lengths = (options.clip, options.clip), {"context_length": 36, "patch_length": 6, "patch_stride": 3}
+config = tc.TimesCLIPConfig.from_vision_text_pretrained(*towers, num_variates=7, **lengths)
+processor = tc.TimesCLIPProcessor.from_config(config, variate_names=bands, target_names=["yield"])
+config = processor.fit(data["train"]).complete_config(config)  # draws images as these towers want them
+base = tc.TimesCLIPForRegression.from_vision_text_pretrained(*towers, config=config)
 base.save_pretrained("runs/lora/base")  # an adapter names the folder, or the Hub repository, of its base ...
 processor.save_pretrained("runs/lora/base")  # ... where pipelines look for the processor, too
 base = tc.TimesCLIPForRegression.from_pretrained("runs/lora/base")
 model = get_peft_model(base, tc.lora_config(base, r=8))
 model.print_trainable_parameters()
 
-arguments = tc.TimesCLIPTrainingArguments(
-    "runs/lora", num_train_epochs=options.epochs, learning_rate=3e-4, per_device_train_batch_size=16
-)
-trainer = tc.TimesCLIPTrainer(
-    model, arguments, processor, train_dataset=data["train"], eval_dataset=data["validation"]
-)
+arguments = tc.TimesCLIPTrainingArguments("runs/lora", num_train_epochs=options.epochs, learning_rate=3e-4)
+parts = {"train_dataset": data["train"], "eval_dataset": data["validation"]}
+trainer = tc.TimesCLIPTrainer(model, arguments, processor, **parts)
 trainer.train()
 print(trainer.evaluate(data["test"], metric_key_prefix="test"))
 trainer.save_model("runs/lora/adapter")  # the adapter, the trained head and the processor

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from timesclip_hf import TimesCLIPForRegression, TimesCLIPModel, TimesCLIPProcessor
-from timesclip_hf.model.configuration_timesclip import IMAGE_STATISTICS, TEXT_CONFIGS, VISION_CONFIGS
+from timesclip_hf.model.tower_configs import IMAGE_STATISTICS, TEXT_CONFIGS, VISION_CONFIGS
 from timesclip_hf.model.towers import (
     TEXT_FAMILIES,
     VISION_FAMILIES,

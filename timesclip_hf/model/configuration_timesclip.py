@@ -7,40 +7,18 @@ from dataclasses import field, fields
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import (
-    AutoConfig,
-    BertConfig,
-    CLIPTextConfig,
-    CLIPVisionConfig,
-    Dinov2Config,
-    PreTrainedConfig,
-    ResNetConfig,
-    SiglipTextConfig,
-    SiglipVisionConfig,
-    SwinConfig,
-    T5Config,
-    ViTConfig,
-)
-from transformers import image_utils as colours
-from transformers.activations import ACT2FN
+from transformers import AutoConfig, PreTrainedConfig
 
 from .remote_code import CarriesCode
-
-# The closed lists: nothing else that a JSON file names is ever built.
-_VISION = (CLIPVisionConfig, SiglipVisionConfig, ViTConfig, Dinov2Config, SwinConfig, ResNetConfig)
-VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _VISION}
-_TEXT = (CLIPTextConfig, SiglipTextConfig, BertConfig, T5Config)
-TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _TEXT}
-# Colours that each family's checkpoints were trained with, for checkpoints that do not say so themselves.
-_STANDARD = (colours.IMAGENET_STANDARD_MEAN, colours.IMAGENET_STANDARD_STD)
-_IMAGENET = (colours.IMAGENET_DEFAULT_MEAN, colours.IMAGENET_DEFAULT_STD)
-IMAGE_STATISTICS: dict[str, tuple[list[float], list[float]]] = {
-    "clip_vision_model": (colours.OPENAI_CLIP_MEAN, colours.OPENAI_CLIP_STD),
-    "siglip_vision_model": _STANDARD,
-    "vit": _STANDARD,
-    **dict.fromkeys(("dinov2", "swin", "resnet"), _IMAGENET),
-}
-
+from .tower_configs import (
+    IMAGE_STATISTICS,
+    TEXT_CONFIGS,
+    VISION_CONFIGS,
+    build_tower_config,
+    check_settings,
+    load_image_statistics,
+    load_tower_config,
+)
 
 _TINY = {
     "hidden_size": 64,
@@ -72,6 +50,9 @@ TOWERS: dict[str, dict[str, Any]] = {
     },
 }
 
+# 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
+_MAX_NUMBERS = 10**8
+
 # What to start from, by the number of labelled series, and the ablations of `full`.
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {"vision_config": None, "alignment": None, "variate_selection": None, "projection_dim": 64},
@@ -96,54 +77,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "linear_shortcut": True,
     },
 }
-
-
-# Far beyond any tower there is: a number in a broken file must not ask for all memory and time there are.
-_MAX_LAYERS, _MAX_SIZE = 1000, 10**7
-_PRECISIONS = ("auto", "float32", "float16", "bfloat16", "float64")
-
-
-def _check_settings(name: str, settings: Any) -> None:
-    """What transformers reads from a file without looking: that it is an object, names of classes, the precision."""
-    if not isinstance(settings, dict):
-        raise ValueError(f"{name} must be a JSON object, got {type(settings).__name__}.")
-    for key in ("id2label", "label2id"):
-        if settings.get(key) is not None and not isinstance(settings[key], dict):
-            raise ValueError(f"{key} of {name} must be an object, one entry a class, got {settings[key]!r}.")
-    for key in ("dtype", "torch_dtype"):
-        value = settings.get(key)
-        if value is not None and str(value).removeprefix("torch.") not in _PRECISIONS:
-            raise ValueError(f"{key} of {name} must be one of {_PRECISIONS}, got {value!r}.")
-
-
-def _check_tower(name: str, config: PreTrainedConfig) -> None:
-    """Sizes of a tower that can be built, and an activation that there is."""
-    for key, value in config.to_dict().items():
-        if key in ("hidden_act", "dense_act_fn") and value not in ACT2FN:
-            raise ValueError(f"{key} of {name} is {value!r}; transformers knows {sorted(ACT2FN)}.")
-        limit = _MAX_LAYERS if key in ("num_hidden_layers", "num_layers") else _MAX_SIZE
-        for number in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(number, int) and not -limit <= number <= limit:
-                raise ValueError(f"{key} of {name} is {value!r}, beyond any tower there is ({limit} at most).")
-
-
-def _build_tower(name: str, value: Any, known: dict[str, type[PreTrainedConfig]]) -> PreTrainedConfig | None:
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        model_type = value.get("model_type")
-        if model_type not in known:
-            raise ValueError(f"{name} has model_type {model_type!r}; supported are {sorted(known)}.")
-        _check_settings(name, value)
-        try:
-            config = known[model_type](**value)
-        except (ArithmeticError, AttributeError, LookupError) as error:  # what transformers does not check itself
-            raise ValueError(f"{name} cannot be read: {type(error).__name__}, {error}.") from error
-        _check_tower(name, config)
-        return config
-    if type(value) not in known.values():
-        raise ValueError(f"{name} is a {type(value).__name__}; supported model types are {sorted(known)}.")
-    return value
 
 
 @strict
@@ -292,15 +225,15 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.vision_config = _build_tower("vision_config", self.vision_config, VISION_CONFIGS)
-        self.text_config = _build_tower("text_config", self.text_config, TEXT_CONFIGS)
+        self.vision_config = build_tower_config("vision_config", self.vision_config, VISION_CONFIGS)
+        self.text_config = build_tower_config("text_config", self.text_config, TEXT_CONFIGS)
         super().__post_init__(**kwargs)
         self.architectures = self.architectures or []  # `AutoModel` looks here which model was saved
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers, for what a config.json says; faults that it would stumble over are named."""
-        _check_settings("config.json", config_dict)
+        check_settings("config.json", config_dict)
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
@@ -325,6 +258,43 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         if towers not in TOWERS:
             raise ValueError(f"Unknown towers {towers!r}; choose one of {sorted(TOWERS)}.")
         return cls(**copy.deepcopy({**TOWERS[towers], **PRESETS[preset], **overrides}))
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls,
+        vision: str | None,
+        text: str | None,
+        preset: str = "full",
+        hub_kwargs: dict[str, Any] | None = None,
+        **overrides: Any,
+    ) -> "TimesCLIPConfig":
+        """A configuration for towers that come from checkpoints, and for the images that these were trained on.
+
+        Only configurations are read; `from_vision_text_pretrained` of the models loads the weights.
+
+        Args:
+            vision: Hub id or folder of a CLIP or SigLIP pair, or of a model of another vision family; `None`: no
+                vision branch.
+            text: the same for the text tower.
+            preset: one of `PRESETS`.
+            hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
+            **overrides: any other field.
+
+        Raises:
+            ValueError: an unsupported family, or a preset without the branch that a checkpoint was given for.
+        """
+        for branch, name in (("vision", vision), ("text", text)):
+            absent = f"{branch}_config" in PRESETS.get(preset, {})
+            if absent != (name is None):
+                found = "a checkpoint was given for it" if absent else f"{branch}=None was given"
+                raise ValueError(f"preset {preset!r} has {'no' if absent else 'a'} {branch} branch, but {found}.")
+        hub_kwargs = hub_kwargs or {}
+        given: dict[str, Any] = load_image_statistics(vision, **hub_kwargs) if vision is not None else {}
+        given |= overrides
+        for branch, name in (("vision", vision), ("text", text)):
+            tower = load_tower_config(name, branch, **hub_kwargs) if name is not None else None
+            given[f"{branch}_config"] = tower
+        return cls.from_preset(preset, **given)
 
     def to_dict(self) -> dict[str, Any]:
         """As in transformers, without the pointer to a repository's code: what is saved elsewhere lacks that code."""
@@ -370,6 +340,14 @@ def _check_sizes(config: Any) -> None:
         raise ValueError(
             f"patch_length ({config.patch_length}) is longer than context_length ({config.context_length}); "
             "choose a patch_length that fits, and a patch_stride of about half of it."
+        )
+    # From a stranger's file, too: checked before anything is allocated.
+    numbers = config.num_variates * config.num_patches * config.patch_length
+    if numbers > _MAX_NUMBERS:
+        raise ValueError(
+            f"one series would become {numbers:.0e} numbers: {config.num_variates} variates x {config.num_patches} "
+            f"patches x {config.patch_length} steps ({_MAX_NUMBERS:.0e} at most). Choose a patch_stride of about half "
+            "of patch_length, and shorter patches."
         )
     if config.variate_selection is not None and config.projection_dim % config.selection_num_heads != 0:
         raise ValueError(

@@ -92,8 +92,9 @@ class EmbedProjection(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """`(..., width)` of any floating dtype to `(..., D)`."""
-        linear: Any = self[0]
-        return super().forward(features.to(linear.weight.dtype))
+        # In the norm's dtype: a matrix that was quantised stores its weights in another one than it computes in.
+        norm: Any = self[1]
+        return super().forward(features.to(norm.weight.dtype))
 
 
 class GatedVariateSelection(nn.Module):

@@ -9,11 +9,11 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .alignment import AlignmentObjective
-from .configuration_timesclip import PRESETS, TimesCLIPConfig
+from .configuration_timesclip import TimesCLIPConfig
 from .layers import PatchTokenizer, VariateTokenizer, ZeroLinear
 from .remote_code import CarriesCode
 from .tasks import Task
-from .towers import checkpoint_image_statistics, load_text_tower, load_vision_tower
+from .towers import load_text_tower, load_vision_tower
 
 
 class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
@@ -96,42 +96,50 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         text: str | None,
         preset: str = "full",
         hub_kwargs: dict[str, Any] | None = None,
+        config: TimesCLIPConfig | None = None,
         **config_fields: Any,
     ) -> Any:
         """A model whose towers come from checkpoints; everything else starts from random weights.
+
+        The processor draws what this vision tower was trained on, and the model knows what the processor learnt:
+
+        ```python
+        >>> config = TimesCLIPConfig.from_vision_text_pretrained(clip, clip, num_variates=7, context_length=36)
+        >>> processor = TimesCLIPProcessor.from_config(config).fit(train)
+        >>> config = processor.complete_config(config)
+        >>> model = TimesCLIPForRegression.from_vision_text_pretrained(clip, clip, config=config)
+        ```
 
         Args:
             vision: Hub id or folder of a CLIP or SigLIP pair, or of a model of another vision family; `None`: no
                 vision branch.
             text: the same for the text tower; the same name twice is the normal case.
-            preset: one of `PRESETS`.
+            preset: one of `PRESETS`; not with `config`.
             hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
-            **config_fields: fields of `TimesCLIPConfig`.
+            config: of the model, made by `TimesCLIPConfig.from_vision_text_pretrained` of the same checkpoints.
+            **config_fields: fields of `TimesCLIPConfig`, in place of `config`.
 
         Raises:
-            ValueError: an unsupported family, a checkpoint that lacks weights of its tower, or a preset without the
-                branch that a checkpoint was given for.
+            ValueError: an unsupported family, a checkpoint that lacks weights of its tower, a preset without the
+                branch that a checkpoint was given for, or a `config` of other towers.
         """
-        for name, tower in (("vision", vision), ("text", text)):
-            absent = f"{name}_config" in PRESETS.get(preset, {})
-            if absent != (tower is None):
-                found = "a checkpoint was given for it" if absent else f"{name}=None was given"
-                raise ValueError(f"preset {preset!r} has {'no' if absent else 'a'} {name} branch, but {found}.")
-        hub_kwargs = hub_kwargs or {}
-        vision_tower = load_vision_tower(vision, **hub_kwargs) if vision is not None else None
-        text_tower = load_text_tower(text, **hub_kwargs) if text is not None else None
-        statistics = checkpoint_image_statistics(vision, **hub_kwargs) if vision is not None else {}
-        fields = {
-            **statistics,
-            **config_fields,
-            "vision_config": vision_tower.config if vision_tower is not None else None,
-            "text_config": text_tower.config if text_tower is not None else None,
-        }
-        model: Any = cls(TimesCLIPConfig.from_preset(preset, **fields))
-        if vision_tower is not None:
-            model.base_model.vision_tower.load_state_dict(vision_tower.state_dict())
-        if text_tower is not None:
-            model.base_model.text_tower.load_state_dict(text_tower.state_dict())
+        if config is None:
+            config = TimesCLIPConfig.from_vision_text_pretrained(vision, text, preset, hub_kwargs, **config_fields)
+        elif config_fields or preset != "full":
+            raise ValueError("config was given: the preset and other fields belong into it")
+        model: Any = cls(config)
+        for branch, name, load in (("vision", vision, load_vision_tower), ("text", text, load_text_tower)):
+            tower = getattr(model.base_model, f"{branch}_tower")
+            if (tower is None) != (name is None):
+                raise ValueError(
+                    f"{branch} is {name!r}, but config has {'no' if tower is None else 'a'} {branch}_config"
+                )
+            if name is not None:
+                loaded = load(name, **(hub_kwargs or {}))
+                try:
+                    tower.load_state_dict(loaded.state_dict())
+                except RuntimeError as error:  # torch lists the weights that differ
+                    raise ValueError(f"{name} has another {branch} tower than config: {error}") from error
         model.starts_from_checkpoint = True
         return model
 

@@ -25,11 +25,12 @@ from transformers import (
     ViTModel,
 )
 from transformers.core_model_loading import revert_weight_conversion
-from transformers.image_processing_utils import BaseImageProcessor
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 from transformers.utils.output_capturing import capture_outputs
+
+from .tower_configs import load_tower_config
 
 # torch 2.6 does not tell the two apart.
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
@@ -218,31 +219,14 @@ def load_vision_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
     Raises:
         ValueError: a family that is not supported, or weights of the tower that the checkpoint lacks.
     """
-    family = VISION_FAMILIES[_tower_type(name_or_path, "vision_config", VISION_FAMILIES, kwargs)]
+    family = VISION_FAMILIES[load_tower_config(name_or_path, "vision", **kwargs).model_type]
     return _load_tower(family.model_class, name_or_path, {**family.arguments, **family.settings, **kwargs})
 
 
 def load_text_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
     """The text tower of a checkpoint, without its embeddings. Arguments and errors as for `load_vision_tower`."""
-    family = TEXT_FAMILIES[_tower_type(name_or_path, "text_config", TEXT_FAMILIES, kwargs)]
+    family = TEXT_FAMILIES[load_tower_config(name_or_path, "text", **kwargs).model_type]
     return family.strip(_load_tower(family.model_class, name_or_path, {**family.arguments, **kwargs}))
-
-
-def _tower_type(name_or_path: str, config_name: str, families: dict[str, Any], kwargs: dict[str, Any]) -> str:
-    """The checkpoint's family, a key of `families`."""
-    hub_kwargs = {
-        k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "subfolder", "local_files_only")
-    }
-    settings, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
-    model_type = str(settings.get("model_type"))
-    if config_name in settings:  # a pair such as CLIP: take the half that we need
-        model_type = f"{model_type}_{config_name.removesuffix('_config')}_model"
-    if model_type not in families:
-        raise ValueError(
-            f"{name_or_path} is of model type {settings.get('model_type')!r}, which has no supported "
-            f"{config_name.removesuffix('_config')} tower; supported are {sorted(families)}, alone or in a pair."
-        )
-    return model_type
 
 
 def _load_tower(model_class: Any, name_or_path: str, kwargs: dict[str, Any]) -> PreTrainedModel:
@@ -262,15 +246,6 @@ def _load_tower(model_class: Any, name_or_path: str, kwargs: dict[str, Any]) -> 
             f"of another shape {sorted(report['mismatched_keys'])}."
         )
     return tower
-
-
-def checkpoint_image_statistics(name_or_path: str, **kwargs: Any) -> dict[str, list[float]]:
-    """`image_mean` and `image_std` that a vision checkpoint names for its preprocessing; empty if it names none."""
-    try:
-        settings, _ = BaseImageProcessor.get_image_processor_dict(name_or_path, **kwargs)
-    except OSError:  # a checkpoint without a preprocessor: the family's statistics hold
-        return {}
-    return {key: list(settings[key]) for key in ("image_mean", "image_std") if settings.get(key)}
 
 
 def is_trained(tower: nn.Module) -> bool:
@@ -362,7 +337,6 @@ __all__ = [
     "VISION_FAMILIES",
     "build_text_tower",
     "build_vision_tower",
-    "checkpoint_image_statistics",
     "encode_images",
     "encode_images_in_chunks",
     "encode_tokens",

@@ -1,0 +1,154 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Configurations of towers: which families there are, what a file may say of one, what a checkpoint says of itself."""
+
+from typing import Any
+
+from transformers import (
+    BertConfig,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    Dinov2Config,
+    PreTrainedConfig,
+    ResNetConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    SwinConfig,
+    T5Config,
+    ViTConfig,
+)
+from transformers import image_utils as colours
+from transformers.activations import ACT2FN
+from transformers.image_processing_utils import BaseImageProcessor
+
+# The closed lists: nothing else that a JSON file names is ever built.
+_VISION = (CLIPVisionConfig, SiglipVisionConfig, ViTConfig, Dinov2Config, SwinConfig, ResNetConfig)
+VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _VISION}
+_TEXT = (CLIPTextConfig, SiglipTextConfig, BertConfig, T5Config)
+TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _TEXT}
+# Colours that each family's checkpoints were trained with, for checkpoints that do not say so themselves.
+_STANDARD = (colours.IMAGENET_STANDARD_MEAN, colours.IMAGENET_STANDARD_STD)
+_IMAGENET = (colours.IMAGENET_DEFAULT_MEAN, colours.IMAGENET_DEFAULT_STD)
+IMAGE_STATISTICS: dict[str, tuple[list[float], list[float]]] = {
+    "clip_vision_model": (colours.OPENAI_CLIP_MEAN, colours.OPENAI_CLIP_STD),
+    "siglip_vision_model": _STANDARD,
+    "vit": _STANDARD,
+    **dict.fromkeys(("dinov2", "swin", "resnet"), _IMAGENET),
+}
+
+
+# Far beyond any tower there is: a number in a broken file must not ask for all memory and time there are.
+_MAX_LAYERS, _MAX_SIZE = 1000, 10**7
+# About 20 times the weights of the largest that is published (T5 XXL's encoder has 4.8 billion).
+_MAX_WEIGHTS = 10**11
+_HUB_ARGUMENTS = ("revision", "token", "cache_dir", "subfolder", "local_files_only")
+_PRECISIONS = ("auto", "float32", "float16", "bfloat16", "float64")
+
+
+def check_settings(name: str, settings: Any) -> None:
+    """What transformers reads from a file without looking: that it is an object, names of classes, the precision."""
+    if not isinstance(settings, dict):
+        raise ValueError(f"{name} must be a JSON object, got {type(settings).__name__}.")
+    for key in ("id2label", "label2id"):
+        if settings.get(key) is not None and not isinstance(settings[key], dict):
+            raise ValueError(f"{key} of {name} must be an object, one entry a class, got {settings[key]!r}.")
+    for key in ("dtype", "torch_dtype"):
+        value = settings.get(key)
+        if value is not None and str(value).removeprefix("torch.") not in _PRECISIONS:
+            raise ValueError(f"{key} of {name} must be one of {_PRECISIONS}, got {value!r}.")
+
+
+def _check_tower(name: str, config: PreTrainedConfig) -> None:
+    """Sizes of a tower that can be built, and an activation that there is."""
+    for key, value in config.to_dict().items():
+        if key in ("hidden_act", "dense_act_fn") and value not in ACT2FN:
+            raise ValueError(f"{key} of {name} is {value!r}; transformers knows {sorted(ACT2FN)}.")
+        limit = _MAX_LAYERS if key in ("num_hidden_layers", "num_layers") else _MAX_SIZE
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(number, int) and not -limit <= number <= limit:
+                raise ValueError(f"{key} of {name} is {value!r}, beyond any tower there is ({limit} at most).")
+    if (weights := _rough_weights(config)) > _MAX_WEIGHTS:
+        raise ValueError(
+            f"{name} describes a tower of about {weights:.0e} weights, beyond any there is ({_MAX_WEIGHTS:.0e} at "
+            "most): is the file damaged?"
+        )
+
+
+def _rough_weights(config: Any) -> float:
+    """The weights of a tower within a factor of a few, before anything is allocated: layers, words and positions."""
+
+    def size(*names: str, default: Any = 0) -> float:
+        found = next((getattr(config, name) for name in names if getattr(config, name, None)), default)
+        return float(max(found) if isinstance(found, (list, tuple)) else found)
+
+    width = size("hidden_size", "d_model", "hidden_sizes", "embed_dim")
+    layers = size("num_hidden_layers", "num_layers", default=1) * max(1, len(getattr(config, "depths", ())))
+    inner = size("intermediate_size", "d_ff", default=width * size("mlp_ratio", default=4))
+    patch = max(1.0, size("patch_size", default=1))
+    tokens = size("vocab_size") + size("max_position_embeddings") + (size("image_size") / patch) ** 2
+    return layers * width * (4 * width + 2 * inner) + width * (tokens + 3 * patch**2)
+
+
+def build_tower_config(name: str, value: Any, known: dict[str, type[PreTrainedConfig]]) -> PreTrainedConfig | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        model_type = value.get("model_type")
+        if model_type not in known:
+            raise ValueError(f"{name} has model_type {model_type!r}; supported are {sorted(known)}.")
+        check_settings(name, value)
+        try:
+            config = known[model_type](**value)
+        except (ArithmeticError, AttributeError, LookupError) as error:  # what transformers does not check itself
+            raise ValueError(f"{name} cannot be read: {type(error).__name__}, {error}.") from error
+        _check_tower(name, config)
+        return config
+    if type(value) not in known.values():
+        raise ValueError(f"{name} is a {type(value).__name__}; supported model types are {sorted(known)}.")
+    return value
+
+
+def load_tower_config(name_or_path: str, branch: str, **hub_kwargs: Any) -> PreTrainedConfig:
+    """The configuration of a checkpoint's tower: half of a CLIP or SigLIP pair, or a model of another family.
+
+    Args:
+        name_or_path: Hub id or folder.
+        branch: `"vision"` or `"text"`.
+        **hub_kwargs: `revision`, `token`, `cache_dir`, `subfolder`, `local_files_only`; others are left alone.
+
+    Raises:
+        ValueError: a family that is not supported.
+    """
+    known = VISION_CONFIGS if branch == "vision" else TEXT_CONFIGS
+    hub_kwargs = {name: value for name, value in hub_kwargs.items() if name in _HUB_ARGUMENTS}
+    found, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
+    settings = found
+    if f"{branch}_config" in found:  # a pair such as CLIP: take the half that we need
+        settings = {**found[f"{branch}_config"], "model_type": f"{found.get('model_type')}_{branch}_model"}
+    if settings.get("model_type") not in known:
+        raise ValueError(
+            f"{name_or_path} is of model type {found.get('model_type')!r}, which has no supported {branch} tower; "
+            f"supported are {sorted(known)}, alone or in a pair."
+        )
+    config: Any = build_tower_config(f"{branch}_config", settings, known)
+    config.name_or_path = name_or_path
+    return config
+
+
+def load_image_statistics(name_or_path: str, **hub_kwargs: Any) -> dict[str, list[float]]:
+    """`image_mean` and `image_std` that a vision checkpoint names for its preprocessing; empty if it names none."""
+    try:
+        settings, _ = BaseImageProcessor.get_image_processor_dict(name_or_path, **hub_kwargs)
+    except OSError:  # a checkpoint without a preprocessor: the family's statistics hold
+        return {}
+    return {key: list(settings[key]) for key in ("image_mean", "image_std") if settings.get(key)}
+
+
+__all__ = [
+    "IMAGE_STATISTICS",
+    "TEXT_CONFIGS",
+    "VISION_CONFIGS",
+    "build_tower_config",
+    "check_settings",
+    "load_image_statistics",
+    "load_tower_config",
+]
