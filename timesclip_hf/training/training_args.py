@@ -5,6 +5,7 @@ import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -14,6 +15,12 @@ from transformers.trainer_utils import HubStrategy
 
 def _installed_reporters() -> list[str]:
     return ["tensorboard"] if importlib.util.find_spec("tensorboard") is not None else []
+
+
+def _option(default: Any, text: str) -> Any:
+    """A field with its help on a command line; a callable makes its default."""
+    given = {"default_factory" if callable(default) else "default": default}
+    return field(**given, metadata={"help": text})
 
 
 @dataclass
@@ -57,51 +64,27 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         dataloader_pin_memory: where there is an accelerator.
     """
 
-    tower_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate of the towers' own weights; default: learning_rate."}
-    )
-    epoch_decay: float | None = field(
-        default=None, metadata={"help": "Factor on the learning rates after each epoch; default: lr_scheduler_type."}
-    )
-    average_epochs: float | None = field(
-        default=None, metadata={"help": "Average the weights over about so many epochs; default: do not."}
-    )
-    alignment_over_accumulation: bool = field(
-        default=False, metadata={"help": "Compare samples over all accumulated batches, in the memory of one."}
-    )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without improvement; default: never."}
-    )
-    feature_cache: str = field(
-        default="auto", metadata={"help": "Folder for the features of a frozen vision tower; auto; or off."}
-    )
-    feature_cache_dtype: str = field(
-        default="float32", metadata={"help": "Precision to compute them in: float32 or bfloat16."}
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave False: the collator needs them."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best epoch's weights."})
-    metric_for_best_model: str | None = field(
-        default="task", metadata={"help": "Validation metric that decides; task: that of the model's task."}
-    )
-    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether that metric should be large."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best one."})
-    learning_rate: float = field(default=1e-4, metadata={"help": "Learning rate of all but the towers."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Shape of the learning rate over time."})
-    warmup_steps: float = field(
-        default=0.05, metadata={"help": "Steps (or share of all steps, if below 1) of warmup."}
-    )
-    report_to: None | str | list[str] = field(
-        default_factory=_installed_reporters, metadata={"help": "Where to report; TensorBoard where installed."}
-    )
-    dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Only with an accelerator."}
-    )
-    label_names: list[str] | None = field(
-        default_factory=lambda: ["labels"], metadata={"help": "Columns that hold labels."}
-    )
+    tower_learning_rate: float | None = _option(None, "Rate of the towers' own weights; default: learning_rate.")
+    epoch_decay: float | None = _option(None, "Factor on all rates after each epoch; default: lr_scheduler_type.")
+    average_epochs: float | None = _option(None, "Average the weights over about so many epochs; default: do not.")
+    alignment_over_accumulation: bool = _option(False, "Compare samples over all accumulated batches.")
+    early_stopping_patience: int | None = _option(None, "Stop after so many evaluations that bring nothing.")
+    feature_cache: str = _option("auto", "Folder for the features of a frozen vision tower; auto; or off.")
+    feature_cache_dtype: str = _option("float32", "Precision to compute them in: float32 or bfloat16.")
+    remove_unused_columns: bool = _option(False, "Leave False: the collator needs them.")
+    eval_strategy: str = _option("epoch", "When to evaluate: no, steps or epoch.")
+    save_strategy: str = _option("epoch", "When to save: no, steps, epoch or best.")
+    logging_strategy: str = _option("epoch", "When to log: no, steps or epoch.")
+    load_best_model_at_end: bool = _option(True, "End with the best epoch's weights.")
+    metric_for_best_model: str | None = _option("task", "Validation metric that decides; task: the task's own.")
+    greater_is_better: bool | None = _option(False, "Whether that metric should be large.")
+    save_total_limit: int | None = _option(1, "Checkpoints to keep beside the best one.")
+    learning_rate: float = _option(1e-4, "Learning rate of all but the towers.")
+    lr_scheduler_type: str = _option("cosine", "Shape of the learning rate over time.")
+    warmup_steps: float = _option(0.05, "Steps (or share of all steps, if below 1) of warmup.")
+    report_to: None | str | list[str] = _option(_installed_reporters, "Where to report; TensorBoard where installed.")
+    dataloader_pin_memory: bool = _option(torch.accelerator.is_available, "Only with an accelerator.")
+    label_names: list[str] | None = _option(lambda: ["labels"], "Columns that hold labels.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
