@@ -695,3 +695,13 @@ def test_fitting_series_of_very_unequal_lengths_never_pads_them(monkeypatch):
     assert processor.statistics["variates"]["mean"][0] == pytest.approx(everything.mean())
     assert processor.statistics["variates"]["std"][0] == pytest.approx(everything.std())
     assert sum(sizes) == everything.size and max(sizes) == 20_000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scaling", ["dataset", "instance", "none"])
+def test_a_data_loader_can_pin_all_of_a_batch(dtype: Any, scaling: str) -> None:
+    series = np.random.default_rng(0).normal(size=(5, 12, 3)).astype(dtype)
+    processor = TimesCLIPProcessor(12, 4, 2, scaling=scaling, image_size=32).fit(series, labels=np.arange(5.0))
+    for draw in (True, False):
+        for name, tensor in processor(series, labels=np.arange(5.0), draw=draw).items():
+            assert tensor.is_contiguous() and 0 not in tensor.stride(), name  # each element has a place of its own

@@ -193,8 +193,8 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
         "patch_values": contiguous(cut_patches(scaled, *cut)),
         "patch_mask": cut_patches(observed, *cut).any(axis=-1),
         "variate_values": contiguous(scaled.swapaxes(1, 2)),
-        "loc": cast(loc, float32),
-        "scale": cast(scale, float32),
+        "loc": contiguous(cast(loc, float32)),  # not a view of one row, which a data loader could not pin
+        "scale": contiguous(cast(scale, float32)),
     }
     if settings.image_size is not None:
         batch["plot_values"] = _plot_positions(values, observed, settings)
