@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The command `timesclip`: files in, files out, errors in one line."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -156,6 +157,53 @@ def test_render_needs_no_model(fields: Path, sensors: Path, tmp_path: Path) -> N
         with Image.open(output) as picture:
             colors = np.asarray(picture.convert("RGB")).reshape(-1, 3)
         assert len(np.unique(colors, axis=0)) > 10  # lines of three colours on white
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_text_of_the_table_and_of_the_model_is_no_formula_in_the_predictions(
+    save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture, safe: bool
+) -> None:
+    names = ["=1+1", "-5", "+x", "a\r=2", "f4"]
+    table = pd.read_csv(fields).assign(field=names, year=-1).rename(columns={"year": "@year"})
+    table.to_csv(fields, index=False, quoting=csv.QUOTE_NONNUMERIC)
+    model = save(TimesCLIPForClassification, id2label={0: "=low", 1: "=high"})
+    capsys.readouterr()
+    options = ["--model", model, "--output", str(tmp_path / "p.csv"), *([] if safe else ["--no-safe-csv"])]
+    assert main(["predict", str(fields), *options]) == 0
+    errors = capsys.readouterr().err
+    with (tmp_path / "p.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[:2] == ["field", "'@year" if safe else "@year"]
+    assert [row[0] for row in rows] == (["'=1+1", "-5", "'+x", "a\r=2", "f4"] if safe else names)
+    assert {row[1] for row in rows} == {"-1"} and {row[2] for row in rows} <= {"=low", "=high", "'=low", "'=high"}
+    assert all(row[2].startswith("'=" if safe else "=") for row in rows)
+    assert ("8 cells or column names begin as formulas do" in errors) is safe and errors.count("\n") == safe
+
+
+def test_what_a_terminal_would_obey_is_shown(
+    save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save(TimesCLIPForRegression)
+    evil = tmp_path / "\x1b]0;owned\x07.csv"
+    table = pd.read_csv(fields)
+    table.assign(field="\x1b[2J").to_csv(evil, index=False)
+    capsys.readouterr()
+    assert main(["predict", str(evil), "--model", model]) == 0
+    assert "\x1b[2J" in capsys.readouterr().out  # what is piped on is data
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["predict", str(evil), "--model", model]) == 0
+    shown = capsys.readouterr().out
+    assert "\\x1b[2J" in shown and "\x1b" not in shown and len(shown.splitlines()) == COUNT + 1
+
+    assert main(["predict", str(evil), "--model", model, "--output", str(evil) + ".csv"]) == 0
+    table.rename(columns={"nir_00": "n\x1b[31mir_00", "nir_01": "\x07nir_01"}).to_csv(evil, index=False)
+    assert main(["predict", str(evil), "--model", model]) == 2
+    assert main(["predict", str(tmp_path / "\x1b[1m\udcff.csv"), "--model", model]) == 2
+    with pytest.raises(SystemExit):
+        main(["predict", str(evil), "--model", model, "--\x1b[5m"])
+    captured = capsys.readouterr()
+    assert "\\x1b]0;owned" in captured.out and captured.err.count("error: ") == 3
+    assert not set("\x1b\x07\udcff") & set(captured.out + captured.err)
 
 
 def _without_column(path: Path) -> None:

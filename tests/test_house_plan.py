@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "timesclip_hf"
 # A room imports from itself and from those before it; `cli`, `__init__` and `__main__` from all of them.
 ROOMS = ["model", "data", "features", "metrics", "hub", "training", "inference"]
 # Files at the root that rooms may use, and what those may use themselves.
-SHARED_FILES = {"environment": [], "plots": ["metrics"]}
+SHARED_FILES = {"environment": [], "escaping": [], "plots": ["metrics", "escaping"]}
 FILES = sorted(file for file in PACKAGE.rglob("*.py"))
 
 

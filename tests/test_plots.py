@@ -1,14 +1,23 @@
 """Figures: what is on them, and that they can be saved."""
 
+import warnings
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hostile_text import HOSTILE
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from timesclip_hf.plots import plot_model_view, plot_predictions, plot_selection_attention
+from timesclip_hf.plots import (
+    plot_ablation,
+    plot_forecasts,
+    plot_model_view,
+    plot_predictions,
+    plot_selection_attention,
+)
 
 
 def save(figure: Figure, folder: Path) -> np.ndarray:
@@ -94,3 +103,48 @@ def test_wrong_shapes_raise() -> None:
         plot_selection_attention(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="3 variate_names were given for 2 variates"):
         plot_selection_attention(np.eye(2), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_names_are_drawn_as_they_are_whatever_they_hold(tmp_path: Path, suffix: str) -> None:
+    figures = [
+        *figures_with(["$x^{$", "a\x00b", "\x1b[2J", "_\u202e", HOSTILE[-1]]),
+        plot_ablation(dict.fromkeys(HOSTILE, [1.0]), "R2"),
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # not every font has every sign
+        for figure in figures:
+            figure.savefig(tmp_path / f"x.{suffix}", dpi=20)
+            if suffix == "svg":
+                ElementTree.parse(tmp_path / "x.svg")
+
+
+def figures_with(names: list[str]) -> list[Figure]:
+    count, values = len(names), np.arange(float(len(names)))
+    return [
+        plot_predictions(values, values, target_name=names[0], groups=names),
+        plot_model_view(np.zeros((count, 2, 2, 3), np.uint8), names, title=names[0]),
+        plot_selection_attention(np.full((count, count), 1 / count), names),
+        plot_forecasts(np.ones((3, 1)), np.ones((2, 1)), {name: np.ones((2, 1)) for name in names}, names[:1]),
+        plot_ablation({name: [1.0] for name in names}, names[0], names[-1]),
+    ]
+
+
+def test_dollars_underscores_and_control_characters_of_names_are_seen() -> None:
+    names = ["$x^{$", "_hidden", "a$b$c", "\x1b[2Jred", "$\\frac$"]
+    prediction, view, attention, _, ablation = figures_with(names)
+    (axes,) = prediction.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "\\x1b[2Jred (1)", "$\\frac$ (1)", "$x^{$ (1)", "_hidden (1)", "a$b$c (1)"
+    ]  # fmt: skip
+    shown = ["$x^{$", "_hidden", "a$b$c", "\\x1b[2Jred", "$\\frac$"]
+    assert [axes.get_title() for axes in view.axes if axes.images] == shown
+    assert [text.get_text() for text in attention.axes[0].get_xticklabels()] == shown
+    assert [text.get_text() for text in ablation.axes[0].get_yticklabels()] == shown
+    named = [
+        *attention.axes[0].get_xticklabels(),
+        *axes.get_legend().get_texts(),
+        axes.xaxis.label,
+        view.axes[0].title,
+    ]
+    assert not any(text.get_parse_math() or text.get_usetex() for text in named)

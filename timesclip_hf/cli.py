@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .escaping import csv_quoting, one_line, safe_cells, visible
+
 _LAYOUTS = """\
 The table (CSV or Parquet, numbers with a decimal point, blank cells for missing values) may have
 
@@ -52,7 +54,7 @@ _STEPS = 96
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (help: {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (help: {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,6 +111,13 @@ def _parser() -> _Parser:
             )
             command.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; else a GPU where there is one")
             command.add_argument("--one-series-per-row", action="store_true", help="each row: a name, a series")
+            command.add_argument(
+                "--safe-csv",
+                action=argparse.BooleanOptionalAction,
+                default=True,
+                help="put a quote in front of text that spreadsheets would run as a formula (=, +, -, @); "
+                "numbers stay as they are",
+            )
         else:
             command.add_argument("--output", metavar="PNG", required=True, help="picture to write")
             command.add_argument("--model", help="draw as this model sees it; else with usual settings")
@@ -127,14 +136,14 @@ def _positive(text: str) -> int:
 
 
 def _one_line(message: Any) -> str:
-    """An error in one line, with the options' names in place of Python's."""
+    """An error in one visible line, with the options' names in place of Python's."""
     text = str(message) or type(message).__name__
     if "Traceback (most recent call last)" in text:  # transformers quotes those of every class that it tried
         text = text.split("See the original errors")[0] + text.strip().splitlines()[-1]
     text = text.replace("header=False", "--no-header")
     for name in ("timestamp_column", "series_column", "fill_gaps"):
         text = re.sub(rf"\b{name}(=True)?\b", f"--{name.replace('_', '-')}", text)
-    return " ".join(text.split())
+    return one_line(text).strip()
 
 
 def _reading(options: argparse.Namespace) -> dict[str, Any]:
@@ -203,15 +212,32 @@ def _predict(options: argparse.Namespace) -> None:
     task: Any = _find_task(options.model)  # transformers' types know its own tasks only
     predict = pipeline(task, model=options.model, device=options.device)
     result = predict(table, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
-    if output is None:
-        result.to_csv(sys.stdout, index=False)
-        sys.stdout.flush()
-        return
-    if output.suffix.lower() == ".parquet":
+    if output is not None and output.suffix.lower() == ".parquet":
         result.to_parquet(output, index=False)
     else:
-        result.to_csv(output, index=False)
-    print(f"{len(result)} rows written to {output}")
+        _write_csv(result, output, options.safe_csv)
+    if output is not None:
+        print(f"{len(result)} rows written to {one_line(output)}")
+
+
+def _write_csv(table: Any, output: Path | None, safe: bool) -> None:
+    """A table as CSV, in a file or printed; in a terminal, which obeys control characters, they are shown."""
+    from .data.tables import warn_caller
+
+    if safe:
+        table, changed = safe_cells(table)
+        if changed:
+            warn_caller(
+                f"{changed} cells or column names begin as formulas do: each has a quote (') in front, so that no "
+                "spreadsheet runs it (--no-safe-csv leaves them as they are)"
+            )
+    quoting = csv_quoting(table)
+    if output is not None:
+        table.to_csv(output, index=False, quoting=quoting)
+        return
+    text = table.to_csv(index=False, quoting=quoting)
+    sys.stdout.write(visible(text, lines=True) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def _render(options: argparse.Namespace) -> None:
@@ -246,7 +272,7 @@ def _render(options: argparse.Namespace) -> None:
     columns = None if len(rows) == 1 else len(names)  # a row of the picture for each series
     figure = plot_model_view(images.reshape(-1, *images.shape[2:]), titles, Path(options.table).name, columns)
     figure.savefig(output, dpi=max(100, images.shape[3]))  # a panel is over two inches wide: no pixel gets lost
-    print(f"{len(rows)} series drawn to {output}")
+    print(f"{len(rows)} series drawn to {one_line(output)}")
 
 
 def _saved_processor(model: str) -> tuple[Any, bool]:

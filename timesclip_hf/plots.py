@@ -1,5 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Figures that people look at; each function returns a matplotlib Figure, ready for `savefig`."""
+"""Figures that people look at; each function returns a matplotlib Figure, ready for `savefig`.
+
+Names are shown as they are: no `$...$` in them is set as mathematics, and their first eighty characters are enough.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from .escaping import label
 from .metrics import regression_metrics
 
+_AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # properties of text that holds names
 _RASTER_COLUMNS = 4
 
 
@@ -31,10 +36,17 @@ def _panels(
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     for name, axes in zip(names, panels, strict=False):
-        axes.set_title(name, fontsize="medium")
+        axes.set_title(label(name), fontsize="medium", **_AS_IT_IS)
     if title is not None:
-        figure.suptitle(title)
+        figure.suptitle(label(title), **_AS_IT_IS)
     return figure, panels[: len(names)]
+
+
+def _add_legend(owner: Axes | Figure, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """A legend of any names; matplotlib leaves out those that begin with an underscore."""
+    legend = owner.legend(handles, [str(number) for number in range(len(names))], **options)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=name, **_AS_IT_IS)
 
 
 def plot_predictions(
@@ -56,19 +68,21 @@ def plot_predictions(
         )
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
-    labels = np.asarray(groups if groups is not None else ["all"] * len(targets))
-    for label in sorted(set(labels.tolist())):
-        rows = labels == label
-        axes.scatter(targets[rows], predictions[rows], s=14, alpha=0.6, linewidths=0, label=f"{label} ({rows.sum()})")
+    labels = np.array([str(group) for group in groups] if groups is not None else ["all"] * len(targets), object)
+    handles, names = [], []
+    for group in sorted(set(labels.tolist())):
+        rows = labels == group
+        handles.append(axes.scatter(targets[rows], predictions[rows], s=14, alpha=0.6, linewidths=0))
+        names.append(f"{label(group)} ({rows.sum()})")
     low, high = min(targets.min(), predictions.min()), max(targets.max(), predictions.max())
     axes.plot([low, high], [low, high], color="black", linewidth=1)
     errors = regression_metrics(predictions, targets)
     axes.set_title(f"RMSE {errors['rmse']:.3f}, MAE {errors['mae']:.3f}, R2 {errors['r2']:.3f}, n = {len(targets)}")
-    axes.set_xlabel(f"observed {target_name}")
-    axes.set_ylabel(f"predicted {target_name}")
+    axes.set_xlabel(f"observed {label(target_name)}", **_AS_IT_IS)
+    axes.set_ylabel(f"predicted {label(target_name)}", **_AS_IT_IS)
     axes.set_aspect("equal")
     if groups is not None:
-        axes.legend(loc="upper left", fontsize="small")
+        _add_legend(axes, handles, names, loc="upper left", fontsize="small")
     return figure
 
 
@@ -110,13 +124,13 @@ def plot_selection_attention(weights: ArrayLike, variate_names: Sequence[str] | 
         raise ValueError(f"weights must end in (variates, variates), got shape {weights.shape}")
     mean = weights.reshape(-1, *weights.shape[-2:]).mean(axis=0)
     count = len(mean)
-    names = _variate_names(variate_names, count)
+    names = [label(name) for name in _variate_names(variate_names, count)]
     size = max(4.0, 0.6 * count)
     figure = Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(mean, cmap="viridis", vmin=0)
-    axes.set_xticks(range(count), names, rotation=90)
-    axes.set_yticks(range(count), names)
+    axes.set_xticks(range(count), names, rotation=90, **_AS_IT_IS)
+    axes.set_yticks(range(count), names, **_AS_IT_IS)
     axes.set_xlabel("listened to")
     axes.set_ylabel("variate")
     axes.set_title("Variate selection: mean attention")
@@ -158,14 +172,14 @@ def plot_forecasts(
         axes.plot(times[:length], past[:, index], color="black", linewidth=1)
         # From the last step of the context on, so that the eye need not bridge a gap.
         joined = np.concatenate([past[-1:, index], truth[:, index]])
-        axes.plot(times[length - 1 :], joined, color="black", linewidth=1, linestyle=":", label="truth")
-        for name, forecast in forecasts.items():
-            axes.plot(times[length:], forecast[:, index], linewidth=1.3, label=name)
+        handles = axes.plot(times[length - 1 :], joined, color="black", linewidth=1, linestyle=":")
+        for forecast in forecasts.values():
+            handles += axes.plot(times[length:], forecast[:, index], linewidth=1.3)
         axes.axvline(times[length - 1], color="grey", linewidth=0.6)
         lowest = index + columns >= count  # an unfinished last row leaves the panel above it the lowest of its column
         axes.tick_params(axis="x", labelrotation=0 if timestamps is None else 20, labelbottom=lowest)
-    handles, labels_ = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels_, loc="outside lower center", ncols=len(handles))
+    shown = ["truth", *map(label, forecasts)]
+    _add_legend(figure, handles, shown, loc="outside lower center", ncols=len(handles))
     if timestamps is None:
         figure.supxlabel("steps after the context", fontsize="medium")
     return figure
@@ -182,7 +196,7 @@ def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str
     """
     if not values:
         raise ValueError("values is empty: there is no cell to draw")
-    width = max(4.0, min(8.0, 0.075 * max(len(name) for name in values)))  # room for the names beside the panel
+    width = max(4.0, min(8.0, 0.075 * max(len(label(name)) for name in values)))  # room for the names beside the panel
     figure = Figure(figsize=(5.0 + width, 0.34 * len(values) + 1.5), layout="constrained")
     axes = figure.subplots()
     names = []
@@ -193,14 +207,14 @@ def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str
         if len(finite):
             axes.scatter([finite.mean()], [row], s=180, marker="|", color="black")
         lost = len(found) - len(finite)
-        names.append(name + ("" if len(found) else " (no result)") + (f" ({lost} diverged)" if lost else ""))
-    axes.set_yticks(range(len(names)), names)
+        names.append(label(name) + ("" if len(found) else " (no result)") + (f" ({lost} diverged)" if lost else ""))
+    axes.set_yticks(range(len(names)), names, **_AS_IT_IS)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
-    axes.set_xlabel(metric)
+    axes.set_xlabel(label(metric), **_AS_IT_IS)
     if title is not None:
-        axes.set_title(title)
+        axes.set_title(label(title), **_AS_IT_IS)
     return figure
 
 

@@ -39,6 +39,7 @@ from transformers import TrainingArguments
 import timesclip_hf
 from timesclip_hf import PRESETS, TOWERS, TimesCLIPConfig, TimesCLIPTrainingArguments
 from timesclip_hf.environment import environment
+from timesclip_hf.escaping import markdown, with_unit
 from timesclip_hf.plots import plot_ablation
 
 from .settings import USER_ERRORS, named_variants, parse
@@ -345,11 +346,12 @@ def summarise(table: pd.DataFrame, grid: Grid) -> str:
         failed = int(rows["error"].notna().sum())
         seeds = str(wanted) if len(once) == wanted else f"{len(once)} of {wanted}"
         seeds += f", {failed} failed" if failed else ""
-        lines.append("| " + " | ".join([cell.name, seeds, *entries, parameters, seconds]) + " |")
+        lines.append("| " + " | ".join([markdown(cell.name), seeds, *entries, parameters, seconds]) + " |")
     errors = table[table["error"].notna()]
     if len(errors):
         lines += ["", "Failed:", ""]
-        lines += [f"- {row['cell']}, seed {row['seed']}: {row['error']}" for row in errors.to_dict("records")]
+        failures = (f"{row['cell']}, seed {row['seed']}: {row['error']}" for row in errors.to_dict("records"))
+        lines += [f"- {markdown(failure)}" for failure in failures]
     return "\n".join(lines)
 
 
@@ -370,7 +372,7 @@ def report(runs: list[Run], grid: Grid) -> str:
     metric, unit = next(iter(grid.metrics.items()))
     chosen = table[(table["metric"] == metric) & (table["part"] == "test")]
     values = {c.name: chosen.loc[chosen["cell"] == c.name, "value"].astype(float).tolist() for c in grid.cells}
-    axis = f"{METRICS[metric][0]} of the test part" + (f" ({unit})" if unit else "")
+    axis = with_unit(f"{METRICS[metric][0]} of the test part", unit)
     seeds = len(grid.arguments.seeds)
     explained = f"a dot for each of {seeds} seeds, bar: mean" if seeds > 1 else "one seed"
     figure = plot_ablation(values, axis, f"{Path(grid.arguments.table).stem}: {explained}")

@@ -32,6 +32,7 @@ from timesclip_hf import (
     split_windows,
 )
 from timesclip_hf.environment import environment
+from timesclip_hf.escaping import markdown
 from timesclip_hf.hub.facts import collect_facts
 from timesclip_hf.metrics import forecast_metrics, m4_metrics
 from timesclip_hf.plots import plot_forecasts
@@ -300,7 +301,7 @@ def summarise(results: list[dict[str, Any]], arguments: ForecastArguments) -> st
     lines = ["| model | seeds | " + " | ".join(COLUMNS[name] for name in shown) + " |"]
     lines.append("|---|---|" + "---|" * len(shown))
     for model, rows in table.groupby("model", sort=False):
-        cells = [str(model), str(len(rows))]
+        cells = [markdown(model), str(len(rows))]
         for name in shown:
             digits = {"seconds": 0, "smape": 2}.get(name, 3)
             spread = f" ± {rows[name].std(ddof=1):.{digits}f}" if len(rows) > 1 and name != "seconds" else ""

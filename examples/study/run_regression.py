@@ -36,6 +36,7 @@ from timesclip_hf import (
 )
 from timesclip_hf.data.wide import find_variates
 from timesclip_hf.environment import environment
+from timesclip_hf.escaping import markdown, with_unit
 from timesclip_hf.metrics import skill
 from timesclip_hf.plots import plot_model_view, plot_predictions, plot_selection_attention
 
@@ -228,7 +229,7 @@ def summarise(results: list[dict[str, Any]]) -> str:
             digits = 1 if metric == "mape" else 3
             spread = f" ± {rows[metric].std(ddof=1):.{digits}f}" if len(rows) > 1 else ""
             cells.append(f"{rows[metric].mean():.{digits}f}{spread}")
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+        lines.append(f"| {markdown(model)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -250,7 +251,7 @@ def pooled(results: list[dict[str, Any]], targets: dict[str, np.ndarray]) -> lis
 def draw(name: str, run: Trained, parts: datasets.DatasetDict, arguments: RegressionArguments, out: Path) -> None:
     """Predicted against observed, the plots of one field as the model sees them, attention between variates."""
     test = parts["test"]
-    title = f"{arguments.target} ({arguments.target_unit})" if arguments.target_unit else arguments.target
+    title = with_unit(arguments.target, arguments.target_unit)
     groups = test["crop"] if "crop" in test.column_names else None
     if groups is None and "static_values" in test.column_names and "crop" in test[0]["static_values"]:
         groups = [row["crop"] for row in test["static_values"]]

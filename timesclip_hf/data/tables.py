@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
+from ..escaping import visible
+
 # --- doors ------------------------------------------------------------------------------------------------------
 
 
@@ -182,8 +184,8 @@ def repeated_names(names: Sequence[str]) -> list[str]:
 
 
 def some_of(items: Iterable[Any], limit: int = 6) -> str:
-    """The first few items, and how many more there are."""
-    listed = [str(item) for item in items]
+    """The first few items, every character of them visible, and how many more there are."""
+    listed = [visible(item) for item in items]
     return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 

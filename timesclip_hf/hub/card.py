@@ -1,13 +1,17 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Model cards: the README.md of a saved model. What they say stands in `model_card_template.md` beside this file."""
 
-import json
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.utils import yaml_dump
+from jinja2 import Environment, Template
+from markupsafe import Markup
 
+from .. import escaping
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .facts import CardFacts
 
@@ -29,17 +33,20 @@ _METRIC_NAMES = {
 def model_card(facts: CardFacts) -> ModelCard:
     """The README.md of a model: metadata that the Hub reads, and text for people.
 
+    Facts are text: a tag, link or heading in one of them, or a new line, is shown and is none. Only `facts.table` is
+    read as Markdown, as far as it is a table.
+
     Args:
         facts: about the model and the run that made it.
     """
     config, task = facts.config, facts.model_class.task
     metrics = dict.fromkeys(metric for values in facts.measured.values() for metric in values)
     adapter = {f"adapter {name}": value for name, value in (facts.adapter or {}).items() if name != "base"}
-    links = [f"[{tag}](https://hf.co/datasets/{tag})" for tag in _as_list(facts.dataset_tags)]
-    return ModelCard.from_template(
-        _metadata(facts),
-        template_path=str(_TEMPLATE),
-        marker=_MARKER,
+    data = [escaping.markdown(facts.dataset)] if facts.dataset else []
+    data += [escaping.hub_link(tag, "datasets/") for tag in _as_list(facts.dataset_tags)]
+    content = _template().render(
+        card_data=Markup(yaml_dump(_shown(_metadata(facts).to_dict()), sort_keys=False).strip()),
+        marker=Markup(_MARKER),
         facts=facts,
         config=config,
         adapter=facts.adapter,
@@ -56,12 +63,26 @@ def model_card(facts: CardFacts) -> ModelCard:
             for metric in metrics
         ],
         only_validation=all(part.startswith("validation") for part in facts.measured),
-        data=[facts.dataset, *links] if facts.dataset else links,
+        data=Markup(", ".join(data)),
         curve=_curve(facts.curve, facts.kept.get("step")),
         settings=[[name, str(value)] for name, value in {**facts.hyperparameters, **adapter}.items()],
         environment=[[name, str(value)] for name, value in facts.environment.items()],
         **_inputs(facts.processor),
     )
+    return ModelCard(content)
+
+
+@functools.cache
+def _template() -> Template:
+    """The template; what it prints is escaped as Markdown, unless a filter escaped it for another place."""
+    environment = Environment(
+        autoescape=True,
+        finalize=lambda value: value if hasattr(value, "__html__") else Markup(escaping.markdown(value)),
+    )
+    for name in ("code_span", "fenced", "hub_link", "literal", "markdown_table", "one_line"):
+        escape = getattr(escaping, name)
+        environment.filters[name] = lambda *given, escape=escape: Markup(escape(*given))
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
 
 
 def is_own_card(path: str | Path) -> bool:
@@ -103,12 +124,21 @@ def _metadata(facts: CardFacts) -> ModelCardData:
     )
 
 
+def _shown(data: Any) -> Any:
+    """Metadata whose texts are visible lines; YAML's own marks in them are quoted by its library."""
+    if isinstance(data, dict):
+        return {name: _shown(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_shown(value) for value in data]
+    return escaping.one_line(data) if isinstance(data, str) else data
+
+
 def _targets(facts: CardFacts) -> str:
     names = facts.processor.target_names if facts.processor is not None else None
     units = (facts.processor.target_units if facts.processor is not None else None) or []
     if names is not None:
         pairs = zip(names, units or [""] * len(names), strict=True)
-        return _listed([f"{name} ({unit})" if unit else name for name, unit in pairs])
+        return _listed([escaping.with_unit(name, unit) for name, unit in pairs])
     count = facts.config.num_targets
     number = "a number" if count == 1 else f"{count} numbers"
     return f"{number} in {_listed(sorted(set(units)))}" if any(units) else number
@@ -127,9 +157,9 @@ def _inputs(processor: TimesCLIPProcessor | None) -> dict[str, Any]:
     target_names = processor.target_names if processor.target_names and numbers else numbers
     return {
         "processor": processor,
-        "variate_order": _listed(processor.variate_names or [], quote=True),
+        "variate_order": _listed([escaping.literal(name) for name in processor.variate_names or []]),
         "static": static,
-        "static_example": [(_literal(c["name"]), _literal(value)) for c, value in zip(static, examples, strict=True)],
+        "static_example": [(c["name"], value) for c, value in zip(static, examples, strict=True)],
         "variates": _statistics("variate", variates, processor.variate_units, learnt.get("variates") or {}),
         "targets": _statistics("target", target_names, processor.target_units, targets),
     }
@@ -157,12 +187,8 @@ def _curve(curve: Sequence[Mapping[str, float]], kept_step: int | None) -> tuple
     return [*columns, ""], rows
 
 
-def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _listed(names: Sequence[Any], quote: bool = False, most: int = 12) -> str:
-    shown = [repr(name) if quote else " ".join(str(name).split()) for name in names[:most]]
+def _listed(names: Sequence[Any], most: int = 12) -> str:
+    shown = [str(name) for name in names[:most]]
     return ", ".join(shown) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 

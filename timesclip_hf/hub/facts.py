@@ -14,6 +14,7 @@ from transformers.trainer_utils import unwrap_peft_model
 
 from ..data.windows import ForecastWindows
 from ..environment import environment
+from ..escaping import is_hub_id
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPModel, TimesCLIPPreTrainedModel
 from ..model.modeling_timesclip import __all__ as MODEL_CLASSES
@@ -38,7 +39,6 @@ _SHOWN_ELSEWHERE = {
     "vision_config", "text_config", "variate_mean", "variate_std", "target_mean", "target_std", "num_variates",
     "context_length", "vision_chunk_size", "text_chunk_size",
 }  # fmt: skip
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass
@@ -189,7 +189,7 @@ def _adapter(model: Any) -> dict[str, Any] | None:
 
 
 def _is_hub_id(name: str) -> bool:
-    return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+    return is_hub_id(name) and not Path(name).exists()
 
 
 def _source(name: str) -> dict[str, Any] | None:
