@@ -129,14 +129,14 @@ PATCHTST_CONFIG: dict[str, Any] = {
 
 def past_values(windows: ForecastWindows, rows: list[int]) -> Tensor:
     """Inputs of the windows `rows`, gaps filled: `(batch, T, V)` float32."""
-    values = torch.from_numpy(np.stack([windows[row]["past_values"] for row in rows]))
+    values = torch.from_numpy(np.stack([windows[row]["past_values"] for row in rows])).float()
     observed = ~torch.isnan(values)
     return values if observed.all() else fill_missing(values, observed)
 
 
 def labels(windows: ForecastWindows, rows: list[int]) -> Tensor:
     """Labels of the windows `rows`: `(batch, H, V)` float32, NaN where not observed."""
-    return torch.from_numpy(np.stack([windows[row]["labels"] for row in rows]))
+    return torch.from_numpy(np.stack([windows[row]["labels"] for row in rows])).float()
 
 
 def batches(windows: ForecastWindows) -> Iterator[list[int]]:

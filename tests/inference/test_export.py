@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY_TEXT, TINY_VISION
 
 from timesclip_hf import (
+    NumpyProcessor,
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
     TimesCLIPForPreTraining,
@@ -137,3 +139,17 @@ def test_what_cannot_be_exported_says_why(build: Any) -> None:
     unfitted = TimesCLIPProcessor.from_config(model.config, scaling="dataset", image_size=32)
     with pytest.raises(ValueError, match="never fitted"):
         export_program(model, unfitted)
+
+
+def test_a_graph_forecasts_large_levels_to_their_spread(build: Any, tmp_path: Path) -> None:
+    model, _ = build(TimesCLIPForPrediction, "forecast")
+    moves = np.random.default_rng(0).integers(-40, 40, size=(8, 12, 3)) * 0.25
+    found = []
+    for level in (0.0, 123456789.0):
+        processor = TimesCLIPProcessor.from_config(model.config, scaling="instance").fit(moves + level)
+        session = onnxruntime.InferenceSession(export_onnx(model, processor, tmp_path / f"{level}" / "model.onnx"))
+        batch = NumpyProcessor.from_pretrained(tmp_path / f"{level}")(moves[:3] + level)
+        (forecast,) = session.run(None, {key.name: batch[key.name] for key in session.get_inputs()})
+        found.append(forecast - level)
+    assert [forecast.dtype for forecast in found] == [np.float32, np.float64]
+    np.testing.assert_allclose(*found, atol=1e-5 * moves.std())

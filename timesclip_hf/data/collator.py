@@ -50,7 +50,7 @@ class TimesCLIPDataCollator:
                 raise ValueError(f"{absent} of {len(rows)} rows have no {name!r}: either all rows need it or none")
         given = {name: values for name, values in columns.items() if values[0] is not None}
         batch = self.processor(
-            _stack([np.asarray(series, np.float32) for series in given["past_values"]]),
+            _stack([_numbers(series) for series in given["past_values"]]),
             past_observed_mask=_stack([np.asarray(mask, bool) for mask in given.get("past_observed_mask", [])]),
             static_values=[_plain(values) for values in given["static_values"]] if "static_values" in given else None,
             labels=_label_array(given["labels"]) if "labels" in given else None,
@@ -72,12 +72,16 @@ def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]] | No
     return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
 
 
+def _numbers(series: Any) -> NDArray[Any]:
+    """One row's series in the precision that it has; lists, None in them for missing, in float64."""
+    return np.asarray(series, None if hasattr(series, "dtype") else np.float64)
+
+
 def _label_array(labels: list[Any]) -> NDArray[Any]:
     arrays = [np.asarray(label) for label in labels]
     if len(shapes := sorted({array.shape for array in arrays})) > 1:
         raise ValueError(f"labels of one batch have different shapes: {shapes}")
-    stacked = np.stack(arrays)
-    return stacked.astype(np.float32) if np.issubdtype(stacked.dtype, np.floating) else stacked
+    return np.stack(arrays)
 
 
 def _plain(values: Any) -> Any:

@@ -29,7 +29,7 @@ class SeriesCollection:
     """One or many multivariate series in their own units.
 
     Args:
-        values: one `(T_i, V)` float32 array per series; NaN is missing.
+        values: one `(T_i, V)` float64 or float32 array per series; NaN is missing.
         variate_names: the V variates, the same for all series.
         series_names: one per series.
         timestamps: one `(T_i,)` array of datetime64 or numbers per series, or a `DatetimeIndex` where times have a
@@ -39,7 +39,7 @@ class SeriesCollection:
         ValueError: other shapes or types, or names that are repeated or not as many as there are series or variates.
     """
 
-    values: list[NDArray[np.float32]]
+    values: list[NDArray[np.floating]]
     variate_names: list[str]
     series_names: list[str]
     timestamps: list[Times] | None = None
@@ -56,8 +56,12 @@ class SeriesCollection:
         for name, series in zip(self.series_names, self.values, strict=True):
             if np.isinf(series).any():
                 raise ValueError(f"series {name!r} holds infinite values; missing values are NaN")
-            if series.dtype != np.float32 or series.ndim != 2 or series.shape[1] != len(self.variate_names):
-                expected = f"float32 of shape (steps, {len(self.variate_names)}), one column for each of variate_names"
+            right = series.dtype in (np.float32, np.float64) and series.ndim == 2
+            if not right or series.shape[1] != len(self.variate_names):
+                expected = (
+                    f"float64 or float32 of shape (steps, {len(self.variate_names)}), one column for each of "
+                    "variate_names"
+                )
                 raise ValueError(f"series {name!r} is {series.dtype} of shape {series.shape}, expected {expected}")
         if self.timestamps is not None:
             lengths, steps = [len(times) for times in self.timestamps], [len(series) for series in self.values]
@@ -159,7 +163,7 @@ def load_long_table(
         where = f"series {name!r}" if series_column is not None else "the table"
         hint = "" if series_column is not None else "; if the table holds several series, name their series_column"
         if holes := find_holes(series_times[k], where, fill=fill_gaps, advice=hint):
-            filled = np.full((len(holes.times), len(names)), np.nan, np.float32)
+            filled = np.full((len(holes.times), len(names)), np.nan)
             filled[holes.positions] = series_values[k]
             series_values[k], series_times[k] = filled, holes.times
     return SeriesCollection(series_values, names, list(rows), series_times)

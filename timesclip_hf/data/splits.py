@@ -318,7 +318,7 @@ def _missing_length(steps: int, counts: tuple[int, ...], context_length: int, pr
 
 
 def _unobserved(
-    values: NDArray[np.float32], parts: list[slice], lengths: tuple[int, int], strides: tuple[int, ...]
+    values: NDArray[np.floating], parts: list[slice], lengths: tuple[int, int], strides: tuple[int, ...]
 ) -> str | None:
     blank = [
         name
@@ -328,14 +328,14 @@ def _unobserved(
     return f"too few observed values in {' and '.join(blank)}" if blank else None
 
 
-def _statistics(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _statistics(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each variate's observed steps."""
     columns = (column[~np.isnan(column)].astype(np.float64) for column in values.T)
     mean, std = np.array([(c.mean(), c.std() if c.min() < c.max() else 1.0) for c in columns]).T
     return mean, std
 
 
-def _scaled(values: NDArray[np.float32], mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float32]:
+def _scaled(values: NDArray[np.floating], mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.floating]:
     scaled = np.empty_like(values)
     for k, column in enumerate(values.T):  # one by one: the float64 copies stay smaller than the series
         scaled[:, k] = (column.astype(np.float64) - mean[k]) / std[k]

@@ -142,8 +142,8 @@ def read_numbers(column: pd.Series) -> NDArray[np.float64]:
         wrong = np.isnan(values) & cells.notna().to_numpy()
         wrong[wrong] = [not isinstance(cell, str) or bool(cell.strip()) for cell in cells[wrong]]
     kind = "non-numeric"
-    if not wrong.any():  # series and targets become float32, where what does not fit is infinite
-        wrong, kind = np.abs(values) > np.finfo(np.float32).max, "infinite (for float32)"
+    if not wrong.any():
+        wrong, kind = np.isinf(values), "infinite"
     if wrong.any():
         where = [
             f"row {row}: {cell!r}" for row, cell in zip(np.flatnonzero(wrong), column[wrong].tolist(), strict=True)
@@ -155,10 +155,10 @@ def read_numbers(column: pd.Series) -> NDArray[np.float64]:
     return values
 
 
-def read_variates(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
+def read_variates(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
     """Some columns side by side, `(rows, len(names))`, as `read_numbers` reads each."""
-    values = np.empty((len(frame), len(names)), np.float32)
-    for k, name in enumerate(names):  # one by one: there is never a float64 copy of the whole table
+    values = np.empty((len(frame), len(names)))
+    for k, name in enumerate(names):
         values[:, k] = read_numbers(frame[name])
     return values
 

@@ -60,8 +60,8 @@ def load_wide_table(
     Returns:
         One row per row of the table, in its order, with the columns
 
-        - `past_values`: `Array2D((num_steps, num_variates), "float32")`, NaN where missing;
-        - `labels`: list of `num_targets` float32; absent when `target` is None;
+        - `past_values`: `Array2D((num_steps, num_variates), "float64")`, NaN where missing;
+        - `labels`: list of `num_targets` float64; absent when `target` is None;
         - `static_values`: one `{name: float or string}` per row; absent without `static_columns`;
         - every column of the table that is neither of these nor a variate's step, under its own name.
 
@@ -93,13 +93,13 @@ def read_wide_table(table: Any) -> pd.DataFrame:
 
 
 def _as_dataset(
-    frame: pd.DataFrame, series: NDArray[np.float32], targets: list[str], statics: list[str], kept: list[str]
+    frame: pd.DataFrame, series: NDArray[np.floating], targets: list[str], statics: list[str], kept: list[str]
 ) -> Dataset:
     """Series `(N, T, V)` and the other columns of their table."""
     content: dict[str, Any] = {"past_values": series}
-    features: dict[str, Any] = {"past_values": Array2D(series.shape[1:], "float32")}
+    features: dict[str, Any] = {"past_values": Array2D(series.shape[1:], "float64")}
     if targets:
-        content["labels"], features["labels"] = read_variates(frame, targets), List(Value("float32"))
+        content["labels"], features["labels"] = read_variates(frame, targets), List(Value("float64"))
         for name, labels in zip(targets, content["labels"].T, strict=True):
             check_complete(np.isnan(labels), "targets", name)
     if statics:
@@ -135,7 +135,7 @@ def is_step_column(name: str) -> bool:
 
 def read_wide_series(
     frame: pd.DataFrame, variates: Sequence[str] | None = None, num_steps: int | None = None
-) -> tuple[NDArray[np.float32], list[str], list[int]]:
+) -> tuple[NDArray[np.floating], list[str], list[int]]:
     """The series of a wide table `(N, T, V)`, NaN where missing, the names of their variates and of their steps.
 
     Args:
@@ -145,7 +145,7 @@ def read_wide_series(
     found = find_variates(frame.columns)
     names = _choose_variates(list(frame.columns), found, variates)
     steps = _common_steps(list(frame.columns), {name: found[name] for name in names}, num_steps)
-    values = np.empty((len(frame), len(steps), len(names)), np.float32)
+    values = np.empty((len(frame), len(steps), len(names)))
     for match in filter(None, map(_STEP_COLUMN.fullmatch, frame.columns)):
         if match[1] in names and int(match[2]) <= steps[-1]:
             values[:, int(match[2]) - steps[0], names.index(match[1])] = read_numbers(frame[match[0]])
@@ -153,7 +153,7 @@ def read_wide_series(
 
 
 def find_observed_rows(
-    series: NDArray[np.float32], names: list[str], steps: list[int]
+    series: NDArray[np.floating], names: list[str], steps: list[int]
 ) -> tuple[NDArray[np.bool_], str | None]:
     """Rows `(N,)` that have a value of every variate, and what there is to say about the others."""
     blank: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)

@@ -18,8 +18,8 @@ _Usable = tuple[int, NDArray[np.bool_] | None]
 class ForecastWindow(TypedDict):
     """What a model sees, `past_values` `(T, V)`, and what it must say, `labels` `(H, V)`; NaN is missing."""
 
-    past_values: NDArray[np.float32]
-    labels: NDArray[np.float32]
+    past_values: NDArray[np.floating]
+    labels: NDArray[np.floating]
 
 
 class ForecastWindows(Dataset[ForecastWindow]):
@@ -29,7 +29,7 @@ class ForecastWindows(Dataset[ForecastWindow]):
     out. Windows are views: who changes one changes the series.
 
     Args:
-        series: a `SeriesCollection`, or `(T_i, V)` float32 arrays, NaN is missing; not copied.
+        series: a `SeriesCollection`, or `(T_i, V)` float64 or float32 arrays, NaN is missing; not copied.
         context_length: steps T that a model sees.
         prediction_length: steps H that it must forecast.
         stride: steps between the starts of windows.
@@ -42,7 +42,7 @@ class ForecastWindows(Dataset[ForecastWindow]):
 
     def __init__(
         self,
-        series: SeriesCollection | Sequence[NDArray[np.float32]],
+        series: SeriesCollection | Sequence[NDArray[np.floating]],
         context_length: int,
         prediction_length: int,
         stride: int = 1,
@@ -140,7 +140,7 @@ class ForecastWindows(Dataset[ForecastWindow]):
         return series, (number - int(self._offsets[series])) * self.stride
 
 
-def _usable(values: NDArray[np.float32], context_length: int, prediction_length: int, stride: int) -> _Usable:
+def _usable(values: NDArray[np.floating], context_length: int, prediction_length: int, stride: int) -> _Usable:
     """How many windows a series has, and which of them can be used; None if all can."""
     count = max(0, (len(values) - context_length - prediction_length) // stride + 1)
     missing = np.isnan(values)
@@ -154,7 +154,7 @@ def _usable(values: NDArray[np.float32], context_length: int, prediction_length:
     return count, None if usable.all() else usable
 
 
-def has_window(values: NDArray[np.float32], context_length: int, prediction_length: int, stride: int) -> bool:
+def has_window(values: NDArray[np.floating], context_length: int, prediction_length: int, stride: int) -> bool:
     count, mask = _usable(values, context_length, prediction_length, stride)
     return count > 0 and (mask is None or bool(mask.any()))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..model.agreement import check_agreement
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
+from ..model.preprocessing import has_large_levels
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.towers import vision_width
 
@@ -148,7 +149,8 @@ def _example_inputs(model: Any, processor: TimesCLIPProcessor, vision_features: 
         "scale": (variates,),
         "static_values": (config.num_static_features,),
     }
-    dtypes = {"patch_mask": torch.bool}
+    levels = torch.float64 if has_large_levels(processor) else torch.float32
+    dtypes = {"patch_mask": torch.bool, "loc": levels, "scale": levels}
     return {
         name: torch.ones(2, *shape, dtype=dtypes.get(name, torch.float32), device=model.device)
         for name, shape in shapes.items()

@@ -17,7 +17,7 @@ from ..data.tables import check_known, decoded, is_table, read_table, some_of
 from ..data.timestamps import Times
 from ..data.wide import find_observed_rows, find_variates, is_step_column, read_statics, read_wide_series
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.reader import read_series
+from ..model.reader import exact, read_series
 
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
 
@@ -110,7 +110,7 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor) -> Samples:
         return Samples([_read_sample(inputs, processor)], "one")
     if isinstance(inputs, Dataset):
         inputs = inputs.select_columns([name for name in _SAMPLE_KEYS if name in inputs.column_names])
-        inputs = inputs.with_format("numpy")
+        inputs = exact(inputs, "past_values")
     elif depth == 2:
         return Samples([_read_sample({"past_values": inputs}, processor)], "one")
     elif depth not in (None, 3) and (depth == 0 or len(inputs)):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers import AutoConfig, Pipeline
 from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_file
@@ -213,9 +214,7 @@ class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
 
     def _as_table(self, results: list[dict[str, float]], table: TableRows) -> pd.DataFrame:
         prefix = "predicted_" if self.processor.target_names else ""
-        columns = {
-            prefix + name: np.array([result[name] for result in results], np.float32) for name in self._target_names()
-        }
+        columns = {prefix + name: _numbers([result[name] for result in results]) for name in self._target_names()}
         return _beside(table, columns)
 
 
@@ -282,7 +281,8 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
 
     def _as_table(self, results: list[dict[str, Any]], table: TableRows) -> pd.DataFrame:
         names, steps = self.processor.variate_names or ["value"], self.model.config.prediction_length
-        forecasts = np.array([result["predictions"] for result in results], np.float32).reshape(-1, steps, len(names))
+        found = [result["predictions"] for result in results] or np.zeros(0, np.float32)
+        forecasts = np.asarray(found).reshape(-1, steps, len(names))
         columns: dict[str, Any] = {}
         if table.times is None:
             columns["step"] = np.tile(np.arange(1, steps + 1), len(forecasts))
@@ -295,6 +295,13 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
         columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
         identity = table.identity.iloc[np.repeat(table.positions, steps)].reset_index(drop=True)
         return _beside(TableRows(identity, np.arange(len(identity))), columns)
+
+
+def _numbers(values: list[float]) -> NDArray[np.floating]:
+    """Python's numbers in the dtype that the model gave them in."""
+    wide = np.array(values, np.float64)
+    narrow = wide.astype(np.float32)
+    return narrow if np.array_equal(narrow, wide, equal_nan=True) else wide
 
 
 def _beside(table: TableRows, columns: Mapping[str, Any]) -> pd.DataFrame:

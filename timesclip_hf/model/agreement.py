@@ -6,6 +6,7 @@ import reprlib
 import warnings
 from typing import Any
 
+from .precision import costs_digits
 from .static_values import static_width
 from .tasks import Task
 
@@ -147,7 +148,8 @@ def _same(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
         return bool(mine == other)
     spreads = theirs[name.replace("_mean", "_std")]
     return len(mine) == len(other) and all(
-        abs(a - b) <= _TOLERANCE * (abs(b) + spread) for a, b, spread in zip(mine, other, spreads, strict=True)
+        abs(a - b) <= _TOLERANCE * (spread if costs_digits(b, spread) else abs(b) + spread)
+        for a, b, spread in zip(mine, other, spreads, strict=True)
     )
 
 

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, distributed
 from transformers.utils.generic import maybe_autocast
 
+from .precision import widened
+
 # CLIP (arXiv 2103.00020) clips the learnt scale so that logits are never multiplied by more than 100.
 MAX_LOGIT_SCALE = math.log(100)
 
@@ -170,12 +172,12 @@ def task_loss(errors: Tensor, predictions: Tensor, targets: Tensor, kind: str) -
     elif kind == "mae":
         losses = errors.abs()
     elif kind == "smape":
-        predicted, target = predictions.float(), torch.where(observed, targets.float(), 0)
+        predicted, target = widened(predictions), torch.where(observed, widened(targets), 0)
         size = torch.where(observed, predicted.abs() + target.abs(), 0)
         # Where both are 0 the error is 0 over the smallest normal number: 0, without a division by zero.
         losses = (
             2 * torch.where(observed, (predicted - target).abs(), 0) / size.clamp(min=torch.finfo(size.dtype).tiny)
-        )
+        ).float()
     else:
         raise ValueError(f"loss must be 'mse', 'mae' or 'smape', got {kind!r}.")
     return losses.sum() / observed.sum().clamp(min=1)

@@ -21,6 +21,7 @@ from .outputs import (
     TimesCLIPPreTrainingOutput,
     TimesCLIPRegressionOutput,
 )
+from .precision import any_costs_digits, to_raw_units, to_scaled_units, widened
 from .pretrained_model import TimesCLIPPreTrainedModel
 from .tasks import Task
 
@@ -143,7 +144,7 @@ class _TaskModel(TimesCLIPPreTrainedModel):
                 otherwise read with `use_loc_scale`.
             static_values: `(B, num_static_features)` as the processor encodes them; forecasts do not use them.
             labels: `(B, num_targets)` for regression and `(B, H, V)` for prediction, in original units, NaN = not
-                observed; `(B,)` integers from 0 to `num_labels - 1` for classification.
+                observed, float64 where float32 would cost digits; `(B,)` integers from 0 to `num_labels - 1` for classification.
 
         Raises:
             ValueError: an input is missing or has the wrong shape, or a label is no class; labels never broadcast.
@@ -253,7 +254,9 @@ class TimesCLIPForRegression(_WholeSeriesModel):
     def _answer(self, outputs: TimesCLIPOutput, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         scaled, _ = super()._answer(outputs, inputs)
         mean, std = self._target_statistics(scaled)
-        return scaled, scaled * std + mean
+        if not any_costs_digits(*self._target_units()):
+            mean, std = mean.float(), std.float()
+        return scaled, to_raw_units(scaled, mean, std)
 
     def _measure(self, scaled: Tensor, answer: Tensor, labels: Tensor, inputs: dict[str, Any]) -> Tensor:
         if labels.shape != scaled.shape:
@@ -262,12 +265,17 @@ class TimesCLIPForRegression(_WholeSeriesModel):
                 "reshape them, they are never broadcast."
             )
         mean, std = self._target_statistics(scaled)
-        return task_loss(scaled - (labels.float() - mean) / std, answer, labels, self.config.loss)
+        return task_loss(scaled - to_scaled_units(labels, mean, std), answer, labels, self.config.loss)
 
     def _target_statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and spread of the targets, on the device of `like`."""
+        dtype = widened(like).dtype
+        mean, std = (like.new_tensor(statistic, dtype=dtype) for statistic in self._target_units())
+        return mean, std
+
+    def _target_units(self) -> tuple[list[float], list[float]]:
         config = self.config
-        mean, std = config.target_mean or [0.0] * config.num_targets, config.target_std or [1.0] * config.num_targets
-        return like.new_tensor(mean), like.new_tensor(std)
+        return config.target_mean or [0.0] * config.num_targets, config.target_std or [1.0] * config.num_targets
 
 
 class TimesCLIPForClassification(_WholeSeriesModel):
@@ -365,7 +373,7 @@ class TimesCLIPForPrediction(_TaskModel):
             check_sample_shape("variate_values", variate_values, (config.num_variates, config.context_length))
         scaled = self.head(outputs.text_tokens, outputs.image_embeds, outputs.selected_embeds, variate_values)
         scaled = scaled.float().transpose(1, 2)  # (B, H, V)
-        return scaled, scaled * scale[:, None] + loc[:, None]
+        return scaled, to_raw_units(scaled, loc[:, None], scale[:, None])
 
     def _measure(self, scaled: Tensor, answer: Tensor, labels: Tensor, inputs: dict[str, Any]) -> Tensor:
         config = self.config
@@ -374,7 +382,7 @@ class TimesCLIPForPrediction(_TaskModel):
             raise ValueError(f"labels have {len(labels)} samples, the series {len(scaled)}.")
         loc, scale = inputs["loc"][:, None], inputs["scale"][:, None]
         # Subtracted while scaled: a level far above its changes would eat the digits that count.
-        errors = scaled - (labels.float() - loc) / scale
+        errors = scaled - to_scaled_units(labels, loc, scale)
         if config.error_scale == "dataset":
             errors = errors * scale / scaled.new_tensor(config.variate_std or [1.0] * config.num_variates)
         return task_loss(errors, answer, labels, config.loss)

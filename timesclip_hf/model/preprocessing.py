@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, cast, contiguous, like, namespace, running_maximum, sliding_windows, take_along, zeros
+from .precision import any_costs_digits, costs_digits, rounding_noise, widened
 from .reader import describe
 from .rendering import apply_color, render_line, variate_colors
-
-# A spread below this share of a series' largest magnitude is rounding noise of a constant series.
-CONSTANT = 1e-6
 
 
 def fill_missing(values: Array, observed: Array) -> Array:
@@ -58,7 +56,9 @@ def _observed_mean(values: Array, observed: Array) -> Array:
     return xp.where(observed, values, 0).sum(axis=1) / cast(counts, values.dtype)
 
 
-def instance_statistics(values: Array, observed: Array, constant_scale: Array | float = 1.0) -> tuple[Array, Array]:
+def instance_statistics(
+    values: Array, observed: Array, constant_scale: Array | float = 1.0, noise: float | None = None
+) -> tuple[Array, Array]:
     """Mean and standard deviation (of the population) of each series over its observed values.
 
     Args:
@@ -66,6 +66,8 @@ def instance_statistics(values: Array, observed: Array, constant_scale: Array | 
         observed: `(B, T, V)` bool.
         constant_scale: a number, or one for each variate: the scale of constant series, so that nothing is divided by
             a tiny number.
+        noise: share of a series' magnitude by which its values may differ and yet be constant; not set: that of their
+            dtype.
 
     Returns:
         loc, scale: `(B, V)`.
@@ -77,18 +79,20 @@ def instance_statistics(values: Array, observed: Array, constant_scale: Array | 
     relative = values / unit[:, None]
     loc = _observed_mean(relative, observed)
     loc = loc + _observed_mean(relative - loc[:, None], observed)  # what rounding left of a level far from zero
-    scale = xp.sqrt(_observed_mean(xp.square(relative - loc[:, None]), observed))
-    return loc * unit, replace_constant(scale * unit, magnitude, constant_scale)
+    scale = xp.sqrt(_observed_mean(xp.square(relative - loc[:, None]), observed)) * unit
+    noise = rounding_noise(values.dtype) if noise is None else noise
+    constant = is_constant(scale, *observed_range(values, observed), noise)
+    return loc * unit, xp.where(constant, constant_scale, scale)
 
 
-def is_constant(spread: Array, magnitude: Array) -> Array:
-    """Whether spreads are only rounding noise beside the largest magnitude of their series."""
-    return spread <= CONSTANT * magnitude
+def is_constant(spread: Array, lowest: Array, highest: Array, noise: float) -> Array:
+    """Whether spreads, or ranges, are only rounding noise beside the largest magnitude of their series.
 
-
-def replace_constant(scale: Array, magnitude: Array, constant_scale: Array | float = 1.0) -> Array:
-    """`constant_scale` in place of spreads that are only rounding noise beside their series' largest magnitude."""
-    return namespace(scale).where(is_constant(scale, magnitude), constant_scale, scale)
+    A constant series has no range, whatever rounding in sums left of a spread.
+    """
+    xp = namespace(spread)
+    magnitude = xp.maximum(xp.abs(lowest), xp.abs(highest))
+    return xp.minimum(spread, highest - lowest) <= noise * magnitude
 
 
 def observed_range(values: Array, observed: Array) -> tuple[Array, Array]:
@@ -120,17 +124,18 @@ def fit_variates(
     """Mean, standard deviation and range of each variate over all observed steps.
 
     Args:
-        chunks: values and observed, `(B, T, V)` each, B and T of any size; best in float64. The sums of chunks are
-            merged as in Chan et al. (1979).
+        chunks: values and observed, `(B, T, V)` each, B and T of any size. The sums of chunks are merged, in float64,
+            as in Chan et al. (1979).
         variate_names: for errors.
 
     Raises:
         ValueError: no chunk, or a variate that is never observed.
     """
     fitted: Any = None
+    noise = 0.0
     for values, observed in chunks:
-        xp = namespace(values)
-        values, observed = values.reshape(1, -1, values.shape[2]), observed.reshape(1, -1, values.shape[2])
+        xp, noise = namespace(values), max(noise, rounding_noise(values.dtype))
+        values, observed = widened(values).reshape(1, -1, values.shape[2]), observed.reshape(1, -1, values.shape[2])
         count, mean = observed.sum(axis=1), _observed_mean(values, observed)
         squares = xp.square(xp.where(observed, values - mean[:, None], 0)).sum(axis=1)
         part = (count, mean, squares, *observed_range(values, observed))
@@ -142,18 +147,22 @@ def fit_variates(
         names = [variate_names[variate] if variate_names else variate for variate in blank]
         raise ValueError(f"The variates {names} are never observed: there is nothing to fit on")
     xp = namespace(mean)
-    std = replace_constant(xp.sqrt(squares / count), xp.maximum(xp.abs(lowest), xp.abs(highest)))
+    std = xp.sqrt(squares / count)
+    constant = is_constant(std, lowest, highest, noise)
+    std, highest = xp.where(constant, 1.0, std), xp.where(constant, lowest, highest)
     found = {"mean": mean, "std": std, "minimum": lowest, "maximum": highest}
     return {name: statistic.tolist() for name, statistic in found.items()}
 
 
 def fit_targets(labels: Any) -> dict[str, list[float]]:
     """Mean and standard deviation of `(n,)` or `(n, num_targets)` targets."""
-    array = np.asarray(labels, dtype=np.float64)
+    array = np.asarray(labels)
+    noise, array = rounding_noise(array.dtype), array.astype(np.float64)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or not len(array) or not np.isfinite(array).all():
         raise ValueError(f"labels must be finite numbers (n, num_targets), got shape {array.shape}")
-    std = replace_constant(array.std(axis=0), np.abs(array).max(axis=0))
+    std = array.std(axis=0)
+    std = np.where(is_constant(std, array.min(axis=0), array.max(axis=0), noise), 1.0, std)
     return {"mean": array.mean(axis=0).tolist(), "std": std.tolist()}
 
 
@@ -173,12 +182,14 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
 
     Returns:
         `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T), `loc` and `scale` (B, V), all
-        in fp32, and, with `settings.image_size`, `plot_values` (B, V, T) for `draw_plots`.
+        in fp32 (`loc` and `scale` in fp64 where that costs digits, see `precision`), and, with `settings.image_size`,
+        `plot_values` (B, V, T) for `draw_plots`.
 
     Raises:
         ValueError: a variate without a value in the steps that are read.
     """
-    values, observed = fit_length(values, observed, settings.context_length)
+    noise = rounding_noise(values.dtype)
+    values, observed = fit_length(widened(values), observed, settings.context_length)
     blank = ~observed.any(axis=1)  # (B, V)
     if blank.any():
         raise ValueError(
@@ -186,19 +197,27 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
             f"{describe(blank[:, None], settings.variate_names)}; drop these samples or give more steps"
         )
     float32 = namespace(values).float32
-    loc, scale = _loc_and_scale(values, observed, settings)
+    loc, scale = _loc_and_scale(values, observed, settings, noise)
+    level_dtype = values.dtype if costs_digits(loc, scale).any() or has_large_levels(settings) else float32
     scaled = cast((fill_missing(values, observed) - loc[:, None]) / scale[:, None], float32)  # (B, T, V)
     cut = (settings.patch_length, settings.patch_stride, settings.padding)
     batch = {
         "patch_values": contiguous(cut_patches(scaled, *cut)),
         "patch_mask": cut_patches(observed, *cut).any(axis=-1),
         "variate_values": contiguous(scaled.swapaxes(1, 2)),
-        "loc": contiguous(cast(loc, float32)),  # not a view of one row, which a data loader could not pin
-        "scale": contiguous(cast(scale, float32)),
+        "loc": contiguous(cast(loc, level_dtype)),  # not a view of one row, which a data loader could not pin
+        "scale": contiguous(cast(scale, level_dtype)),
     }
     if settings.image_size is not None:
-        batch["plot_values"] = _plot_positions(values, observed, settings)
+        batch["plot_values"] = _plot_positions(values, observed, settings, noise)
     return batch
+
+
+def has_large_levels(settings: Any) -> bool:
+    """Whether every batch of a processor has its `loc` and `scale` in fp64, going by what it was fitted on."""
+    if settings.scaling == "none" or settings.statistics is None:
+        return False
+    return any_costs_digits(*(settings.statistics["variates"][name] for name in ("mean", "std")))
 
 
 def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
@@ -238,16 +257,18 @@ def check_rows(batch: Mapping[str, Array]) -> None:
         raise ValueError(f"past_values, static_values and labels must have one row for each sample, got {sizes}")
 
 
-def _plot_positions(values: Array, observed: Array, settings: Any) -> Array:
+def _plot_positions(values: Array, observed: Array, settings: Any, noise: float) -> Array:
     """What is drawn: each variate's position on its image's value axis, `(B, V, T)` in fp32, NaN = gap."""
     xp = namespace(values)
     if settings.value_range == "window":
         lowest, highest = observed_range(values, observed)  # (B, V)
+        constant = is_constant(highest - lowest, lowest, highest, noise)
     else:
         fitted = fitted_statistics(settings.statistics, "value_range='dataset'")["variates"]
         lowest, highest = like(fitted["minimum"], values), like(fitted["maximum"], values)
+        # No spread is above half of its range: one that is stands in for a constant's.
+        constant = like(fitted["std"], values) * 2 > (highest - lowest) * (1 + rounding_noise(values.dtype))
     spread, magnitude = highest - lowest, xp.maximum(xp.abs(lowest), xp.abs(highest))
-    constant = is_constant(spread, magnitude)
     spread = xp.where(constant, xp.where(magnitude > 0, magnitude, 1), spread)
     heights = (values - lowest[..., None, :]) / spread[..., None, :]
     heights = xp.where(constant[..., None, :], heights + 0.5, heights)  # constant: in the middle of its axis
@@ -263,11 +284,11 @@ def _merged(first: Any, second: Any) -> Any:
     return n + m, mean + shift * m / total, squares, xp.minimum(low, other_low), xp.maximum(high, other_high)
 
 
-def _loc_and_scale(values: Array, observed: Array, settings: Any) -> tuple[Array, Array]:
+def _loc_and_scale(values: Array, observed: Array, settings: Any, noise: float) -> tuple[Array, Array]:
     xp = namespace(values)
     if settings.scaling == "instance":  # a constant series has no spread of its own: the training data's, once known
         fitted_std = settings.statistics["variates"]["std"] if settings.statistics is not None else 1.0
-        return instance_statistics(values, observed, like(fitted_std, values))
+        return instance_statistics(values, observed, like(fitted_std, values), noise)
     shape = (values.shape[0], values.shape[2])
     if settings.scaling == "none":
         mean, std = 0.0, 1.0
@@ -278,7 +299,6 @@ def _loc_and_scale(values: Array, observed: Array, settings: Any) -> tuple[Array
 
 
 __all__ = [
-    "CONSTANT",
     "check_rows",
     "cut_patches",
     "draw_plots",
@@ -287,8 +307,9 @@ __all__ = [
     "fit_targets",
     "fit_variates",
     "fitted_statistics",
+    "has_large_levels",
     "instance_statistics",
+    "is_constant",
     "observed_range",
     "prepare_series",
-    "replace_constant",
 ]

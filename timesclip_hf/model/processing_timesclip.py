@@ -15,8 +15,9 @@ from .agreement import completed, known_to_processor, processor_parameters
 from .arrays import Array
 from .configuration_timesclip import TimesCLIPConfig
 from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
+from .precision import any_costs_digits, round_for_mps
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
-from .reader import is_dataset, read_array, read_in_chunks, read_series
+from .reader import exact, is_dataset, read_array, read_in_chunks, read_series
 from .remote_code import CarriesCode
 from .static_values import encode_static, fit_static, static_width
 
@@ -193,7 +194,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         chunks = read_in_chunks(
             past_values, past_observed_mask, num_variates=self.num_variates, variate_names=self.variate_names
         )
-        on_cpu = ((_tensor(values).cpu().double(), _tensor(observed).cpu()) for values, observed in chunks)
+        on_cpu = ((_tensor(values).cpu(), _tensor(observed).cpu()) for values, observed in chunks)
         variates = fit_variates(on_cpu, self.variate_names)
         self.num_variates = len(variates["mean"])
         self.statistics = {
@@ -254,7 +255,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         Returns:
             `BatchFeature` with `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T),
             `loc`, `scale` (B, V), and, where asked for, `pixel_values` (B, V, 3, height, width),
-            `static_values` (B, num_static_features) and `labels`. Tensors stay on the device of `past_values`.
+            `static_values` (B, num_static_features) and `labels`. Tensors stay on the device of `past_values`. All
+            numbers are float32, but for `loc`, `scale` and `labels` where that would cost digits: see `precision`.
 
         Raises:
             ValueError: names the argument, what was found and what was expected.
@@ -270,13 +272,26 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             static = encode_static(static_values, fitted_statistics(self.statistics, "static_values")["static"])
             batch["static_values"] = torch.from_numpy(static).to(values.device)
         if labels is not None:
-            batch["labels"] = _label_tensor(labels).to(values.device)
+            batch["labels"] = self._label_tensor(labels, batch["loc"].dtype).to(values.device)
         check_rows(batch)
+        round_for_mps(batch)
         if draw:
             self.add_images(batch)
         if return_tensors == "np":
             return BatchFeature({name: tensor.cpu().numpy() for name, tensor in batch.items()})
         return BatchFeature(batch)
+
+    def _label_tensor(self, labels: Any, level_dtype: torch.dtype) -> Tensor:
+        """Classes as they are; numbers as a column for each target, in fp64 where fp32 would cost digits."""
+        tensor = labels if isinstance(labels, Tensor) else _tensor(read_array(np.array(labels), "labels"))
+        if tensor.ndim == 0:
+            raise ValueError("labels is a single number; expected (batch,) or (batch, num_targets)")
+        if not tensor.is_floating_point():
+            return tensor
+        targets = (self.statistics or {}).get("targets")
+        large = level_dtype == torch.float64 if tensor.ndim == 3 else targets and any_costs_digits(**targets)
+        tensor = tensor[:, None] if tensor.ndim == 1 else tensor
+        return tensor if large and tensor.dtype == torch.float64 else tensor.float()
 
     def add_images(self, batch: MutableMapping[str, Any]) -> None:
         """Puts `pixel_values` in the place of a batch's `plot_values`, where it has any, on their device."""
@@ -317,21 +332,12 @@ def _tensor(array: Array) -> Tensor:
     return array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _label_tensor(labels: Any) -> Tensor:
-    tensor = labels if isinstance(labels, Tensor) else _tensor(read_array(np.array(labels), "labels"))
-    if tensor.ndim == 0:
-        raise ValueError("labels is a single number; expected (batch,) or (batch, num_targets)")
-    if tensor.is_floating_point():
-        return (tensor[:, None] if tensor.ndim == 1 else tensor).float()
-    return tensor
-
-
 def _columns_to_fit(dataset: Any) -> tuple[Any, Any]:
     """Static values and labels of a Dataset, as far as there are any to fit on."""
     columns = dataset.column_names
     if "past_values" not in columns:
         raise ValueError(f"The dataset has no column 'past_values', only {columns}")
-    labels: Any = dataset.with_format("numpy")["labels"][:] if "labels" in columns else None
+    labels: Any = exact(dataset.select_columns(["labels"]), "labels")["labels"][:] if "labels" in columns else None
     labels = None if np.ndim(labels) > 2 else labels  # (n, H, V): forecasts, which need no statistics
     return dataset["static_values"][:] if "static_values" in columns else None, labels
 

@@ -76,7 +76,7 @@ def read_in_chunks(past_values: Any, past_observed_mask: Any = None, **expected:
     """
     if is_dataset(past_values):
         names = [name for name in ("past_values", "past_observed_mask") if name in past_values.column_names]
-        rows = past_values.with_format("numpy").select_columns(names)
+        rows = exact(past_values.select_columns(names), "past_values")
         for first in range(0, len(rows), ROWS_AT_ONCE):
             chunk = {name: list(column) for name, column in rows[first : first + ROWS_AT_ONCE].items()}
             yield read_series(chunk["past_values"], chunk.get("past_observed_mask"), **expected)
@@ -122,6 +122,14 @@ def describe(where: Array, variate_names: Sequence[str] | None) -> str:
 def is_dataset(data: Any) -> bool:
     """Whether this is a `datasets.Dataset`; the library itself is not asked, since predicting does not need it."""
     return hasattr(data, "column_names") and hasattr(data, "with_format")
+
+
+def exact(dataset: Any, name: str) -> Any:
+    """A `datasets.Dataset` that gives NumPy arrays of the precision that a column has; left to itself, the library
+    makes float32 of all floats. Other columns than those of numbers are Python's objects."""
+    wide = {"dtype": np.float64} if "float64" in str(dataset.features[name]) else {}
+    numbers = [column for column in dataset.column_names if "string" not in str(dataset.features[column])]
+    return dataset.with_format("numpy", columns=numbers, output_all_columns=True, **wide)
 
 
 def _is_table(data: Any) -> bool:
@@ -205,4 +213,4 @@ def _stack(parts: list[Array]) -> Array:
     return torch.stack([torch.as_tensor(part, device=tensor.device) for part in parts])
 
 
-__all__ = ["describe", "is_dataset", "read_array", "read_in_chunks", "read_series"]
+__all__ = ["describe", "exact", "is_dataset", "read_array", "read_in_chunks", "read_series"]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .preprocessing import CONSTANT
+from .preprocessing import is_constant
+from .precision import rounding_noise
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +41,9 @@ def fit_static(static_values: Any) -> list[dict[str, Any]]:
             numbers = column.to_numpy(dtype=np.float64)
             if not np.isfinite(numbers).all():
                 raise ValueError(f"static column {name!r} has infinite values")
-            # Beside the largest value a smaller spread is rounding noise: a constant column is not divided by it.
-            spread = float(numbers.std())
-            spread = spread if spread > CONSTANT * float(np.abs(numbers).max()) else 1.0
+            noise = rounding_noise(getattr(column.dtype, "numpy_dtype", column.dtype))
+            constant = is_constant(numbers.std(), numbers.min(), numbers.max(), noise)
+            spread = 1.0 if constant else float(numbers.std())
             encoding.append({"name": name, "mean": float(numbers.mean()), "std": spread})
         else:
             encoding.append({"name": name, "categories": sorted({str(value) for value in column})})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate.utils import find_batch_size
+from accelerate.utils import find_batch_size, recursively_apply
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, IterableDataset
@@ -27,6 +27,7 @@ from ..features.cache import CachedFeatures
 from ..hub.card_callback import ModelCardCallback, create_model_card
 from ..hub.push import push_checkpoint, push_to_hub
 from ..model.agreement import check_agreement
+from ..model.precision import widened
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.tasks import Task
 from .adapters import load_own_adapter
@@ -189,10 +190,14 @@ class TimesCLIPTrainer(Trainer):
         """Trainer's step; rows that only fill up the last batch of several processes do not count in losses."""
         own = rows_of_its_own(self.accelerator, find_batch_size(inputs))
         self.evaluation_terms.weight = 0 if own == 0 else 1
-        if own is None:
-            return super().prediction_step(model, inputs, *args, **kwargs)
-        inputs = {name: value[: max(own, 1)] for name, value in inputs.items()}
+        if own is not None:
+            inputs = {name: value[: max(own, 1)] for name, value in inputs.items()}
         loss, *gathered = super().prediction_step(model, inputs, *args, **kwargs)
+        if self.accelerator.num_processes > 1 and self.task.errors_in == "variates":
+            # Forecasts of large levels are float64 (see `precision`); what processes send each other has one dtype.
+            gathered = recursively_apply(widened, gathered, test_type=_is_floating)
+        if own is None:
+            return (loss, *gathered)
         # The rows left out are at the end of what all processes gather, where Trainer cuts them off.
         return loss, *(None if x is None else self.accelerator.pad_across_processes(x, dim=0) for x in gathered)
 
@@ -294,6 +299,10 @@ class TimesCLIPTrainer(Trainer):
             super()._save(output_dir, state_dict)
         if self.args.should_save:
             self.args.save(folder)
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _best_metric(task: Task, args: TimesCLIPTrainingArguments, eval_dataset: Any) -> str | None:
