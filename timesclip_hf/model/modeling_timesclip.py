@@ -144,7 +144,8 @@ class _TaskModel(TimesCLIPPreTrainedModel):
                 otherwise read with `use_loc_scale`.
             static_values: `(B, num_static_features)` as the processor encodes them; forecasts do not use them.
             labels: `(B, num_targets)` for regression and `(B, H, V)` for prediction, in original units, NaN = not
-                observed, float64 where float32 would cost digits; `(B,)` integers from 0 to `num_labels - 1` for classification.
+                observed, float64 where float32 would cost digits; `(B,)` integers from 0 to `num_labels - 1` for
+                classification.
 
         Raises:
             ValueError: an input is missing or has the wrong shape, or a label is no class; labels never broadcast.

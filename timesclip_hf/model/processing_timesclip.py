@@ -14,8 +14,8 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from .agreement import completed, known_to_processor, processor_parameters
 from .arrays import Array
 from .configuration_timesclip import TimesCLIPConfig
-from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
 from .precision import any_costs_digits, round_for_mps
+from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
 from .reader import exact, is_dataset, read_array, read_in_chunks, read_series
 from .remote_code import CarriesCode

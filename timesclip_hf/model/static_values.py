@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .preprocessing import is_constant
 from .precision import rounding_noise
+from .preprocessing import is_constant
 
 logger = logging.getLogger(__name__)
 

@@ -225,7 +225,9 @@ def _decibels(part: Tensor, window_length: int) -> Tensor:
     level = fill_missing(part[..., None], ~part.isnan()[..., None])[..., 0]
     centred = level - level.mean(dim=1, keepdim=True)
     spread, magnitude = level.amax(dim=1) - level.amin(dim=1), level.abs().amax(dim=1).clamp(min=1)
-    centred[spread <= rounding_noise(part.dtype) * magnitude] = 0  # what is left is rounding noise of a constant series
+    centred[spread <= rounding_noise(part.dtype) * magnitude] = (
+        0  # what is left is rounding noise of a constant series
+    )
     window = torch.hann_window(window_length, device=part.device)
     frames = torch.stft(centred, window_length, hop_length=1, window=window, center=True, return_complex=True)
     size = frames[..., : part.shape[1]].abs()  # the last frame lies around the step after the last
