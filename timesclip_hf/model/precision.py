@@ -3,10 +3,10 @@
 
 The rule: tables, series and labels are float64 until level and spread are taken off; what is scaled is float32. `loc`,
 `scale`, `labels` and predictions are float32 unless that would cost digits, which is where a level is more than 10 000
-times its spread (a meter that stands at 123 456 789 and moves by 0.25). They are float64 there, and all others come out
-as if nothing had been wider. A target's level and spread are those that the processor was fitted on. Apple's
-accelerator (MPS) has no float64: on machines with one, batches are rounded to float32, and a warning says so where that
-costs digits.
+times its spread (a meter that stands at 123 456 789 and moves by 0.25). They are float64 there, and all others come
+out as if nothing had been wider. A target's level and spread are those that the processor was fitted on. Apple's
+accelerator (MPS) has no float64: on machines with one, batches are rounded to float32, and a warning says so where
+that costs digits.
 
 Values that differ by rounding alone are constant. How much that is depends on the dtype in which they came: 1e-6 of
 the magnitude in float32, 2e-15 in float64.
