@@ -48,6 +48,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             no use for a vision tower that learns; FSDP encodes at every step. See `FeatureCache`.
         feature_cache_dtype (`str`, defaults to `"float32"`): precision in which these features are computed;
             `"bfloat16"` is faster on most accelerators.
+        feature_cache_max_size (`float`, defaults to 50): GB (10^9 bytes) that all features in the folder may take. The
+            least recently used make room; a data set that does not fit is encoded at every step.
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
         eval_strategy, save_strategy, logging_strategy: `"epoch"`.
         load_best_model_at_end: `True`, the epoch that is best on the validation part by the model's own task
@@ -71,6 +73,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations that bring nothing.")
     feature_cache: str = _option("auto", "Folder for the features of a frozen vision tower; auto; or off.")
     feature_cache_dtype: str = _option("float32", "Precision to compute them in: float32 or bfloat16.")
+    feature_cache_max_size: float = _option(50.0, "GB that all features in the folder may take.")
     remove_unused_columns: bool = _option(False, "Leave False: the collator needs them.")
     eval_strategy: str = _option("epoch", "When to evaluate: no, steps or epoch.")
     save_strategy: str = _option("epoch", "When to save: no, steps, epoch or best.")
@@ -104,6 +107,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
                 f"feature_cache_dtype is {self.feature_cache_dtype!r}, and nothing is measured to choose it: set "
                 "'float32' or, faster on most accelerators, 'bfloat16'"
             )
+        if not self.feature_cache_max_size > 0:
+            raise ValueError(f"feature_cache_max_size must be above 0 (GB), got {self.feature_cache_max_size}.")
         if self.average_epochs is not None and not self.average_epochs > 0:
             raise ValueError(f"average_epochs must be above 0, got {self.average_epochs}.")
 
