@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -270,6 +271,117 @@ def test_a_file_that_cannot_be_read_is_encoded_again(build, tmp_path, caplog):
     assert sum(broken.name in message for message in caplog.messages) == 1  # however often it is looked for
 
 
+@pytest.fixture
+def stored(tmp_path):
+    """A store of one file, its keys' first byte the row, and what it holds."""
+    features = np.random.default_rng(0).normal(size=(3, 2, 5)).astype(np.float32)
+    FeatureStore(tmp_path).write([bytes([row]) * 16 for row in range(3)], features)
+    return next(tmp_path.glob("*.arrow")), features
+
+
+def found_in(folder):
+    """What a new process would find, by row."""
+    store = FeatureStore(folder)
+    return {key[0]: store._files[name][row] for key, (name, row) in store._places.items()}
+
+
+def test_one_flipped_bit_is_found_or_changes_nothing(stored):
+    path, features = stored
+    content = path.read_bytes()
+    for place in range(0, len(content), 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        found = found_in(path.parent)
+        assert all(np.array_equal(found[row], features[row]) for row in found), place
+    path.write_bytes(content)
+    assert len(found_in(path.parent)) == 3
+
+
+@pytest.mark.parametrize("kind", ["cut", "zeros", "empty", "text", "other table", "folder"])
+def test_a_file_that_is_not_what_was_written_is_named_and_left_out(stored, caplog, kind):
+    path, _ = stored
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "other table":
+        table = pa.table({"key": [b"a" * 16], "features": [1.0]})
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        replaced = {"cut": content[:-30], "zeros": bytes(len(content)), "empty": b"", "text": b"{" * len(content)}
+        path.write_bytes(replaced[kind])
+    store = FeatureStore(path.parent)
+    store.refresh()
+    assert len(store) == 0 and sum(str(path) in message for message in caplog.messages) == 1
+
+
+def test_features_that_are_not_finite_never_leave_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(np, "isfinite", lambda values: np.ones(np.shape(values), bool))
+    FeatureStore(tmp_path).write([b"k" * 16], np.full((1, 2, 5), np.nan, np.float32))
+    monkeypatch.undo()
+    assert len(FeatureStore(tmp_path)) == 0
+
+
+def test_files_have_the_permissions_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o002)
+    try:
+        store = FeatureStore(tmp_path)
+        store.write([b"k" * 16], np.ones((1, 2, 5), np.float32))
+        with store.lock(3, wait=True) as my_turn:
+            assert my_turn
+    finally:
+        os.umask(before)
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o664"}
+
+
+def test_a_lock_that_cannot_be_taken_stops_nothing(build, tmp_path):
+    cache = FeatureCache(*build(), tmp_path)
+    for bucket in range(8):
+        (cache.store.folder / f"{bucket}.lock").mkdir(parents=True)
+    assert cache.add(rows(), progress=False) == NUM_SERIES
+
+
+def test_a_complete_cache_is_read_without_a_lock_or_a_write(build, tmp_path, monkeypatch):
+    FeatureCache(*build(), tmp_path).add(rows(), progress=False)
+
+    def refuse(*_, **__):
+        raise PermissionError(30, "Read-only file system")
+
+    for name in ("lock", "write"):
+        monkeypatch.setattr(FeatureStore, name, refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    cache = FeatureCache(*build(), tmp_path)
+    assert cache.add(rows(), progress=False) == 0 and len(cache.store) == NUM_SERIES
+
+
+def test_the_least_recently_used_files_make_room(build, tmp_path):
+    old, older = (tmp_path / name for name in ("b" * 32, "a" * 32))
+    for age, folder in enumerate((old, older), start=1):
+        FeatureStore(folder).write([b"k" * 16], np.ones((1, 3, 1000), np.float32))
+        for path in folder.glob("*.arrow"):
+            os.utime(path, (time.time() - 1000 * age,) * 2)
+    size = sum(path.stat().st_size for path in old.glob("*.arrow"))
+    cache = FeatureCache(*build(), tmp_path)
+    needed = NUM_SERIES * cache.bytes_per_series
+    cache.max_size = (size + needed + 100) / 1e9
+    assert cache.add(rows(), progress=False) == NUM_SERIES
+    assert list(old.glob("*.arrow")) and not list(older.glob("*.arrow"))
+
+
+def test_what_does_not_fit_is_not_kept_and_said(build, tmp_path, count_images, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(feature_cache.logger, "warning", said.append)
+    cache = FeatureCache(*build(), tmp_path, max_size=1e-8)
+    assert cache.add(rows(), progress=False) == 0 and not count_images
+    assert len(said) == 1 and "Features of 14 series need" in said[0] and "feature_cache_max_size" in said[0]
+    monkeypatch.setattr(feature_cache, "_ANNOUNCED_BYTES", 10)
+    cache.max_size = 1.0
+    cache.add(rows(), progress=False)
+    assert len(said) == 2 and "where at most 1 GB are used" in said[1]
+    with pytest.raises(ValueError, match="max_size is 0"):
+        FeatureCache(*build(), tmp_path, max_size=0)
+
+
 def test_a_worker_of_a_data_loader_finds_what_was_stored_after_it_started(build, tmp_path):
     model, processor = build()
     cache = FeatureCache(model, processor, tmp_path, dtype="float32")
@@ -372,6 +484,22 @@ def test_training_with_the_cache_has_the_losses_of_training_without(build, tmp_p
     assert sum(shown) == sum(count_images) == (NUM_SERIES + 6) * 3  # each series once, however many epochs
     predicted = with_cache.predict(rows(6, seed=2)).predictions
     np.testing.assert_allclose(predicted, without.predict(rows(6, seed=2)).predictions, atol=1e-4)
+
+
+def test_plots_that_no_answer_reads_are_not_encoded(tiny_config, tmp_path, count_images):
+    series = np.random.default_rng(0).normal(size=(40, 3)).cumsum(axis=0).astype(np.float32)
+    windows = ForecastWindows([series], 12, 4)
+    config = tiny_config("paper", prediction_length=4, freeze_vision=True)
+    processor = TimesCLIPProcessor.from_config(config, scaling="instance")
+    arguments = TimesCLIPTrainingArguments(
+        str(tmp_path / "run"), feature_cache=str(tmp_path / "cache"), report_to=[], disable_tqdm=True
+    )
+    model = TimesCLIPForPrediction(config)
+    trainer = TimesCLIPTrainer(model, arguments, processing_class=processor, eval_dataset=windows)
+    unlabelled = [{"past_values": windows[i]["past_values"]} for i in range(5)]
+    assert np.isfinite(trainer.predict(unlabelled).predictions).all() and not count_images
+    trainer.predict([windows[i] for i in range(5)])  # with labels there is a loss, which compares with plots
+    assert sum(count_images) == 5 * 3
 
 
 def test_a_tower_that_learns_is_asked_at_every_step(build, tmp_path, count_images):

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 import torch
 
+from timesclip_hf.training import checkpoints
+
 EPOCH = 5  # steps
 
 
@@ -209,6 +211,110 @@ def killed_run(worker: Worker) -> Path:
 def two_checkpoints(killed_run: Path, tmp_path: Path) -> Path:
     """A copy of a killed run; its `trainer_state.json` still names the best checkpoint where it was written."""
     return Path(shutil.copytree(killed_run, tmp_path / "run"))
+
+
+def flip(path: Path, place: int) -> None:
+    """One bit of one byte: the size stays."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+def listed_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix != ".md" and path.name != "checkpoint_files.json")
+
+
+def test_one_flipped_bit_anywhere_is_found_and_its_file_named(two_checkpoints: Path) -> None:
+    folder = two_checkpoints / "checkpoint-10"
+    assert checkpoints._fault(folder) is None
+    for path in listed_files(folder):
+        content = path.read_bytes()
+        for place in {0, len(content) // 3, len(content) // 2, len(content) - 1}:
+            flip(path, place)
+            assert checkpoints._fault(folder) == f"{path.name} is damaged: its content is not what was written"
+            path.write_bytes(content)
+        path.write_bytes(os.urandom(len(content)))
+        assert path.name in str(checkpoints._fault(folder))
+        path.write_bytes(content)
+    assert checkpoints._fault(folder) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '"text"',
+        "7",
+        "null",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "",
+        "\udcff",
+        '{"trainer_state.json": "12"}',
+    ],
+    ids=[
+        "list",
+        "empty",
+        "text",
+        "number",
+        "null",
+        "deep list",
+        "deep object",
+        "no bytes",
+        "no UTF-8",
+        "text as size",
+    ],
+)
+def test_a_list_of_files_that_is_none_is_damaged(two_checkpoints: Path, content: str) -> None:
+    folder = two_checkpoints / "checkpoint-10"
+    (folder / "checkpoint_files.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert "its checkpoint_files.json is damaged" in str(checkpoints._fault(folder))
+
+
+def list_sizes_only(folder: Path) -> None:
+    """As earlier versions did."""
+    sizes = {path.name: path.stat().st_size for path in listed_files(folder)}
+    (folder / "checkpoint_files.json").write_text(json.dumps(sizes))
+
+
+def test_checkpoints_of_earlier_versions_resume_and_their_json_must_be_objects(
+    worker: Worker, two_checkpoints: Path
+) -> None:
+    for name in ("checkpoint-5", "checkpoint-10"):
+        list_sizes_only(two_checkpoints / name)
+    state = two_checkpoints / "checkpoint-10" / "trainer_state.json"
+    content = state.read_text()
+    for damaged, said in [
+        ("[" * len(content), "it is nested too deeply"),
+        (json.dumps("x" * (len(content) - 2)), "it holds a str instead of an object"),
+        (content[:-1] + "]", "trainer_state.json is damaged"),
+    ]:
+        state.write_text(damaged)
+        assert said in str(checkpoints._fault(state.parent))
+    assert_went_on(worker.train(two_checkpoints), worker.expected(), 5)
+    assert f"{state.parent} is passed over: trainer_state.json is damaged" in worker.logged()
+
+
+def test_a_newest_checkpoint_with_one_wrong_bit_is_passed_over(worker: Worker, two_checkpoints: Path) -> None:
+    weights = two_checkpoints / "checkpoint-10" / "model.safetensors"
+    flip(weights, weights.stat().st_size - 5)
+    error = worker.train(two_checkpoints, resume=str(weights.parent))["error"]
+    assert "model.safetensors is damaged" in error and error.endswith("checkpoint-5.")
+    assert_went_on(worker.train(two_checkpoints), worker.expected(), 5)
+    assert f"{weights.parent} is passed over: model.safetensors is damaged" in worker.logged()
+
+
+def test_a_damaged_best_checkpoint_is_named_and_never_loaded(worker: Worker, two_checkpoints: Path) -> None:
+    state_file = two_checkpoints / "checkpoint-10" / "trainer_state.json"
+    state_file.write_text(state_file.read_text().replace(str(worker.folder / "killed"), str(two_checkpoints)))
+    list_sizes_only(state_file.parent)  # written here, and not copied
+    assert worker.expected()["best"][1] == 5
+    weights = two_checkpoints / "checkpoint-5" / "model.safetensors"
+    flip(weights, weights.stat().st_size - 5)
+    resumed, undisturbed = worker.train(two_checkpoints), worker.expected()
+    assert resumed["best"][1] == 15 and resumed["weights"] == undisturbed["steps"]["15"]
+    assert f"{weights.parent}, the best checkpoint so far, is lost: model.safetensors is damaged" in worker.logged()
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "empty folder"])

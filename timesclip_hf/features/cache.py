@@ -3,6 +3,9 @@
 
 What is stored is found by content: by the positions that are drawn, by a picture of how they are drawn, and by the
 tower's weights. Whatever of these changes, the old entries are simply not found.
+
+All caches in a folder take at most `max_size` on the disk. Before one is filled, what it will need is said, and the
+least recently used files make room; series that do not fit are not kept at all.
 """
 
 import copy
@@ -16,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from filelock import Timeout
 from huggingface_hub import constants
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,8 +30,8 @@ from transformers.utils import logging
 from ..data.collator import TimesCLIPDataCollator
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained
-from .store import FeatureStore, digest, plot_keys
+from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained, vision_width
+from .store import FeatureStore, digest, plot_keys, shrink
 
 logger = logging.get_logger(__name__)
 
@@ -38,6 +40,8 @@ _NUM_BUCKETS = 8
 # A killed run loses at most what it encoded within this time.
 _SECONDS_PER_FILE = 30.0
 _ROWS_AT_ONCE = 256
+_ANNOUNCED_BYTES = 100e6  # less is not worth a line
+_GIGABYTE = 1e9
 _IMAGES_AT_ONCE = 256  # as many as keep an accelerator busy
 
 
@@ -60,10 +64,11 @@ class FeatureCache:
         folder: where all caches lie; default: `timesclip_hf/features` in the folder that `HF_HOME` names.
         dtype: precision in which the tower works, `"float32"` or `"bfloat16"`; features are stored in fp32.
         images_at_once: that the tower encodes; default: 256 on an accelerator, `config.vision_chunk_size` on a CPU.
+        max_size: GB (10^9 bytes) that all caches in the folder may take; default: 50.
 
     Raises:
-        ValueError: a model without a vision tower, or with one that learns; a processor that draws no images; an
-            unknown dtype.
+        ValueError: a limit that is not above 0; a model without a vision tower, or with one that learns; a
+            processor that draws no images; an unknown dtype.
     """
 
     def __init__(
@@ -73,7 +78,10 @@ class FeatureCache:
         folder: str | os.PathLike[str] | None = None,
         dtype: str = "float32",
         images_at_once: int | None = None,
+        max_size: float = 50.0,
     ):
+        if not max_size > 0:
+            raise ValueError(f"max_size is {max_size}: give the GB that the features may take, above 0")
         if dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype is {dtype!r}: choose 'float32' or, faster on most accelerators, 'bfloat16'")
         if not has_frozen_vision(model):
@@ -90,8 +98,13 @@ class FeatureCache:
         self.dtype: torch.dtype = getattr(torch, dtype)
         on_cpu = tower.device.type == "cpu"
         self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)
-        name = digest("\n".join([tower_fingerprint(tower), drawing_fingerprint(processor), dtype]).encode())
-        self.store = FeatureStore((Path(folder) if folder is not None else default_folder()) / name)
+        self.max_size = max_size
+        self.bytes_per_series = 4 * (processor.num_variates or 1) * vision_width(tower.config)
+        parts = [tower_fingerprint(tower), drawing_fingerprint(processor), dtype, "with checksums"]
+        self.store = FeatureStore(
+            (Path(folder) if folder is not None else default_folder()) / digest("\n".join(parts).encode())
+        )
+        self._in_use: set[Path] = set()
 
     def add(self, dataset: Any, progress: bool = True) -> int:
         """Encodes the series of a dataset that are not stored yet.
@@ -101,10 +114,10 @@ class FeatureCache:
             progress: show a bar while images are encoded.
 
         Returns:
-            Series that this process encoded.
+            Series that this process encoded: none where they would not fit into `max_size`.
         """
         missing = self._missing(dataset)
-        if not missing:
+        if not missing or not self._make_room(len(missing)):
             return 0
         tower = self.tower if self.tower.dtype == self.dtype else copy.deepcopy(self.tower).to(self.dtype)
         encoded = 0
@@ -114,25 +127,47 @@ class FeatureCache:
             for wait in (False, True):  # first what nobody else is at; then what others may have left undone
                 for bucket in list(buckets):
                     own = {key: row for key, row in missing.items() if key[0] % _NUM_BUCKETS == bucket}
-                    try:
-                        with self.store.lock(bucket).acquire(blocking=wait):
-                            encoded += self._encode(tower, dataset, own, bar)
-                    except Timeout:
-                        continue
+                    with self.store.lock(bucket, wait) as my_turn:
+                        if not my_turn:
+                            continue
+                        encoded += self._encode(tower, dataset, own, bar)
                     bar.update(len(own))
                     buckets.remove(bucket)
         logger.info("%d series encoded; features of %d are in %s.", encoded, len(self.store), self.store.folder)
+        self._in_use |= self.store.mark_used(missing)
         return encoded
+
+    def _make_room(self, num_series: int) -> bool:
+        """Whether so many more series fit beside what is in use; says what they need, and shrinks the rest."""
+        folder = self.store.folder.parent
+        needed, limit = num_series * self.bytes_per_series, self.max_size * _GIGABYTE
+        used = sum(path.stat().st_size for path in self._in_use if path.exists())
+        size = f"Features of {num_series} series need {needed / _GIGABYTE:.2g} GB in {folder}"
+        if used + needed > limit:
+            logger.warning(
+                f"{size}, where {self.max_size:g} GB are allowed and {used / _GIGABYTE:.2g} GB in use: they are not "
+                "kept, and series are encoded whenever they are read. Raise max_size (in training: "
+                "feature_cache_max_size) to keep them."
+            )
+            return False
+        if needed > _ANNOUNCED_BYTES:
+            logger.warning(f"{size}, where at most {self.max_size:g} GB are used.")
+        shrink(folder, int(limit - needed), self._in_use)
+        return True
 
     def _missing(self, dataset: Any) -> dict[bytes, int]:
         """A row for each key that is not stored."""
         found: dict[bytes, int] = {}
+        known: set[bytes] = set()
         self.store.refresh()
         for first in range(0, len(dataset), _ROWS_AT_ONCE):
             rows = range(first, min(first + _ROWS_AT_ONCE, len(dataset)))
             for row, key in zip(rows, plot_keys(self._plots(dataset, list(rows))), strict=True):
                 if key not in self.store:
                     found.setdefault(key, row)
+                else:
+                    known.add(key)
+        self._in_use |= self.store.mark_used(known)
         return found
 
     def _plots(self, dataset: Any, rows: list[int]) -> Tensor:
@@ -173,28 +208,35 @@ class CachedFeatures:
 
     def __init__(self, args: Any, sharded: bool = False):
         self.setting = "off" if sharded else args.feature_cache
-        self.dtype = args.feature_cache_dtype
+        self.dtype, self.max_size = args.feature_cache_dtype, args.feature_cache_max_size
         self.progress = not args.disable_tqdm
         self._tower: Any = None  # the state that the cache is of
         self._cache: FeatureCache | None = None
         self._known: list[Any] = []
+        self._answer_reads_plots = True
 
     def prepare(self, model: Any, collator: Any, dataset: Any) -> None:
         """Has the features of a data set stored, if it can be gone over, and its collator look for them."""
+        model = unwrap_peft_model(model)
+        if hasattr(model, "answer_inputs"):
+            self._answer_reads_plots = "pixel_values" in model.answer_inputs(model.config)
         if self.setting == "off" or not isinstance(collator, TimesCLIPDataCollator) or collator.draw:
             return
         processor: Any = collator.processor
-        model = unwrap_peft_model(model)
         tower = _tower_state(model)
         if tower != self._tower:
             self._tower, self._cache, self._known, collator.features = tower, None, [], None
         streamed = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__")
-        if tower is None or streamed or processor.image_size is None:
+        if tower is None or streamed or processor.image_size is None or not len(dataset):
+            return
+        if not self._answer_reads_plots and dataset[0].get("labels") is None:  # without labels nothing is compared
             return
         automatic = self.setting == "auto"
         try:
             if self._cache is None:
-                self._cache = FeatureCache(model, processor, None if automatic else self.setting, self.dtype)
+                self._cache = FeatureCache(
+                    model, processor, None if automatic else self.setting, self.dtype, max_size=self.max_size
+                )
             collator.features = self._cache.store
             if not any(dataset is other for other in self._known):
                 self._known.append(dataset)
@@ -207,6 +249,9 @@ class CachedFeatures:
     def drawn(self, inputs: dict[str, Any], collator: Any) -> dict[str, Any]:
         """A batch with the images of those series whose features are not kept, drawn on the batch's device."""
         if "plot_values" not in inputs or not isinstance(collator, TimesCLIPDataCollator):
+            return inputs
+        if not self._answer_reads_plots and inputs.get("labels") is None:
+            del inputs["plot_values"]  # neither the answer nor a loss reads them
             return inputs
         if collator.features is not None:
             logger.warning_once(

@@ -2,11 +2,15 @@
 """A trainer that may be killed at any moment: what was interrupted goes on as if nothing had happened.
 
 A checkpoint is there completely or not at all. It is written, and deleted, in a folder beside its place; it comes to
-its place, and leaves it, by being renamed, which a file system does completely or not at all. A list of its files
-tells what a copy may have lost.
+its place, and leaves it, by being renamed, which a file system does completely or not at all.
+
+Damage is found: a checkpoint has a list of its files with sizes and checksums, which are compared before a run goes on
+from it. A damaged one is named, with the file, and passed over for the newest that is sound. Lists of earlier versions
+have sizes only; there, JSON must at least be an object.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -56,22 +60,35 @@ class ResumableCheckpoints(TrainerCallback):
         self.folder = None if isinstance(wanted, bool) or wanted is None else Path(wanted)
         if not wanted:
             return None
-        faults = _faults(output_dir)
-        complete = {step for step, fault in faults.items() if fault is None}
         if self.folder is None:
-            common = set.intersection(*gather_object([complete]))  # that every process finds complete
-            self.folder = output_dir / _name(max(common)) if common else None
-            if self.trainer.is_world_process_zero():
-                for step in sorted(faults.keys() - complete):
-                    logger.warning(f"{output_dir / _name(step)} is passed over: {faults[step]}.")
-                if not common:
-                    logger.warning(f"No complete checkpoint in {output_dir}: training starts from scratch.")
+            self.folder = self._newest_sound(output_dir)
         elif (fault := _fault(self.folder)) is not None:
+            complete = [_name(step) for step in _steps(output_dir) if _fault(output_dir / _name(step)) is None]
             raise ValueError(
                 f"{wanted} is not a complete checkpoint: {fault}. "
-                f"Complete ones in {output_dir}: {', '.join(map(_name, sorted(complete))) or 'none'}."
+                f"Complete ones in {output_dir}: {', '.join(complete) or 'none'}."
             )
         return None if self.folder is None else str(self.folder)
+
+    def _newest_sound(self, output_dir: Path) -> Path | None:
+        """The newest that every process finds sound; says which were passed over. Older ones are not read."""
+        left, faults = set(_steps(output_dir)), {}
+        checked = None
+        while common := set.intersection(*gather_object([left])):
+            newest = max(common)
+            if newest == checked:  # nobody objected
+                break
+            checked = newest
+            if (fault := _fault(output_dir / _name(newest))) is not None:
+                faults[newest] = fault
+                left.discard(newest)
+        named = {step: fault for found in gather_object([faults]) for step, fault in found.items()}
+        if self.trainer.is_world_process_zero():
+            for step in sorted(named):
+                logger.warning(f"{output_dir / _name(step)} is passed over: {named[step]}.")
+            if not common:
+                logger.warning(f"No complete checkpoint in {output_dir}: training starts from scratch.")
+        return output_dir / _name(max(common)) if common else None
 
     def restore(self) -> bool:
         """Finds the best checkpoint of a folder that was moved, and restores early stopping.
@@ -85,9 +102,7 @@ class ResumableCheckpoints(TrainerCallback):
         if not any(path for name in _OF_OPTIMIZERS for path in self.folder.glob(name)):
             logger.warning(f"{self.folder} holds the model alone: optimizer and schedule begin anew.")
         if state.best_global_step:
-            best = self.folder.parent / _name(state.best_global_step)
-            if _fault(best) is None:
-                state.best_model_checkpoint = str(best)
+            self._restore_best(self.folder.parent / _name(state.best_global_step))
         stopping = [cb for cb in self.trainer.callback_handler.callbacks if isinstance(cb, EarlyStoppingCallback)]
         saved = state.stateful_callbacks.get(EarlyStoppingCallback.__name__, [])
         saved = saved if isinstance(saved, list) else [saved]  # Trainer lists several of a class, save after save
@@ -97,6 +112,27 @@ class ResumableCheckpoints(TrainerCallback):
             state.stateful_callbacks.setdefault(type(callback).__name__, callback.state())
         stopped = any(cb.early_stopping_patience_counter >= cb.early_stopping_patience for cb in stopping)
         return stopped or state.global_step >= state.max_steps
+
+    def _restore_best(self, best: Path) -> None:
+        """A damaged best checkpoint is not loaded at the end: from here on, others are compared."""
+        state: Any = self.trainer.state
+        places = [best, *([Path(state.best_model_checkpoint)] if state.best_model_checkpoint else [])]
+        faults: list[str | None] = []
+        for place in places:
+            own = None if place == self.folder else _fault(place)
+            faults.append(next((fault for fault in gather_object([own]) if fault is not None), None))
+            if faults[-1] is None:
+                state.best_model_checkpoint = str(place)
+                return
+        saved = best.is_dir() or state.best_model_checkpoint  # else it was between two checkpoints
+        if not (saved and self.trainer.args.load_best_model_at_end):
+            return
+        state.best_model_checkpoint = state.best_global_step = state.best_metric = None
+        if self.trainer.is_world_process_zero():
+            logger.warning(
+                f"{best}, the best checkpoint so far, is lost: {faults[0]}. The best of those that follow is "
+                "kept in its place; to have it again, train from an earlier checkpoint or from scratch."
+            )
 
     @contextlib.contextmanager
     def publishing(self, output_dir: str) -> Iterator[tuple[str, str]]:
@@ -151,8 +187,8 @@ def _name(step: int) -> str:
 def _publish(written: Path, final: Path) -> None:
     """Gives a finished folder the list of its files, and then its place, in one step; replaces what was there."""
     files = [p for p in written.rglob("*") if p.is_file() and p.suffix != ".md"]  # people may edit the card
-    sizes = {p.relative_to(written).as_posix(): p.stat().st_size for p in files}
-    (written / _FILE_LIST).write_text(json.dumps(sizes, indent=2, sort_keys=True), encoding="utf-8")
+    listed = {p.relative_to(written).as_posix(): {"size": p.stat().st_size, "blake2b": _checksum(p)} for p in files}
+    (written / _FILE_LIST).write_text(json.dumps(listed, indent=2, sort_keys=True), encoding="utf-8")
     for path in (*written.rglob("*"), written):
         _flush(path)  # a machine that loses power must not know the name without the content
     if final.exists():
@@ -173,28 +209,71 @@ def _delete(folder: Path) -> None:
 
 
 def _fault(folder: Path) -> str | None:
-    """What a checkpoint lacks, in words; None if it is complete."""
+    """What a checkpoint lacks, or what of it is damaged, in words; None if it is sound."""
     if not folder.is_dir():
         return "there is no such folder"
     try:
-        sizes = json.loads((folder / _FILE_LIST).read_text(encoding="utf-8"))
+        listed = _read_object(folder / _FILE_LIST)
     except FileNotFoundError:
         return f"it has no {_FILE_LIST}, which a complete checkpoint of this trainer has"
-    except ValueError:
+    except (OSError, ValueError):
         return f"its {_FILE_LIST} is damaged"
-    for name, size in sizes.items():
-        if not (folder / name).is_file():
+    if TRAINER_STATE_NAME not in listed:  # every checkpoint has one
+        return f"its {_FILE_LIST} is damaged: it does not name {TRAINER_STATE_NAME}"
+    faults = (_file_fault(folder, name, entry) for name, entry in sorted(listed.items()))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _file_fault(folder: Path, name: str, entry: Any) -> str | None:
+    """Of one file of a checkpoint; `entry` is its size, or size and checksum."""
+    with_checksum = isinstance(entry, dict) and entry.keys() == {"size", "blake2b"}
+    size, path = entry["size"] if with_checksum else entry, folder / name
+    if type(size) is not int:
+        return f"its {_FILE_LIST} is damaged at {name!r}"
+    try:
+        if not path.is_file():
             return f"{name} is missing"
-        if (found := (folder / name).stat().st_size) != size:
+        if (found := path.stat().st_size) != size:
             return f"{name} has {found} bytes instead of {size}"
+        if with_checksum and _checksum(path) != entry["blake2b"]:
+            return f"{name} is damaged: its content is not what was written"
+        if not with_checksum and path.suffix == ".json":
+            _read_object(path)
+    except OSError as error:
+        return f"{name} cannot be read: {error}"
+    except ValueError as error:
+        return f"{name} is damaged: {error}"
     return None
 
 
-def _faults(output_dir: Path) -> dict[int, str | None]:
-    """Every checkpoint in a folder, by its step: what it lacks, or None where it is complete."""
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ValueError: anything else in it: no JSON, too deep, or another kind of value.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__} instead of an object")
+    return content
+
+
+def _checksum(path: Path) -> str:
+    """Of a file's content, read piece by piece."""
+    found = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def _steps(output_dir: Path) -> list[int]:
+    """Of every checkpoint in a folder, sound or not, in order."""
     folders = output_dir.iterdir() if output_dir.is_dir() else ()
-    steps = {int(match[1]): folder for folder in folders if (match := _NAME.fullmatch(folder.name))}
-    return {step: _fault(steps[step]) for step in sorted(steps)}
+    return sorted(int(match[1]) for folder in folders if (match := _NAME.fullmatch(folder.name)))
 
 
 def _rotate(output_dir: Path, limit: int | None, keep: Collection[str]) -> None:

@@ -50,6 +50,7 @@ def check_values(args: Any) -> None:
         "early_stopping_patience": (
             args.early_stopping_patience is not None and args.early_stopping_patience < 1, "must be at least 1",
         ),
+        "feature_cache_max_size": (not args.feature_cache_max_size > 0, "must be above 0 (GB)"),
         "feature_cache": (not args.feature_cache, "is empty: give a folder, 'auto' or 'off'"),
         "feature_cache_dtype": (
             args.feature_cache_dtype not in ("float32", "bfloat16"),

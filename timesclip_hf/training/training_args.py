@@ -64,6 +64,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             no use for a vision tower that learns; FSDP encodes at every step. See `FeatureCache`.
         feature_cache_dtype (`str`, defaults to `"float32"`): precision in which these features are computed;
             `"bfloat16"` is faster on most accelerators.
+        feature_cache_max_size (`float`, defaults to 50): GB (10^9 bytes) that all features in the folder may take. The
+            least recently used make room; a data set that does not fit is encoded at every step.
         remove_unused_columns: `False`, since the collator renders from columns that the model does not know.
         eval_strategy, save_strategy, logging_strategy: `"epoch"`.
         load_best_model_at_end: `True`, the epoch that is best on the validation part by the model's own task
@@ -93,6 +95,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations that bring nothing.")
     feature_cache: str = _option("auto", "Folder for the features of a frozen vision tower; auto; or off.")
     feature_cache_dtype: str = _option("float32", "Precision to compute them in: float32 or bfloat16.")
+    feature_cache_max_size: float = _option(50.0, "GB that all features in the folder may take.")
     remove_unused_columns: bool = _option(False, "Leave False: the collator needs them.")
     eval_strategy: str = _option("epoch", "When to evaluate: no, steps or epoch.")
     save_strategy: str = _option("epoch", "When to save: no, steps, epoch or best.")
