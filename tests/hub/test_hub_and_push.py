@@ -572,6 +572,109 @@ def test_a_trainer_pushes_in_one_commit_what_loads_and_nothing_else(
     assert not list((tmp_path / "crop").glob("*.py"))
 
 
+def test_a_push_holds_no_file_of_others_and_follows_no_link(
+    logged_in: HubServer, trainer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(transformers.utils.logging.get_logger("timesclip_hf"), "propagate", True)
+    secret, folder = tmp_path / "secret", tmp_path / "crop"
+    secret.mkdir()
+    folder.mkdir()
+    (secret / "passwords").write_text("secret")
+    own = ["labels.json", "wandb-summary.json", "todo.md", "other.safetensors", "token.json", "all_results.json"]
+    own += ["model.bin", "config.json.bak", "model_old.safetensors", "a.py"]
+    for name in own:
+        (folder / name).write_text("{}")
+    links = ["README.md", "adapter_model.safetensors", "model-00001-of-00002.safetensors", "hosts.json", "layers.py"]
+    for name in links:
+        (folder / name).symlink_to(secret / "passwords")
+    (folder / "adapter_config.json").symlink_to(folder / "labels.json")
+    (folder / "model").symlink_to(secret)
+    run = trainer()
+
+    run.push_to_hub()
+
+    files = logged_in.files(REPO)
+    assert b"secret" not in files.values()
+    ours = {"config.json", "processor_config.json", "model.safetensors", ".gitattributes"}
+    assert {name for name in files if not name.endswith(".py")} == ours
+    assert {"modeling_timesclip.py", "layers.py"} <= set(files) and "a.py" not in files
+    assert "README.md is a link" in caplog.text
+    assert (secret / "passwords").read_text() == "secret" and (folder / "README.md").is_symlink()
+    assert {(folder / name).read_text() for name in own} == {"{}"}
+
+
+@pytest.mark.parametrize("what", ["model", "processor", "config", "trainer"])
+def test_saving_does_not_write_through_links_out_of_the_folder(
+    model: Any, processor: TimesCLIPProcessor, trainer: Any, tmp_path: Path, what: str
+) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "saved"
+    folder.mkdir()
+    outside.mkdir()
+    names = ["config.json", "processor_config.json", "model.safetensors", "README.md", "training_args.json"]
+    for name in names:
+        (outside / name).write_text("mine")
+        (folder / name).symlink_to(outside / name)
+    (folder / "mine.json").symlink_to(outside / "config.json")
+
+    if what == "trainer":
+        trainer().save_model(str(folder))
+    else:
+        {"model": model, "processor": processor, "config": model.config}[what].save_pretrained(folder)
+
+    assert {(outside / name).read_text() for name in names} == {"mine"}
+    written = {name for name in names if (folder / name).is_file() and not (folder / name).is_symlink()}
+    assert written == {
+        "model": {"config.json", "model.safetensors"}, "processor": {"processor_config.json"},
+        "config": {"config.json"}, "trainer": set(names) - {"README.md"},
+    }[what]  # fmt: skip
+    assert all((folder / name).is_symlink() for name in {*names, "mine.json"} - written)
+    assert sorted(file.name for file in outside.iterdir()) == sorted(names)
+
+
+def test_saving_into_a_folder_that_a_link_leads_to_writes_there(model: Any, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    model.save_pretrained(tmp_path / "run")
+    assert (tmp_path / "run").is_symlink()
+    assert type(AutoModel.from_pretrained(tmp_path / "disk")) is TimesCLIPForRegression
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_readme_that_is_a_link_stays_one(trainer: Any, tmp_path: Path, adapter: bool, there: bool) -> None:
+    run = trainer()
+    if adapter:
+        peft = pytest.importorskip("peft")
+        run.model = peft.get_peft_model(run.model, lora_config(run.model, r=2))
+    folder, target = tmp_path / "saved", tmp_path / "notes.md"
+    folder.mkdir()
+    (folder / "README.md").symlink_to(target)
+    if there:
+        target.write_text("# Mine")
+    run.save_model(str(folder))
+    run.create_model_card(folder)
+    assert (folder / "README.md").is_symlink() and target.exists() is there
+    assert not there or target.read_text() == "# Mine"
+
+
+def test_saving_and_pushing_at_once_takes_no_link_along(
+    logged_in: HubServer, model: Any, processor: TimesCLIPProcessor, tmp_path: Path
+) -> None:
+    secret, folder = tmp_path / "secret.json", tmp_path / "crop"
+    folder.mkdir()
+    secret.write_text(json.dumps({"architectures": ["TimesCLIPForRegression"], "secret": 1}))
+    (folder / "config.json").symlink_to(secret)
+
+    processor.save_pretrained(folder, push_to_hub=True, repo_id=REPO)
+
+    assert "config.json" not in logged_in.files(REPO) and "processor_config.json" in logged_in.files(REPO)
+    assert "auto_map" not in secret.read_text()
+    model.save_pretrained(folder, push_to_hub=True, repo_id=REPO)
+    files = logged_in.files(REPO)
+    assert kinds(files) == {".json", ".safetensors", ".md", ".py"} and "secret" not in json.loads(files["config.json"])
+    assert json.loads(secret.read_text())["secret"] == 1
+
+
 @pytest.mark.parametrize("strategy", ["end", "every_save"])
 def test_training_with_push_to_hub_follows_its_strategy(
     logged_in: HubServer, trainer: Any, strategy: str, empty_cache: Any

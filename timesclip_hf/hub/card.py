@@ -86,8 +86,10 @@ def _template() -> Template:
 
 
 def is_own_card(path: str | Path) -> bool:
-    """Whether a README.md may be written anew: there is none, or it was written by `model_card`."""
+    """Whether a README.md may be written anew: there is none, or it was written by `model_card`; links are not."""
     path = Path(path)
+    if path.is_symlink():
+        return False
     return not path.exists() or _MARKER in path.read_text(encoding="utf-8", errors="replace")
 
 

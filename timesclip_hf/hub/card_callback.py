@@ -65,10 +65,20 @@ class ModelCardCallback(TrainerCallback):
     def beside(self, folder: Path) -> Iterator[None]:
         """Inside, a model is saved in the folder; then it has its card."""
         path = folder / "README.md"
+        if not self.trainer.args.should_save:
+            yield
+            return
+        if path.is_symlink():  # somebody's own, which peft would write through
+            target = path.readlink()
+            path.unlink()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                path.symlink_to(target)
+            return
         by_hand = None if is_own_card(path) else path.read_bytes()
         yield
-        if not self.trainer.args.should_save:
-            return
         if by_hand is not None:  # peft adds a few lines to any README.md that it finds
             if path.read_bytes() != by_hand:
                 path.write_bytes(by_hand)

@@ -13,16 +13,9 @@ from huggingface_hub import CommitOperationAdd, create_branch, create_commit, ru
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import PushInProgress, logging
 
-from ..model.remote_code import add_code
+from ..model.remote_code import add_code, pushed_files
 
 logger = logging.get_logger(__name__)
-
-# In a checkpoint other weights and JSON lie beside the model: the optimizer's and what else resuming needs.
-_MODEL_FILES = (
-    "config.json", "processor_config.json", "model*.safetensors", "model.safetensors.index.json",
-    "adapter_config.json", "adapter_model.safetensors", "README.md",
-)  # fmt: skip
-_RUN_FILES = (*_MODEL_FILES, "*.json", "*.md")
 
 
 def push_to_hub(
@@ -36,8 +29,9 @@ def push_to_hub(
 ) -> Any:
     """Saves model, processor and card, and uploads them in one commit, with the code that loads them.
 
-    Of the run's folder, safetensors, JSON and Markdown at its top are pushed; logs, figures, checkpoints and whatever
-    else lies there stay where they are.
+    Of the run's folder, those files are pushed by which a model, an adapter or a processor is saved, and README.md; a
+    link of such a name is left out, with a warning. Whatever else lies there stays where it is: logs, figures,
+    checkpoints, results, files of yours.
 
     Args:
         trainer: the trainer.
@@ -66,9 +60,12 @@ def push_to_hub(
     trainer.create_model_card(**kwargs)
     trainer._finish_current_push()
     upload = _prepared_upload(
-        trainer.hub_model_id, args.output_dir, _RUN_FILES, commit_message or "End of training", token,
+        trainer.hub_model_id,
+        args.output_dir,
+        commit_message or "End of training",
+        token,
         revision or args.hub_revision,
-    )  # fmt: skip
+    )
     return upload() if blocking else _in_background(upload)
 
 
@@ -84,9 +81,7 @@ def push_checkpoint(trainer: Any, folder: str) -> None:
     by_steps = args.save_strategy == SaveStrategy.STEPS
     when = f"step {trainer.state.global_step}" if by_steps else f"epoch {int(trainer.state.epoch or 0)}"
     message = f"Training in progress, {when}"
-    job = _in_background(
-        _prepared_upload(trainer.hub_model_id, folder, _MODEL_FILES, message, args.hub_token, args.hub_revision)
-    )
+    job = _in_background(_prepared_upload(trainer.hub_model_id, folder, message, args.hub_token, args.hub_revision))
     if busy:
         trainer.push_in_progress.jobs.append(job)
     else:
@@ -96,19 +91,19 @@ def push_checkpoint(trainer: Any, folder: str) -> None:
 def _prepared_upload(
     repo_id: str,
     folder: str | os.PathLike,
-    patterns: tuple[str, ...],
     commit_message: str,
     token: str | None,
     revision: str | None,
 ) -> Callable[[], Any]:
-    """Makes one commit of the files at the top of `folder`, with the code that loads them, once it is called.
+    """Makes one commit of the model that is saved in `folder`, with the code that loads it, once it is called.
 
-    They are copied first: a checkpoint may be removed, or written anew, before an upload in the background ends.
+    The files are copied first: a checkpoint may be removed, or written anew, before an upload in the background ends.
     """
     staging = tempfile.TemporaryDirectory(prefix="timesclip-push-")
-    files = {file for pattern in patterns for file in Path(folder).glob(pattern) if not file.name.startswith("_")}
-    for file in files:
-        shutil.copy2(file, staging.name)
+    for file in pushed_files(folder):
+        shutil.copy2(file, staging.name, follow_symlinks=False)
+    if Path(folder, "README.md").is_symlink():
+        logger.warning("%s is a link: it is not pushed, and the repository has no card of this run.", "README.md")
     add_code(staging.name)
 
     def upload() -> Any:

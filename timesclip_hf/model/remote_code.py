@@ -3,18 +3,63 @@
 
 Code goes along where something is pushed. What is only saved stays data, weights and JSON: a copy of the code in every
 checkpoint would be noise, and could overwrite files of the same names in the folder.
+
+Folders hold files of others. Pushed are files of the names in `_SAVED`, and their code; a link is never read for a
+push, and no file outside of the folder is written through one: a file takes the link's place.
 """
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, PROCESSOR_NAME
+
+# What saving a model, an adapter or a processor writes, in shards and variants, too, and its card.
+_SAVED = re.compile(
+    r"(config|processor_config|generation_config|adapter_config)\.json|README\.md|"
+    r"(adapter_)?model(\.\w+)?(-\d{5}-of-\d{5})?\.safetensors|(adapter_)?model\.safetensors\.index(\.\w+)?\.json"
+)
+
+
+def pushed_files(folder: str | os.PathLike) -> list[Path]:
+    """Files of a saved model that a push takes along: those of the known names, and no links."""
+    return sorted(file for file in Path(folder).iterdir() if _SAVED.fullmatch(file.name) and _is_plain(file))
+
+
+@contextmanager
+def links_cut(folder: str | os.PathLike, *more: str) -> Iterator[None]:
+    """Inside, a model or processor is saved in a folder, and nothing is written through links out of it.
+
+    Afterwards there are files in the place of those links that something was written to. The others are back.
+
+    Args:
+        folder: it need not exist yet.
+        more: names of other files that are about to be written.
+    """
+    inside, cut = Path(folder).resolve(), {}
+    for file in Path(folder).iterdir() if inside.is_dir() else ():
+        known = file.name in more or _SAVED.fullmatch(file.name)
+        if known and file.is_symlink() and not file.resolve().is_relative_to(inside):
+            cut[file] = file.readlink()
+            file.unlink()
+    try:
+        yield
+    finally:
+        for file, target in cut.items():
+            if not os.path.lexists(file):
+                file.symlink_to(target)
+
+
+def _is_plain(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()
 
 
 def add_code(folder: str | os.PathLike) -> None:
@@ -34,9 +79,28 @@ def add_code(folder: str | os.PathLike) -> None:
 class CarriesCode:
     """Mixin of what `push_to_hub` uploads with its code."""
 
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; links out of the folder are replaced by the files that they stood for, not followed."""
+        with links_cut(save_directory):
+            return super().save_pretrained(os.fspath(save_directory), *args, **kwargs)  # type: ignore[misc]
+
     def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         add_code(working_dir)
-        return super()._upload_modified_files(working_dir, *args, **kwargs)  # type: ignore[misc]
+        code = [
+            file for file in Path(working_dir).glob("*.py") if _is_plain(file)
+        ]  # also of a class of the user's own
+        with tempfile.TemporaryDirectory(prefix="timesclip-push-") as staging:
+            for file in [*pushed_files(working_dir), *code]:
+                _place(file.absolute(), Path(staging) / file.name)
+            return super()._upload_modified_files(staging, *args, **kwargs)  # type: ignore[misc]
+
+
+def _place(file: Path, target: Path) -> None:
+    """Puts a file in another folder, by a link where the system makes one: weights are large."""
+    try:
+        target.symlink_to(file)
+    except OSError:
+        shutil.copy2(file, target)
 
 
 def _classes_of_model(config: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +120,7 @@ def _classes_of_processor(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _add_code(path: Path, module: str, classes_of: Callable[[dict[str, Any]], dict[str, str]]) -> None:
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    settings = json.loads(path.read_text(encoding="utf-8")) if _is_plain(path) else {}
     if not settings or not (auto_map := classes_of(settings)):
         return
     for tower in (settings.get("vision_config"), settings.get("text_config")):
@@ -71,18 +135,21 @@ def _copy_code(module: str, folder: Path) -> None:
     source = Path(__file__).parent / module
     for file in {source, *map(Path, get_relative_import_files(source))}:
         target = folder / file.name
-        if target.exists() and not _is_ours(target):
+        if os.path.lexists(target) and not _is_ours(target):
             raise ValueError(
                 f"{target} is not a file of timesclip_hf, but the code to upload has one of that name; "
                 "save to a folder without it."
             )
+        target.unlink(missing_ok=True)  # it may be a link
         shutil.copyfile(file, target)
 
 
 def _is_ours(file: Path) -> bool:
     """Whether a file is of this or another version of the package."""
+    if not file.is_file():
+        return False
     with file.open(encoding="utf-8", errors="replace") as lines:
         return "The timesclip_hf authors" in lines.readline()
 
 
-__all__ = ["CarriesCode", "add_code"]
+__all__ = ["CarriesCode", "add_code", "links_cut", "pushed_files"]

@@ -24,6 +24,7 @@ from ..hub.push import push_checkpoint, push_to_hub
 from ..model.agreement import check_agreement
 from ..model.precision import widened
 from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.remote_code import links_cut
 from ..model.tasks import Task
 from .adapters import load_own_adapter
 from .best_epoch import EarlyStoppingCallback, search_hyperparameters, with_best_metric
@@ -305,10 +306,10 @@ class TimesCLIPTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """As Trainer's, with a card, and with the arguments as JSON in place of a pickle."""
         folder = Path(str(self.args.output_dir if output_dir is None else output_dir))
-        with self.card.beside(folder):
+        with self.card.beside(folder), links_cut(folder, "training_args.json"):
             super()._save(output_dir, state_dict)
-        if self.args.should_save:
-            self.args.save(folder)
+            if self.args.should_save:
+                self.args.save(folder)
 
 
 def _is_floating(value: Any) -> bool:
