@@ -142,8 +142,8 @@ def read_numbers(column: pd.Series) -> NDArray[np.float64]:
         wrong = np.isnan(values) & cells.notna().to_numpy()
         wrong[wrong] = [not isinstance(cell, str) or bool(cell.strip()) for cell in cells[wrong]]
     kind = "non-numeric"
-    if not wrong.any():
-        wrong, kind = np.isinf(values), "infinite"
+    if not wrong.any():  # scaled, they become float32
+        wrong, kind = np.abs(values) > np.finfo(np.float32).max, "infinite (for float32)"
     if wrong.any():
         where = [
             f"row {row}: {cell!r}" for row, cell in zip(np.flatnonzero(wrong), column[wrong].tolist(), strict=True)
