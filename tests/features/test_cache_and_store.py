@@ -189,7 +189,7 @@ def test_precision_is_full_unless_asked_and_never_measured(build, tmp_path):
     with pytest.raises(ValueError, match="dtype is 'auto': choose 'float32' or"):
         FeatureCache(*build(), tmp_path, dtype="auto")
     assert TimesCLIPTrainingArguments(str(tmp_path)).feature_cache_dtype == "float32"
-    with pytest.raises(ValueError, match="feature_cache_dtype is 'auto', .*: set 'float32' or"):
+    with pytest.raises(ValueError, match="feature_cache_dtype='auto' .*: set 'float32' or"):
         TimesCLIPTrainingArguments(str(tmp_path), feature_cache_dtype="auto")
 
 

@@ -485,7 +485,7 @@ def test_epochs_are_those_of_the_data_whatever_stops_the_run(build_forecast: Any
 def test_settings_of_one_trainer_do_not_leak_into_the_next(build_forecast: Any, build: Any) -> None:
     forecast = build_forecast()
     shared = TimesCLIPTrainingArguments(output_dir=forecast.args.output_dir, **QUIET)
-    for model, expected in ((forecast.model, "loss"), (build().model, "rmse")):
-        trainer = TimesCLIPTrainer(model=model, args=shared, eval_dataset=make_data(4, 0))
+    for other, expected in ((forecast, "loss"), (build(), "rmse")):
+        trainer = TimesCLIPTrainer(other.model, shared, other.processing_class, eval_dataset=make_data(4, 0))
         assert trainer.args.metric_for_best_model == expected
     assert shared.metric_for_best_model == "task"

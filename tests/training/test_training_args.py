@@ -11,7 +11,7 @@ from timesclip_hf.training import training_args
 
 def test_defaults_choose_the_best_epoch_by_the_models_own_task(tmp_path: Path) -> None:
     args = TimesCLIPTrainingArguments(output_dir=str(tmp_path))
-    assert args.load_best_model_at_end and args.metric_for_best_model == "task" and args.greater_is_better is False
+    assert args.load_best_model_at_end and args.metric_for_best_model == "task" and args.greater_is_better is None
     assert args.eval_strategy == args.save_strategy == args.logging_strategy == "epoch"
     assert args.remove_unused_columns is False and args.label_names == ["labels"]
     assert args.tower_learning_rate is None and args.early_stopping_patience is None

@@ -126,12 +126,25 @@ def collect_facts(trainer: Any, measurements: Mapping[str, Measurement] | None =
         samples="windows" if windows else "series",
         hyperparameters=_hyperparameters(trainer, model),
         environment=_run_environment(trainer, adapter is not None),
+        limits=_limits(model.config, task),
         tags=list(getattr(model, "model_tags", None) or ()),
     )
     if trainer.hub_model_id:
         facts.place = str(trainer.hub_model_id)
         facts.model_name = facts.place.split("/")[-1]
     return facts
+
+
+def _limits(config: TimesCLIPConfig, task: Task) -> list[str]:
+    """What follows from how the model was trained."""
+    if task.name != "classification" or config.class_weights is None:
+        return []
+    names: Any = config.id2label
+    weights = ", ".join(f"{names[i]} {weight:.3g}" for i, weight in enumerate(config.class_weights))
+    return [
+        f"Classes were weighted in training ({weights}): probabilities are not those of classes as frequent as in the "
+        "data."
+    ]
 
 
 def _run_environment(trainer: Any, with_adapter: bool) -> dict[str, str]:

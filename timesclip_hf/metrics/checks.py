@@ -51,18 +51,21 @@ def check_rows(bad: NDArray[np.bool_], what: str) -> None:
 
 
 def predictions_and_labels(eval_prediction: "EvalPrediction") -> tuple[Any, Any]:
-    """The one array of predictions and the labels that a `Trainer` gathered.
+    """The one array of predictions and the labels that a `Trainer` gathered; batches of them are joined.
 
     Raises:
         ValueError: several arrays of predictions came, or no labels.
     """
     predictions: Any = eval_prediction.predictions
+    labels: Any = eval_prediction.label_ids
+    if isinstance(predictions, list) and isinstance(labels, list):  # eval_do_concat_batches=False
+        if all(isinstance(part, np.ndarray) for part in (*predictions, *labels)) and predictions:
+            predictions, labels = np.concatenate(predictions), np.concatenate(labels)
     if isinstance(predictions, (tuple, list, dict)):
         raise ValueError(
             f"expected one array of predictions, found a {type(predictions).__name__} of {len(predictions)}: the "
             "trainer gathered further outputs; name them in `keys_to_ignore_at_inference` of the model's config"
         )
-    labels: Any = eval_prediction.label_ids
     if labels is None:
         raise ValueError("no labels came with the predictions; set label_names=['labels'] in the training arguments")
     return predictions, labels

@@ -104,6 +104,9 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         error_scale: `"dataset"` or `"instance"`; what a forecast's error is divided by in the loss: `variate_std` (the
             published protocol; not set: 1), or the `scale` of its own context, for collections of series of very
             different levels (M4).
+        class_weights: one for each class; the task loss multiplies a sample's cross-entropy by that of its class, and
+            the classes' probabilities shift accordingly. `TimesCLIPTrainingArguments(class_weights="balanced")` sets
+            them from the training data. Not set: 1.
         num_static_features: width of `static_values` as the processor encodes them; the head reads them beside the
             embeds.
         use_loc_scale: give the head the `loc` and `scale` that the processor removed (needs `variate_mean`,
@@ -190,6 +193,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     prediction_length: int = 96
     loss: Literal["mse", "mae", "smape"] = "mse"
     error_scale: Literal["dataset", "instance"] = "dataset"
+    class_weights: list | None = None
     num_static_features: int = 0
     use_loc_scale: bool = False
     variate_mean: list | None = None
@@ -323,6 +327,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         _check_branches(self)
         _check_fractions(self)
         _check_statistics(self)
+        _check_class_weights(self)
 
 
 def _check_sizes(config: Any) -> None:
@@ -394,6 +399,20 @@ def _check_fractions(config: Any) -> None:
         raise ValueError(
             f"head_dropout must hold {expected} probabilities in [0, 1) for head={config.head!r}, "
             f"got {config.head_dropout}."
+        )
+
+
+def _check_class_weights(config: Any) -> None:
+    """A number for each class."""
+    weights, classes = config.class_weights, config.num_labels
+    if weights is not None and not (
+        len(weights) == classes
+        and all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in weights)
+        and any(weights)
+    ):
+        raise ValueError(
+            f"class_weights must hold num_labels={classes} finite numbers, none below 0 and not all 0, got {weights}; "
+            "class_weights=None counts all samples alike."
         )
 
 

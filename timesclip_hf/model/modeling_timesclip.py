@@ -109,6 +109,8 @@ class _TaskModel(TimesCLIPPreTrainedModel):
     """
 
     output_class: type[TimesCLIPOutput]
+    # While set (by the trainer): makes the task loss of a batch, from the outputs without losses and the labels.
+    task_objective: Callable[[TimesCLIPOutput, Tensor], Tensor] | None = None
 
     def __init__(self, config: TimesCLIPConfig, build_head: Callable[[], nn.Module], add_text_projection: bool = True):
         super().__init__(config)
@@ -160,11 +162,14 @@ class _TaskModel(TimesCLIPPreTrainedModel):
         )
         inputs = {"variate_values": variate_values, "loc": loc, "scale": scale, "static_values": static_values}
         scaled, answer = self._answer(outputs, inputs)
-        losses: dict[str, Any] = {}
-        if labels is not None:
-            losses = self._combine_losses(self._measure(scaled, answer, labels, inputs), labels, outputs)
-        found: dict[str, Any] = {str(self.task.answer): answer, **losses, **outputs}
-        return self.output_class(**found)
+        found: dict[str, Any] = {str(self.task.answer): answer, **outputs}
+        if labels is None:
+            return self.output_class(**found)
+        if self.task_objective is not None:
+            own_loss = self.task_objective(self.output_class(**found), labels)
+        else:
+            own_loss = self._weigh(self._measure(scaled, answer, labels, inputs), labels)
+        return self.output_class(**found, **self._combine_losses(own_loss, outputs))
 
     def _answer(self, outputs: TimesCLIPOutput, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The head's answer in fp32: in the unit that the loss counts in, and as people get it.
@@ -187,13 +192,18 @@ class _TaskModel(TimesCLIPPreTrainedModel):
             check_sample_shape(name, inputs[name], (self.config.num_variates,))
         return inputs["loc"], inputs["scale"]
 
-    def _combine_losses(self, own_loss: Tensor, labels: Tensor, outputs: TimesCLIPOutput) -> dict[str, Any]:
-        """The task loss (in training weighted by its count of labels), the contrastive one, and what is minimised."""
+    def _weigh(self, own_loss: Tensor, labels: Tensor) -> Tensor:
+        """In training, a mean over the labels of a batch by their share in the batch of all processes."""
+        objective: Any = self.alignment
+        if objective is not None:
+            return objective.weigh(own_loss, labels)
+        return weight_by_label_count(own_loss, labels) if self.training else own_loss
+
+    def _combine_losses(self, own_loss: Tensor, outputs: TimesCLIPOutput) -> dict[str, Any]:
+        """The task loss, the contrastive one, and what is minimised."""
         objective: Any = self.alignment
         if objective is None:
-            own_loss = weight_by_label_count(own_loss, labels) if self.training else own_loss
             return {"loss": own_loss, "task_loss": own_loss}
-        own_loss = objective.weigh(own_loss, labels)
         contrast = objective(outputs.image_embeds, outputs.text_embeds)
         return {"loss": objective.combine(own_loss, contrast), "task_loss": own_loss, "alignment_loss": contrast}
 
@@ -283,8 +293,13 @@ class TimesCLIPForClassification(_WholeSeriesModel):
     """TimesCLIP with a head that tells classes apart.
 
     Args:
-        config: `num_labels`, or `id2label` and `label2id` with the classes' names.
+        config: `num_labels`, or `id2label` and `label2id` with the classes' names; `class_weights`, by which the task
+            loss multiplies each sample's cross-entropy, before the mean over samples. Probabilities are then those of
+            data in which classes are as frequent as weight and frequency together make them.
     """
+
+    # Of the labels in the task loss; the trainer sets it while it computes losses.
+    label_smoothing = 0.0
 
     task = Task(
         name="classification",
@@ -318,7 +333,12 @@ class TimesCLIPForClassification(_WholeSeriesModel):
                 f"labels run from {int(labels.min())} to {int(labels.max())}, expected 0 to "
                 f"{classes - 1}; set num_labels in the configuration to the number of classes."
             )
-        return F.cross_entropy(answer, labels.long())
+        weights, labels = self.config.class_weights, labels.long()
+        if weights is None:
+            return F.cross_entropy(answer, labels, label_smoothing=self.label_smoothing)
+        # A mean over samples, not over weights: it adds up over batches and processes.
+        losses = F.cross_entropy(answer, labels, label_smoothing=self.label_smoothing, reduction="none")
+        return (losses * losses.new_tensor(weights)[labels]).mean()
 
 
 class TimesCLIPForPrediction(_TaskModel):

@@ -23,6 +23,9 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
+# Of Trainer and FSDP; of DeepSpeed.
+_OF_OPTIMIZERS = ("optimizer*", "global_step*")
+
 # Within the output folder: what is being written or deleted. `Trainer` uploads nothing that begins with "_".
 _UNFINISHED = "_unfinished"
 _FILE_LIST = "checkpoint_files.json"
@@ -79,6 +82,8 @@ class ResumableCheckpoints(TrainerCallback):
         state: Any = self.trainer.state
         if self.folder is None:
             return False
+        if not any(path for name in _OF_OPTIMIZERS for path in self.folder.glob(name)):
+            logger.warning(f"{self.folder} holds the model alone: optimizer and schedule begin anew.")
         if state.best_global_step:
             best = self.folder.parent / _name(state.best_global_step)
             if _fault(best) is None:

@@ -9,14 +9,31 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def set_tower_rate(optimizer: Optimizer, model: nn.Module, rate: float) -> None:
-    """Puts the towers' weights in groups of their own, which learn at `rate`."""
-    towers = {id(p) for name, p in model.named_parameters() if "vision_tower." in name or "text_tower." in name}
+    """Puts the towers' own weights in groups of their own, which learn at `rate`; what adapters add to them is new."""
+    added = _added_by_adapters(model)
+    towers = {
+        id(p)
+        for name, p in model.named_parameters()
+        if ("vision_tower." in name or "text_tower." in name) and id(p) not in added
+    }
     groups: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
         own = [p for p in group["params"] if id(p) not in towers]
         tower = [p for p in group["params"] if id(p) in towers]
         groups += [{**group, "params": own}, {**group, "params": tower, "lr": rate}]
     optimizer.param_groups[:] = [group for group in groups if group["params"]]
+
+
+def _added_by_adapters(model: nn.Module) -> set[int]:
+    """Parameters that peft put beside the modules it wrapped: matrices of an adapter, copies to train whole."""
+    wrapped = {"base_layer", "original_module"}
+    return {
+        id(parameter)
+        for module in model.modules()
+        if wrapped & module._modules.keys()
+        for name, parameter in module.named_parameters()
+        if name.partition(".")[0] not in wrapped
+    }
 
 
 def epoch_decay_schedule(optimizer: Optimizer, decay: float, epoch_steps: int, warmup_steps: int) -> LambdaLR:

@@ -58,17 +58,19 @@ def count_batches(num_items: int, batch_size: int, num_shards: int, drop_last: b
     return full + (not drop_last and (rest >= num_shards or 0 < rest == num_items))
 
 
-def steps_per_epoch(dataset: Any, args: Any) -> int:
-    """Optimizer steps in one pass over the training data.
-
-    Raises:
-        ValueError: the data have no length.
-    """
-    if not hasattr(dataset, "__len__"):
-        raise ValueError("epoch_decay and average_epochs count epochs: the training data must have a length.")
-    batch_size = args.train_batch_size * args.world_size
-    batches = count_batches(len(dataset), batch_size, args.world_size, args.dataloader_drop_last)
+def steps_per_epoch(trainer: Any) -> int:
+    """Optimizer steps in one pass over the training data, at the batch size that is in use."""
+    args = trainer.args
+    batches = count_batches(
+        len(trainer.train_dataset), whole_batch_size(trainer), args.world_size, args.dataloader_drop_last
+    )
     return max(1, math.ceil(batches / args.gradient_accumulation_steps))
+
+
+def whole_batch_size(trainer: Any) -> int:
+    """Samples in a training batch of all processes; `auto_find_batch_size` may have made it smaller."""
+    split = trainer.args.accelerator_config.split_batches
+    return trainer._train_batch_size * (1 if split else trainer.args.world_size)
 
 
 class ShardedBatchSampler(BatchSampler):
@@ -133,6 +135,10 @@ def stream_loader(stream: Any, collator: Any, batch_size: int, args: Any) -> Dat
         pin_memory=args.dataloader_pin_memory,
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
+        multiprocessing_context=getattr(
+            args, "dataloader_multiprocessing_context", None
+        ),  # transformers 5.10 has none
+        in_order=getattr(args, "dataloader_in_order", True),
     )
     alone: dict[str, Any] = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
     return prepare_data_loader(loader, device=args.device, put_on_device=True, **alone)
@@ -167,4 +173,5 @@ __all__ = [
     "shard_loader",
     "steps_per_epoch",
     "stream_loader",
+    "whole_batch_size",
 ]

@@ -13,13 +13,8 @@ from accelerate.utils import find_batch_size, recursively_apply
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import (
-    EvalLoopOutput,
-    PredictionOutput,
-    SaveStrategy,
-    unwrap_peft_model,
-)
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, unwrap_peft_model
 
 from .. import metrics
 from ..data.collator import TimesCLIPDataCollator
@@ -31,12 +26,17 @@ from ..model.precision import widened
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.tasks import Task
 from .adapters import load_own_adapter
+from .best_epoch import EarlyStoppingCallback, search_hyperparameters, with_best_metric
 from .checkpoints import ResumableCheckpoints
+from .evaluation import BatchedMetrics, evaluating, every_row, whole
+from .given_data import check_data, check_given
 from .gradient_caching import AccumulatedAlignment, alignment_objective
 from .hooks import check_hooks
 from .loss_terms import LossTerms
 from .optimization import epoch_decay_schedule, set_tower_rate
-from .sharding import rows_of_its_own, shard_loader, steps_per_epoch, stream_loader
+from .refusals import check_combination, is_sharded
+from .sharding import rows_of_its_own, shard_loader, steps_per_epoch, stream_loader, whole_batch_size
+from .task_objective import TaskObjective
 from .training_args import TimesCLIPTrainingArguments
 from .weight_averaging import KeptWeights
 
@@ -71,7 +71,8 @@ class TimesCLIPTrainer(Trainer):
         model: a TimesCLIP model.
         args: `TimesCLIPTrainingArguments`.
         processing_class: the fitted processor; saved with every checkpoint.
-        **kwargs: as for `Trainer`; a `data_collator` or `compute_metrics` given here wins.
+        **kwargs: as for `Trainer`; a `data_collator` or `compute_metrics` given here wins. Data are rows with
+            `past_values`; `compute_loss_func`: see `TaskObjective`. What cannot be kept raises `ValueError`.
     """
 
     # The losses are means over a batch: Trainer divides them by the number of accumulated batches.
@@ -80,6 +81,7 @@ class TimesCLIPTrainer(Trainer):
     model: Any  # Trainer allows None, which its own checks exclude before training
     create_model_card = create_model_card  # type: ignore[assignment]
     push_to_hub = push_to_hub
+    hyperparameter_search = search_hyperparameters  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -91,30 +93,29 @@ class TimesCLIPTrainer(Trainer):
         args = args if args is not None else TimesCLIPTrainingArguments()
         if not isinstance(args, TimesCLIPTrainingArguments):
             raise ValueError(f"args is a {type(args).__name__}: pass TimesCLIPTrainingArguments")
+        check_given(model, processing_class, kwargs)
         if kwargs.get("data_collator") is None and processing_class is not None:
             kwargs["data_collator"] = TimesCLIPDataCollator(processing_class, draw=False)
         super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
         if isinstance(self.data_collator, TimesCLIPDataCollator) and not self.data_collator.draw:
             self.data_collator = copy.copy(self.data_collator)  # other trainers' features are of other towers
         self.task: Task = getattr(unwrap_peft_model(self.model), "task", Task("unknown"))
-        if args.metric_for_best_model == "task":
-            self.args = copy.copy(args)  # the caller's may go on to a model of another task
-            self.args.metric_for_best_model = _best_metric(self.task, args, self.eval_dataset)
-            self.args.greater_is_better = self.task.greater_is_better or args.greater_is_better
+        check_combination(self, alignment_objective(self.model) is not None, kwargs.get("optimizers"))
+        if isinstance(processing_class, TimesCLIPProcessor):
+            check_agreement(processing_class, self.model.config, self.task, training=True)
+        self.task_objective = TaskObjective(self)
+        self.args = with_best_metric(args, self.task, self.model, self.eval_dataset)
         if not self.task.has_labels:
             self.label_names = []
         elif self.compute_metrics is None:
-            self.compute_metrics = _metrics_of(self.task, self.model)
-        if isinstance(processing_class, TimesCLIPProcessor):
-            check_agreement(processing_class, self.model.config, self.task, training=True)
-        _check_combination(self.args, self.is_fsdp_enabled, alignment_objective(self.model) is not None)
-        self.features = CachedFeatures(args, self.is_fsdp_enabled)
+            self.compute_metrics = _metrics_of(self.task, self.model, args.batch_eval_metrics)
+        self.features = CachedFeatures(args, is_sharded(self))
         self.training_terms, self.evaluation_terms = LossTerms(self.accelerator), LossTerms(self.accelerator)
         self.accumulation: AccumulatedAlignment | None = None
         self.checkpoints, self.kept_weights = ResumableCheckpoints(self), KeptWeights(self)
         self.card = ModelCardCallback(self)
         stopping = [EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else []
-        for callback in (self.checkpoints, *stopping, self.kept_weights, self.card):
+        for callback in (self.task_objective, self.checkpoints, *stopping, self.kept_weights, self.card):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -122,25 +123,29 @@ class TimesCLIPTrainer(Trainer):
         self.features.prepare(self.model, self.data_collator, self.train_dataset)
         if self.args.world_size == 1 or self.train_dataset is None:
             return super().get_train_dataloader()
-        batch_size = self._train_batch_size * self.args.world_size
+        batch_size = whole_batch_size(self)
         if not isinstance(self.train_dataset, IterableDataset):
             return shard_loader(super().get_train_dataloader(), batch_size, self.args)
         collator = self._get_collator_with_removed_columns(self.data_collator, description="Training")
         return stream_loader(self.train_dataset, collator, batch_size, self.args)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Trainer's; the features of a frozen vision tower are made ready first."""
+        """Trainer's, of every sample; the features of a frozen vision tower are made ready first."""
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            return self.get_test_dataloader(eval_dataset)  # Trainer's workers that stay would read its own data again
         own = cast(Any, self.eval_dataset)
-        dataset = own if eval_dataset is None else own[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset
-        self.features.prepare(self.model, self.data_collator, dataset)
+        self.features.prepare(self.model, self.data_collator, own if eval_dataset is None else own[eval_dataset])
         self.card.data = eval_dataset
-        return super().get_eval_dataloader(eval_dataset)
+        with every_row(self.args):
+            return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """As `get_eval_dataloader`, for the data to predict."""
+        check_data("the data set", test_dataset, self.data_collator)
         self.card.data = test_dataset
         self.features.prepare(self.model, self.data_collator, test_dataset)
-        return super().get_test_dataloader(test_dataset)
+        with every_row(self.args):
+            return super().get_test_dataloader(test_dataset)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Trainer's, with the images; pre-training takes data that other tasks have labels for."""
@@ -151,13 +156,15 @@ class TimesCLIPTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The weighted sum of the loss terms in training, the task loss alone in evaluation."""
-        outputs = model(**inputs)
+        with self.task_objective.applied():
+            outputs = model(**inputs)
         if outputs.loss is None:
             raise ValueError(f"The batch has no 'labels', only {sorted(inputs)}: there is no loss to compute.")
         task_loss, aligned = getattr(outputs, "task_loss", None), getattr(outputs, "alignment_loss", None)
         loss = outputs.loss if model.training or task_loss is None else task_loss
         if model.training:
             self.training_terms.add({"task_loss": task_loss, "alignment_loss": aligned})
+            loss = self.task_objective.undivided(loss)
         else:
             self.evaluation_terms.add({"loss": loss, "alignment_loss": aligned}, inputs)
         return (loss, outputs) if return_outputs else loss
@@ -167,7 +174,8 @@ class TimesCLIPTrainer(Trainer):
         batches, items = super().get_batch_samples(*args, **kwargs)
         together = self.args.alignment_over_accumulation and len(batches) > 1
         self.accumulation = AccumulatedAlignment(alignment_objective(self.model), batches) if together else None
-        return batches, items
+        counted = self.task_objective.count_items(batches)
+        return batches, items if counted is None else counted
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Trainer's step; with `args.alignment_over_accumulation` as a part of the accumulated batch."""
@@ -176,7 +184,7 @@ class TimesCLIPTrainer(Trainer):
 
         def forward(batch: dict[str, Any]) -> None:
             model.train()
-            with self.compute_loss_context_manager():
+            with self.compute_loss_context_manager(), self.task_objective.applied():
                 model(**self._prepare_inputs(batch))
 
         with self.accumulation.micro_batch(forward, next(model.parameters())):
@@ -203,15 +211,16 @@ class TimesCLIPTrainer(Trainer):
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Trainer's loop; the alignment loss is reported beside the metrics, and retrieval in pre-training."""
-        compare = None if self.task.has_labels else _metrics_of(self.task, self.model)
+        losses_alone = self.task.has_labels or self.args.prediction_loss_only
+        compare = None if losses_alone else _metrics_of(self.task, self.model)
         if compare is not None and kwargs.get("ignore_keys") is None:  # nobody asked for other outputs
             kwargs |= {"prediction_loss_only": False, "ignore_keys": _BESIDE_EMBEDS}
         self.evaluation_terms.sums = {}
-        with self.kept_weights.applied():
+        with self.kept_weights.applied(), evaluating(self):
             output = super().evaluation_loop(*args, **kwargs)
         found = self.evaluation_terms.pop()
         if compare is not None and kwargs["ignore_keys"] is _BESIDE_EMBEDS:
-            found |= compare(*output.predictions)
+            found |= compare(*whole(output.predictions))
         prefix = kwargs.get("metric_key_prefix", "eval")
         cast(dict, output.metrics).update({f"{prefix}_{name}": value for name, value in found.items()})
         return output
@@ -235,7 +244,7 @@ class TimesCLIPTrainer(Trainer):
         optimizer = self.optimizer if optimizer is None else optimizer
         if self.args.epoch_decay is None or self.lr_scheduler is not None or optimizer is None:
             return super().create_scheduler(num_training_steps, optimizer)
-        steps, warmup = steps_per_epoch(self.train_dataset, self.args), self.args.get_warmup_steps(num_training_steps)
+        steps, warmup = steps_per_epoch(self), self.args.get_warmup_steps(num_training_steps)
         self.lr_scheduler = epoch_decay_schedule(optimizer, self.args.epoch_decay, steps, warmup)
         self._created_lr_scheduler = True
         return self.lr_scheduler
@@ -253,6 +262,7 @@ class TimesCLIPTrainer(Trainer):
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """As Trainer's, with what it does not restore; a run that had ended has no epoch left."""
+        self.training_terms.sums = {}  # of a start that ran out of memory (`auto_find_batch_size`)
         progress: tuple[int, int] = super()._init_training_state(*args, **kwargs)
         return (self.state.num_train_epochs, 0) if self.checkpoints.restore() else progress
 
@@ -305,40 +315,13 @@ def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _best_metric(task: Task, args: TimesCLIPTrainingArguments, eval_dataset: Any) -> str | None:
-    """What `metric_for_best_model="task"` stands for; `None`: several parts to evaluate on, nothing to choose."""
-    if not isinstance(eval_dataset, dict):
-        return task.best_metric
-    choosing = args.load_best_model_at_end or args.save_strategy == SaveStrategy.BEST
-    if choosing or args.early_stopping_patience is not None:
-        names = ", ".join(repr(f"{name}_{task.best_metric}") for name in eval_dataset)
-        raise ValueError(f"eval_dataset has several parts: set metric_for_best_model to one of {names}.")
-    return None
-
-
-def _metrics_of(task: Task, model: Any) -> Callable[..., dict[str, float]] | None:
+def _metrics_of(task: Task, model: Any, batched: bool = False) -> Callable[..., dict[str, float]] | None:
     if task.metrics is None:
         return None
     compute = getattr(metrics, task.metrics)
     scaled = "scale" in inspect.signature(compute).parameters  # errors in units of each variate's spread
-    return functools.partial(compute, scale=model.config.variate_std) if scaled else compute
-
-
-def _check_combination(args: TimesCLIPTrainingArguments, sharded: bool, aligns: bool) -> None:
-    """What cannot work with the processes or the model that there are."""
-    if args.alignment_over_accumulation and not aligns:
-        raise ValueError("alignment_over_accumulation=True, but the model has no alignment loss.")
-    if args.alignment_over_accumulation and args.n_gpu > 1:
-        raise ValueError(
-            f"alignment_over_accumulation=True, but one process has {args.n_gpu} GPUs: start one process for each "
-            "with accelerate launch."
-        )
-    if sharded and args.average_epochs is not None:
-        raise ValueError("average_epochs keeps whole weights, which FSDP shards: leave one of the two out.")
-    if sharded and args.eval_on_start and args.load_best_model_at_end:
-        raise ValueError(
-            "eval_on_start with load_best_model_at_end keeps whole weights, which FSDP shards: leave one out."
-        )
+    compute = functools.partial(compute, scale=model.config.variate_std) if scaled else compute
+    return BatchedMetrics(compute) if batched else compute
 
 
 __all__ = ["TimesCLIPTrainer"]

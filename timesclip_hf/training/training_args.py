@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import HubStrategy
+
+from .refusals import check_values
 
 
 def _installed_reporters() -> list[str]:
@@ -21,6 +22,16 @@ def _option(default: Any, text: str) -> Any:
     """A field with its help on a command line; a callable makes its default."""
     given = {"default_factory" if callable(default) else "default": default}
     return field(**given, metadata={"help": text})
+
+
+def _read_class_weights(weights: Any) -> Any:
+    """As a list of floats or `"balanced"`, also from a command line."""
+    if weights is None or weights == "balanced":
+        return weights
+    try:
+        return [float(weight) for weight in (json.loads(weights) if isinstance(weights, str) else weights)]
+    except (TypeError, ValueError):
+        raise ValueError(f"class_weights={weights!r} must be 'balanced' or a list of numbers, one a class") from None
 
 
 @dataclass
@@ -40,6 +51,11 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             `gradient_accumulation_steps` batches of a step, of all processes, in the memory of one batch (GradCache,
             arXiv 2101.06983): embeds are computed a first time without gradients. All gradients equal those of the
             whole batch at once.
+        class_weights (`"balanced"` or `list[float]`, *optional*): of a classification, a weight for each class, by
+            which the cross-entropy of its samples is multiplied: n / (classes x samples of the class) in
+            `train_dataset`, or numbers in the order of class numbers. They go into the model's configuration, with
+            which they are saved, and weigh `eval_loss`, too, which then chooses the epoch; metrics stay unweighted.
+            Probabilities are those of classes so weighted. Not set: as the configuration says.
         early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
             Not set: never.
         feature_cache (`str`, defaults to `"auto"`): where the features of a frozen vision tower are kept, so that each
@@ -52,8 +68,13 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         eval_strategy, save_strategy, logging_strategy: `"epoch"`.
         load_best_model_at_end: `True`, the epoch that is best on the validation part by the model's own task
             (`metric_for_best_model="task"`): RMSE of a regression, log loss of a classification, task loss of a
-            forecast (MSE, unless the configuration says otherwise), alignment loss of pre-training. To choose by
-            another metric, name it, and `greater_is_better` with it.
+            forecast (MSE, unless the configuration says otherwise), alignment loss of pre-training; the loss, where
+            classes have weights or with `prediction_loss_only`. To choose by another metric, name it.
+        greater_is_better: `None`, as the metric's name says: errors and losses should be small, R2, accuracies, F1,
+            skill and retrieval large. A name that says neither needs it, and what is given wins.
+        label_smoothing_factor: for classification; `compute_loss_func`: see `TaskObjective`.
+        dataloader_drop_last: in training; evaluation and prediction read every sample.
+        bf16_full_eval, fp16_full_eval: the weights have their own precision again afterwards.
         eval_on_start: with `load_best_model_at_end`, the start counts as an epoch, too: where no epoch is better on
             validation, the model ends as it began (with `linear_shortcut`: repeating the last value).
         save_total_limit: 1, beside the best one.
@@ -68,6 +89,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     epoch_decay: float | None = _option(None, "Factor on all rates after each epoch; default: lr_scheduler_type.")
     average_epochs: float | None = _option(None, "Average the weights over about so many epochs; default: do not.")
     alignment_over_accumulation: bool = _option(False, "Compare samples over all accumulated batches.")
+    class_weights: None | str | list[float] = _option(None, "Of classes in the task loss: balanced, or [1, 2, ...].")
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations that bring nothing.")
     feature_cache: str = _option("auto", "Folder for the features of a frozen vision tower; auto; or off.")
     feature_cache_dtype: str = _option("float32", "Precision to compute them in: float32 or bfloat16.")
@@ -77,7 +99,7 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     logging_strategy: str = _option("epoch", "When to log: no, steps or epoch.")
     load_best_model_at_end: bool = _option(True, "End with the best epoch's weights.")
     metric_for_best_model: str | None = _option("task", "Validation metric that decides; task: the task's own.")
-    greater_is_better: bool | None = _option(False, "Whether that metric should be large.")
+    greater_is_better: bool | None = _option(None, "Whether that metric should be large; default: as its name says.")
     save_total_limit: int | None = _option(1, "Checkpoints to keep beside the best one.")
     learning_rate: float = _option(1e-4, "Learning rate of all but the towers.")
     lr_scheduler_type: str = _option("cosine", "Shape of the learning rate over time.")
@@ -87,25 +109,11 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     label_names: list[str] | None = _option(lambda: ["labels"], "Columns that hold labels.")
 
     def __post_init__(self) -> None:
+        greater_is_better = self.greater_is_better
         super().__post_init__()
-        if self.push_to_hub and self.hub_strategy not in (HubStrategy.END, HubStrategy.EVERY_SAVE):
-            raise ValueError(
-                f"hub_strategy={HubStrategy(self.hub_strategy).value!r} would push what resuming needs, pickles among "
-                "it, but only what loads a model is pushed: choose 'every_save' or 'end'; output_dir resumes."
-            )
-        if self.epoch_decay is not None and not 0 < self.epoch_decay <= 1:
-            raise ValueError(f"epoch_decay must be in (0, 1], got {self.epoch_decay}.")
-        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
-            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}.")
-        if not self.feature_cache:
-            raise ValueError("feature_cache is empty: give a folder, 'auto' or 'off'.")
-        if self.feature_cache_dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"feature_cache_dtype is {self.feature_cache_dtype!r}, and nothing is measured to choose it: set "
-                "'float32' or, faster on most accelerators, 'bfloat16'"
-            )
-        if self.average_epochs is not None and not self.average_epochs > 0:
-            raise ValueError(f"average_epochs must be above 0, got {self.average_epochs}.")
+        self.greater_is_better = greater_is_better  # transformers takes all but losses for scores; the trainer decides
+        self.class_weights = _read_class_weights(self.class_weights)
+        check_values(self)
 
     def save(self, folder: Path) -> None:
         """Writes `training_args.json`, without tokens, in place of Trainer's pickle."""

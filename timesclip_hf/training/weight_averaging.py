@@ -96,7 +96,7 @@ class KeptWeights(TrainerCallback):
         self.start = self._resumed(_START_WEIGHTS)
         if args.average_epochs is None:
             return
-        steps = args.average_epochs * steps_per_epoch(self.trainer.train_dataset, args)
+        steps = args.average_epochs * steps_per_epoch(self.trainer)
         self.average = WeightAverage(self.trainer.model, steps, state.global_step)
         if trained := self._resumed(_TRAINED_WEIGHTS):
             load_weights(self.trainer.model, trained)
