@@ -160,7 +160,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_runs(build: Any, name: s
 
 def test_arguments_of_another_class_are_refused(build: Any, tmp_path: Path) -> None:
     trainer = build()
-    with pytest.raises(ValueError, match="needs TimesCLIPTrainingArguments"):
+    with pytest.raises(ValueError, match="pass TimesCLIPTrainingArguments"):
         TimesCLIPTrainer(trainer.model, TrainingArguments(str(tmp_path), **QUIET), trainer.processing_class)
 
 
