@@ -31,6 +31,7 @@ EVERY_FIELD = {
     "prediction_length": 7,
     "loss": "mae",
     "error_scale": "instance",
+    "class_weights": [1.0, 2.5],
     "num_static_features": 4,
     "use_loc_scale": True,
     "variate_mean": [1.0, -2.5],

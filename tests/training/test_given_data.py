@@ -55,10 +55,9 @@ def test_a_container_that_holds_no_rows_is_named_with_what_is_wanted(build: Any,
     data, message = no_containers()[kind]
     given = {"eval_dataset": {"far": make_rows(4), "near": data}} if argument == "part" else {argument: data}
     name = r"eval_dataset\['near'\]" if argument == "part" else argument
-    with pytest.raises(ValueError, match=f"{name} .*{message}"):
+    with pytest.raises(ValueError, match=f"{name} .*{message}") as error:
         build(given=given, metric_for_best_model="near_rmse")
-    with pytest.raises(ValueError, match="rows with 'past_values'"):
-        build(given=given, metric_for_best_model="near_rmse")
+    assert "rows with 'past_values'" in str(error.value)
 
 
 def test_several_parts_are_to_evaluate_on_not_to_train_on(build: Any) -> None:

@@ -2,6 +2,7 @@
 """Shards of batches, by themselves; `test_processes.py` has two processes read them."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -61,8 +62,15 @@ def test_rows_that_only_fill_up_the_last_batch_are_not_a_process_own(
 
 
 def test_steps_of_an_epoch_are_counted_over_all_processes_and_accumulated_batches() -> None:
-    args = SimpleNamespace(train_batch_size=4, world_size=2, dataloader_drop_last=False, gradient_accumulation_steps=2)
-    assert steps_per_epoch(range(33), args) == 2  # 4 batches of 8, whose last has the 33rd sample with it
-    assert steps_per_epoch(range(34), args) == 3
+    def steps(dataset: Any, batch_size: int = 4, split: bool = False) -> int:
+        config = SimpleNamespace(split_batches=split)
+        counts = {"world_size": 2, "dataloader_drop_last": False, "gradient_accumulation_steps": 2}
+        args = SimpleNamespace(accelerator_config=config, **counts)
+        return steps_per_epoch(SimpleNamespace(args=args, train_dataset=dataset, _train_batch_size=batch_size))
+
+    assert steps(range(33)) == 2  # 4 batches of 8, whose last has the 33rd sample with it
+    assert steps(range(34)) == 3
+    assert steps(range(34), batch_size=2) == 5  # 9 batches of 4, the last of 2
+    assert steps(range(34), batch_size=8, split=True) == 3  # 8 samples are those of both processes
     with pytest.raises(ValueError, match="must have a length"):
-        steps_per_epoch(iter(range(33)), args)
+        steps(iter(range(33)))

@@ -30,7 +30,7 @@ _NO_METRICS = {
 _NO_SETTINGS = re.compile(
     r"output_dir|.*_token|(hub|push|log|logging|report|dataloader|ddp|fsdp|save|trackio|do|include|skip|use|debug|"
     r"disable|run|project|local|remove|resume|restore|ignore|deepspeed|accelerator|parallelism|length|prediction|"
-    r"batch_eval|enable|label_names|feature_cache|per_device_eval|torch_empty|auto_find|average_tokens)(_.*)?|"
+    r"batch_eval|greater|enable|label_names|feature_cache|per_device_eval|torch_empty|auto_find|average_tokens)(_.*)?|"
     r"eval_(?!on_start).*"
 )
 _ALWAYS_SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "seed")

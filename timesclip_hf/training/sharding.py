@@ -59,11 +59,15 @@ def count_batches(num_items: int, batch_size: int, num_shards: int, drop_last: b
 
 
 def steps_per_epoch(trainer: Any) -> int:
-    """Optimizer steps in one pass over the training data, at the batch size that is in use."""
-    args = trainer.args
-    batches = count_batches(
-        len(trainer.train_dataset), whole_batch_size(trainer), args.world_size, args.dataloader_drop_last
-    )
+    """Optimizer steps in one pass over the training data, at the batch size that is in use.
+
+    Raises:
+        ValueError: the data have no length.
+    """
+    args, dataset = trainer.args, trainer.train_dataset
+    if not hasattr(dataset, "__len__"):
+        raise ValueError("epoch_decay and average_epochs count epochs: the training data must have a length.")
+    batches = count_batches(len(dataset), whole_batch_size(trainer), args.world_size, args.dataloader_drop_last)
     return max(1, math.ceil(batches / args.gradient_accumulation_steps))
 
 
