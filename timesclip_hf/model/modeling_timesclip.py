@@ -209,12 +209,7 @@ class _TaskModel(TimesCLIPPreTrainedModel):
 
 
 class _WholeSeriesModel(_TaskModel):
-    """What models share that say something about a series as a whole.
-
-    Args:
-        config: as for the models.
-        num_outputs: numbers that the head gives for a sample.
-    """
+    """What models share that say something about a series as a whole, in `num_outputs` numbers from the head."""
 
     def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         if config.use_loc_scale and config.variate_mean is None:

@@ -47,16 +47,14 @@ def lora_config(model: Any, towers: Sequence[str] | None = None, r: int = 8, **k
     Example:
 
     ```python
-    >>> from peft import AutoPeftModel, PeftModel, get_peft_model
+    >>> from peft import AutoPeftModel, get_peft_model
     >>> from timesclip_hf import TimesCLIPConfig, TimesCLIPForRegression, lora_config
-
     >>> config = TimesCLIPConfig.from_preset("full", towers="tiny", num_variates=7, context_length=36)
     >>> TimesCLIPForRegression(config).save_pretrained("base")
     >>> model = TimesCLIPForRegression.from_pretrained("base")  # an adapter remembers its base by name
     >>> model = get_peft_model(model, lora_config(model, r=4))  # now train it
     >>> model.save_pretrained("adapter")  # the adapter alone
     >>> model = TimesCLIPForRegression.from_pretrained("adapter")  # on its base
-    >>> model = PeftModel.from_pretrained(TimesCLIPForRegression.from_pretrained("base"), "adapter")  # or so
     >>> model = AutoPeftModel.from_pretrained("adapter", import_allowlist=["timesclip_hf"])  # or so
     >>> model.merge_and_unload().save_pretrained("merged")  # a plain model again
     ```

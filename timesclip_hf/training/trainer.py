@@ -68,6 +68,9 @@ class TimesCLIPTrainer(Trainer):
     Accumulated batches (`gradient_accumulation_steps`) count alike, whatever their size, and alignment compares within
     each; with `args.alignment_over_accumulation` they train as one batch, for a second pass without gradients.
 
+    Longer than other classes here: each hook of transformers has to be a method of this one class, so that no order of
+    base classes decides which comes first.
+
     Args:
         model: a TimesCLIP model.
         args: `TimesCLIPTrainingArguments`.
