@@ -295,7 +295,8 @@ def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
     from .data.wide import find_variates
     from .model.processing_timesclip import TimesCLIPProcessor
 
-    if variates := find_variates(frame.columns):
+    # Columns `sensor_1`, `sensor_2`, ... are taken for series here, as long as nobody says otherwise.
+    if variates := {name: steps for name, steps in find_variates(frame.columns).items() if steps[-1] > 9}:
         steps = len(next(iter(variates.values())))
         return TimesCLIPProcessor(steps, min(16, steps), min(8, steps), variate_names=list(variates))
     numbers = frame.drop(columns=[name for name in reading.values() if name in frame.columns]).select_dtypes("number")

@@ -9,12 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Array2D, List, Value
+from datasets import Array2D, Dataset, List, Value, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tables import SMALL_VALUES, small_table
 
 from timesclip_hf.data.wide import find_variates, load_wide_table
+from timesclip_hf.model.reader import WideOrigin
 
 
 def values_of(dataset):
@@ -169,7 +170,7 @@ def test_any_table_round_trips(data):
     rows, steps, start = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5)), data.draw(st.integers(0, 98))
     name = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
     names = data.draw(st.lists(name, min_size=1, max_size=3, unique=True))
-    cells = st.floats(width=32, allow_infinity=False)
+    cells = st.floats(-1e9, 1e9, width=32) | st.just(np.nan)  # beyond, fill values count as missing
     size = rows * steps * len(names)
     values = np.array(data.draw(st.lists(cells, min_size=size, max_size=size)), np.float32)
     values = values.reshape(rows, steps, len(names))
@@ -242,9 +243,40 @@ def test_a_lone_column_that_looks_like_a_step_is_settled_by_naming_the_variates(
     load_wide_table(frame, target="yield", static_columns=["season_2019"])
 
 
-def test_steps_of_one_digit_beside_two_digits_raise_instead_of_being_lost():
-    columns = {f"x_{step}": [1.0] for step in range(12)}
-    expect_error(pd.DataFrame(columns), "two digits", "x_0, x_1", target=None)
+def test_numbers_of_one_digit_are_steps_where_they_form_a_series():
+    assert find_variates([f"x_{step}" for step in range(12)]) == {"x": list(range(12))}
+    assert find_variates([f"{name}_{step}" for name in "xy" for step in range(1, 8)]) == dict.fromkeys(
+        "xy", [*range(1, 8)]
+    )
+    table = pd.DataFrame({f"x_{step}": [10.0 * step] for step in range(11)[::-1]} | {"plot_1": 5})
+    dataset = load_wide_table(table, target=None)
+    assert np.array(dataset["past_values"][0]).ravel().tolist() == [10.0 * step for step in range(11)]
+    assert dataset["plot_1"][0] == 5
+    expect_error(pd.DataFrame({"x_1": [1.0], "x_01": [1.0]}), "duplicate columns", "'x_1'", "'x_01'", target=None)
+    expect_error(table.drop(columns="x_4"), "holes", "x lacks 04", target=None)
+
+
+def test_numbers_of_one_digit_are_names_where_they_form_none():
+    assert find_variates(["plot_1", "plot_2", "year"]) == {}
+    assert find_variates(["b_2", "b_3", "b_8"]) == {}
+    soil = [f"soil_{layer}" for layer in range(4)]
+    assert find_variates([*soil, "ndvi_00", "ndvi_01"]) == {"ndvi": [0, 1]}
+    assert find_variates([*soil, "ndvi_00"], ["soil"])["soil"] == [0, 1, 2, 3]
+    short = pd.DataFrame({"x_7": [1.0], "x_8": [2.0]})
+    assert load_wide_table(short, target=None, variates=["x"])["past_values"][0] == [[1.0], [2.0]]
+
+
+def test_a_data_set_remembers_its_steps_and_variates():
+    table = pd.DataFrame({f"x_{step:02d}": np.arange(8.0) for step in range(5, 12)})
+    table = table.assign(**{f"y_{step:02d}": 0.0 for step in range(5, 12)})
+    dataset = load_wide_table(table, target=None, variates=["y", "x"])
+    assert WideOrigin.read(dataset) == WideOrigin(5, 11, ["y", "x"])
+    parts = dataset.select(range(6)).with_format("numpy").train_test_split(0.5)
+    assert WideOrigin.read(parts["test"]) == WideOrigin.read(dataset)
+    assert WideOrigin.read(concatenate_datasets([parts["train"], parts["test"]])) == WideOrigin.read(dataset)
+    first = load_wide_table(table, target=None, num_steps=3)
+    assert WideOrigin.read(first) == WideOrigin(5, 7, ["x", "y"])
+    assert WideOrigin.read(Dataset.from_dict({"past_values": [[[1.0]]]})) is None
 
 
 def test_non_numeric_cells_are_named_by_column_row_and_cell(tmp_path):

@@ -145,6 +145,14 @@ def test_rounding_noise_is_that_of_the_dtype_in_which_values_came() -> None:
     assert fitted.statistics["static"][0]["std"] == pytest.approx(0.5e-3, rel=1e-6)
 
 
+def test_noise_of_a_large_constant_is_nothing_in_any_unit() -> None:
+    noisy = np.full((3, 12, 1), 1e9, np.float32)
+    noisy[:, ::2] = np.nextafter(noisy[:, ::2], np.float32(2e9))  # 64 more
+    for scaling in ("instance", "dataset"):
+        batch = make_processor(scaling=scaling, variate_names=None).fit(noisy)(noisy)
+        assert batch["patch_values"].abs().max() == 0
+
+
 def test_a_series_that_moves_by_a_millionth_of_a_millionth_is_drawn_over_its_axis() -> None:
     rising = 1e9 + np.arange(12.0)[None, :, None] * 1e-3
     for value_range in ("window", "dataset"):

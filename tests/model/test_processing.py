@@ -250,6 +250,11 @@ def test_every_parameter_survives_saving(tmp_path: Path) -> None:
         "variate_units": ["K", "", "mm"],
         "target_names": ["yield"],
         "target_units": ["t/ha"],
+        "padding_side": "right",
+        "truncation_side": "left",
+        "first_step": 3,
+        "last_step": 40,
+        "missing_values": {"a": [-9999.0, 255]},
     }
     assert set(parameters) == set(inspect.signature(TimesCLIPProcessor).parameters)
     TimesCLIPProcessor(**parameters).save_pretrained(tmp_path)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..model.measured import unmasked
+
 # What of a row reaches a model; every other column is for splitting and for reading results.
 ROW_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
 
@@ -51,7 +53,7 @@ class TimesCLIPDataCollator:
         given = {name: values for name, values in columns.items() if values[0] is not None}
         batch = self.processor(
             _stack([_numbers(series) for series in given["past_values"]]),
-            past_observed_mask=_stack([np.asarray(mask, bool) for mask in given.get("past_observed_mask", [])]),
+            past_observed_mask=_stack([_flags(mask) for mask in given.get("past_observed_mask", [])]),
             static_values=[_plain(values) for values in given["static_values"]] if "static_values" in given else None,
             labels=_label_array(given["labels"]) if "labels" in given else None,
             return_tensors="pt",
@@ -74,11 +76,16 @@ def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]] | No
 
 def _numbers(series: Any) -> NDArray[Any]:
     """One row's series in the precision that it has; lists, None in them for missing, in float64."""
-    return np.asarray(series, None if hasattr(series, "dtype") else np.float64)
+    return np.asarray(unmasked(series), None if hasattr(series, "dtype") else np.float64)
+
+
+def _flags(mask: Any) -> NDArray[np.bool_]:
+    """One row's mask; what is masked of it is not observed."""
+    return np.asarray(np.ma.filled(mask, False) if isinstance(mask, np.ma.MaskedArray) else mask, bool)
 
 
 def _label_array(labels: list[Any]) -> NDArray[Any]:
-    arrays = [np.asarray(label) for label in labels]
+    arrays = [np.asarray(unmasked(label)) for label in labels]
     if len(shapes := sorted({array.shape for array in arrays})) > 1:
         raise ValueError(f"labels of one batch have different shapes: {shapes}")
     return np.stack(arrays)

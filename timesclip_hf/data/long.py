@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..model.measured import unmasked, without_fill_values
 from .rhythms import Times, instants, join_times
 from .tables import (
     check_complete,
@@ -53,6 +54,7 @@ class SeriesCollection:
         for role, names in (("series_names", self.series_names), ("variate_names", self.variate_names)):
             if repeated := repeated_names(names):
                 raise ValueError(f"{role} holds names more than once: {some_of(repeated)}")
+        object.__setattr__(self, "values", [_measured(series) for series in self.values])
         for name, series in zip(self.series_names, self.values, strict=True):
             if np.isinf(series).any():
                 raise ValueError(f"series {name!r} holds infinite values; missing values are NaN")
@@ -107,6 +109,14 @@ class SeriesCollection:
             for name, series_times in zip(self.series_names, times, strict=True):
                 find_holes(series_times, f"series {name!r}, extended")
         return SeriesCollection(values, list(self.variate_names), list(self.series_names), times)
+
+
+def _measured(series: Any) -> Any:
+    """A series with NaN for what counts as missing (see `model.measured`); itself where nothing does."""
+    series = unmasked(series)
+    return (
+        without_fill_values(series, "series") if getattr(series, "dtype", None) in (np.float32, np.float64) else series
+    )
 
 
 def load_long_table(

@@ -3,7 +3,6 @@
 
 import difflib
 import re
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,8 @@ from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
 from ..escaping import visible
+from ..model.measured import without_fill_values
+from ..model.messages import warn_caller
 
 # --- doors ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +131,11 @@ def _check_header(header: list[Any], source: str) -> None:
 
 
 def read_numbers(column: pd.Series) -> NDArray[np.float64]:
-    """A column as float64, NaN for blank cells; raises naming the first cells that are no finite number."""
+    """A column as float64, NaN for blank cells and known fill values (see `model.measured`).
+
+    Raises:
+        ValueError: names the first cells that are no finite number, or beyond what float32 holds.
+    """
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype):
         values, wrong = column.to_numpy(np.float64, na_value=np.nan), np.zeros(len(column), bool)
     else:
@@ -143,6 +148,7 @@ def read_numbers(column: pd.Series) -> NDArray[np.float64]:
         wrong[wrong] = [not isinstance(cell, str) or bool(cell.strip()) for cell in cells[wrong]]
     kind = "non-numeric"
     if not wrong.any():  # scaled, they become float32
+        values = without_fill_values(values, "cells of the table")
         wrong, kind = np.abs(values) > np.finfo(np.float32).max, "infinite (for float32)"
     if wrong.any():
         where = [
@@ -169,14 +175,6 @@ def decoded(column: pd.Series) -> pd.Series:
 
 
 # --- words for errors and warnings ----------------------------------------------------------------------------------
-
-
-def warn_caller(message: str) -> None:
-    """Warn at the line that called the package, so that Python's filters say it once for that line."""
-    package, level = __name__.partition(".")[0], 1
-    while f"{sys._getframe(level).f_globals.get('__name__')}.".startswith(f"{package}."):
-        level += 1
-    warnings.warn(message, stacklevel=level + 1)
 
 
 def repeated_names(names: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from datasets import Array2D, Dataset, Features, List, Value
 from numpy.typing import NDArray
 
+from ..model.reader import WideOrigin
 from .collator import ROW_COLUMNS
 from .tables import (
     check_complete,
@@ -30,7 +31,8 @@ from .tables import (
     some_of,
 )
 
-_STEP_COLUMN = re.compile(r"(.+)_(\d{2,})", re.DOTALL)  # two digits at least: `plot_1` stays an ordinary column
+_STEP_COLUMN = re.compile(r"(.+)_(\d+)", re.DOTALL)
+_SERIES_OF_DIGITS = 3  # columns that `plot_1`, `plot_2` must be at least, in an unbroken row, to be taken for steps
 
 
 def load_wide_table(
@@ -44,8 +46,9 @@ def load_wide_table(
 ) -> Dataset:
     """Read a wide table: one row per series, columns `{variate}_{step:02d}` (`ndvi_00` ... `ndvi_35`).
 
-    Step numbers have two digits or more, no hole, and the same range for all variates; they may start anywhere. Blank
-    cells, and what pandas reads as missing in a CSV file (`NA`, `NaN`, `null`, ...), are missing values.
+    Step numbers have no hole, and the same range for all variates; they may start anywhere, and the result remembers
+    them. Numbers of one digit: see `step_columns`. Blank cells, and what pandas reads as missing in a CSV file (`NA`,
+    `NaN`, `null`, ...), are missing values.
 
     Args:
         table: a path, a DataFrame, or another table that `read_table` knows; it is left unchanged.
@@ -75,7 +78,8 @@ def load_wide_table(
     targets, statics = _check_roles(columns, target, static_columns)
     others = [name for name in columns if name not in (*targets, *statics)]
     series, names, steps = read_wide_series(frame[others], variates, num_steps)
-    kept = [name for name in others if not is_step_column(name)]
+    in_series = step_columns(others, _named(variates))
+    kept = [name for name in others if name not in in_series]
     if clashing := [name for name in kept if name in ROW_COLUMNS]:
         raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
     seen, complaint = find_observed_rows(series, names, steps)
@@ -84,7 +88,9 @@ def load_wide_table(
     if complaint:
         warnings.warn(f"{complaint}; {np.sum(~seen)} rows left out", stacklevel=2)
         series, frame = series[seen], frame[seen].reset_index(drop=True)
-    return _as_dataset(frame, series, targets, statics, kept)
+    dataset = _as_dataset(frame, series, targets, statics, kept)
+    WideOrigin(steps[0], steps[-1], names).write(dataset)
+    return dataset
 
 
 def read_wide_table(table: Any) -> pd.DataFrame:
@@ -114,23 +120,37 @@ def _as_dataset(
     return Dataset.from_dict(content, features=Features(features))
 
 
-def find_variates(columns: Iterable[str]) -> dict[str, list[int]]:
-    """Variate -> sorted step numbers of the columns `{variate}_{step:02d}`; variates in the order of their first one.
+def step_columns(columns: Iterable[str], variates: Iterable[str] = ()) -> dict[str, tuple[str, int]]:
+    """Column -> its variate and the number of its step: the rule by which `ndvi_07` is step 7 of `ndvi`.
+
+    A number has two digits or more. One of a single digit counts beside such numbers of the same variate (`ndvi_0` ...
+    `ndvi_11`), of `variates` that are asked for, and, in tables that have no numbers of two digits at all, of three
+    columns or more in an unbroken row (`ndvi_0` ... `ndvi_8`); else `plot_1` is an ordinary column.
+    """
+    found = {match[0]: (match[1], match[2]) for match in filter(None, map(_STEP_COLUMN.fullmatch, columns))}
+    steps: dict[str, set[int]] = {}
+    for variate, digits in found.values():
+        steps.setdefault(variate, set()).add(int(digits))
+    sure = {variate for variate, digits in found.values() if len(digits) > 1} | set(variates) & set(steps)
+    if not sure:
+        for variate, numbers in steps.items():
+            if len(numbers) >= _SERIES_OF_DIGITS and max(numbers) - min(numbers) == len(numbers) - 1:
+                sure.add(variate)
+    return {name: (variate, int(digits)) for name, (variate, digits) in found.items() if variate in sure}
+
+
+def find_variates(columns: Iterable[str], variates: Iterable[str] = ()) -> dict[str, list[int]]:
+    """Variate -> sorted step numbers of its columns (`step_columns`); variates in the order of their first one.
 
     Raises:
         ValueError: one step is written twice, as `ndvi_01` and `ndvi_001`.
     """
     spellings: dict[str, dict[int, str]] = {}
-    for match in filter(None, map(_STEP_COLUMN.fullmatch, columns)):
-        first = spellings.setdefault(match[1], {}).setdefault(int(match[2]), match[0])
-        if first != match[0]:
-            raise ValueError(f"duplicate columns: {first!r} and {match[0]!r} are the same step: drop one")
+    for name, (variate, step) in step_columns(columns, variates).items():
+        first = spellings.setdefault(variate, {}).setdefault(step, name)
+        if first != name:
+            raise ValueError(f"duplicate columns: {first!r} and {name!r} are the same step: drop one")
     return {variate: sorted(steps) for variate, steps in spellings.items()}
-
-
-def is_step_column(name: str) -> bool:
-    """Whether a column holds one step of a variate, as `ndvi_00` does."""
-    return _STEP_COLUMN.fullmatch(name) is not None
 
 
 def read_wide_series(
@@ -142,14 +162,26 @@ def read_wide_series(
         frame: as `read_table` gives it, without the columns that have another role.
         variates, num_steps: as for `load_wide_table`.
     """
-    found = find_variates(frame.columns)
+    found = find_variates(frame.columns, _named(variates))
     names = _choose_variates(list(frame.columns), found, variates)
-    steps = _common_steps(list(frame.columns), {name: found[name] for name in names}, num_steps)
+    steps = _common_steps({name: found[name] for name in names}, num_steps)
     values = np.empty((len(frame), len(steps), len(names)))
-    for match in filter(None, map(_STEP_COLUMN.fullmatch, frame.columns)):
-        if match[1] in names and int(match[2]) <= steps[-1]:
-            values[:, int(match[2]) - steps[0], names.index(match[1])] = read_numbers(frame[match[0]])
+    for column, (variate, step) in step_columns(frame.columns, names).items():
+        if variate in names and step <= steps[-1]:
+            values[:, step - steps[0], names.index(variate)] = read_numbers(frame[column])
     return values, names, steps
+
+
+def at_steps(series: NDArray[np.floating], first: int, start: int, length: int) -> NDArray[np.floating]:
+    """The steps `start`, `start + 1`, ... `(N, length, V)` of series `(N, T, V)` that begin at step `first`.
+
+    Steps that they do not have are NaN.
+    """
+    placed = np.full((len(series), length, series.shape[2]), np.nan, series.dtype)
+    low, high = max(start, first), min(start + length, first + series.shape[1])
+    if low < high:
+        placed[:, low - start : high - start] = series[:, low - first : high - first]
+    return placed
 
 
 def find_observed_rows(
@@ -200,11 +232,12 @@ def _choose_variates(columns: list[str], found: dict[str, list[int]], variates: 
     return names
 
 
-def _common_steps(columns: list[str], found: dict[str, list[int]], num_steps: int | None) -> list[int]:
+def _named(variates: Sequence[str] | None) -> list[str]:
+    return [] if variates is None or isinstance(variates, str) else list(variates)
+
+
+def _common_steps(found: dict[str, list[int]], num_steps: int | None) -> list[int]:
     """The steps that all variates share, cut to the first `num_steps`."""
-    one_digit = (re.fullmatch(r"(.+)_\d", name, re.DOTALL) for name in columns)
-    if short := [match[0] for match in one_digit if match and match[1] in found]:
-        raise ValueError(f"step numbers need two digits or more (ndvi_00), found {some_of(short)}: rename them")
     advice = "add the columns (empty where nothing was measured), or name the true variates in `variates`"
     holes = {name: sorted(set(range(steps[0], steps[-1])).difference(steps)) for name, steps in found.items()}
     if broken := [f"{name} lacks {some_of(f'{step:02d}' for step in hole)}" for name, hole in holes.items() if hole]:
@@ -253,17 +286,19 @@ def _span(steps: Sequence[int]) -> str:
 
 def _inventory(columns: Sequence[str]) -> str:
     """What a table holds, with the many step columns folded into their variates."""
-    plain = [name for name in columns if not _STEP_COLUMN.fullmatch(name)]
+    in_series = step_columns(columns)
+    plain = [name for name in columns if name not in in_series]
     variates = [f"{name} {_span(steps)}" for name, steps in find_variates(columns).items()]
     return f"variates {some_of(variates, 40) or '(none)'}; other columns {some_of(plain, 40) or '(none)'}"
 
 
 __all__ = [
+    "at_steps",
     "find_observed_rows",
     "find_variates",
-    "is_step_column",
     "load_wide_table",
     "read_statics",
     "read_wide_series",
     "read_wide_table",
+    "step_columns",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..model.preprocessing import check_rows, draw_plots, fitted_statistics, prepare_series
 from ..model.processor_checks import check_parameters
-from ..model.reader import read_series
+from ..model.reader import read_series, reading
 from ..model.static_values import encode_static
 
 _PARAMETERS = (
@@ -20,6 +20,8 @@ _PARAMETERS = (
     "variate_names", "image_size", "line_width", "background", "image_mean", "image_std", "statistics", "view",
 )  # fmt: skip
 _NAMES = ("variate_units", "target_names", "target_units")  # what they say is for people, and may be missing
+# What was saved before has none of them.
+_NEWER = ("padding_side", "truncation_side", "first_step", "last_step", "missing_values")
 
 
 class NumpyProcessor:
@@ -55,7 +57,7 @@ class NumpyProcessor:
     def __init__(self, **parameters: Any):
         if missing := [name for name in _PARAMETERS if name not in parameters]:
             raise ValueError(f"These parameters of a TimesCLIPProcessor are missing: {missing}")
-        for name in (*_PARAMETERS, *_NAMES):
+        for name in (*_PARAMETERS, *_NAMES, *_NEWER):
             setattr(self, name, parameters.get(name))
         check_parameters(self)
         if self.image_size is not None and parameters["view"] != "line":
@@ -74,7 +76,7 @@ class NumpyProcessor:
         if not path.is_file():
             raise ValueError(f"{folder} has no processor_config.json: save the processor there")
         parameters = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES) if name in parameters})
+        return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES, *_NEWER) if name in parameters})
 
     def __call__(
         self, past_values: Any, *, past_observed_mask: Any = None, static_values: Any = None
@@ -92,9 +94,7 @@ class NumpyProcessor:
         Raises:
             ValueError: names the argument, what was found and what was expected.
         """
-        values, observed = read_series(
-            past_values, past_observed_mask, num_variates=self.num_variates, variate_names=self.variate_names
-        )
+        values, observed = read_series(past_values, past_observed_mask, **reading(self))
         batch = prepare_series(values, observed, self)
         if static_values is not None:
             encoding = fitted_statistics(self.statistics, "static_values")["static"]

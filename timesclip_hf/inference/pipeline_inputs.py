@@ -13,11 +13,19 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..data.long import SeriesCollection, load_long_table
-from ..data.tables import check_known, decoded, is_table, read_table, some_of
+from ..data.tables import check_known, decoded, is_table, read_table, some_of, warn_caller
 from ..data.timestamps import Times
-from ..data.wide import find_observed_rows, find_variates, is_step_column, read_statics, read_wide_series
+from ..data.wide import (
+    at_steps,
+    find_observed_rows,
+    find_variates,
+    read_statics,
+    read_wide_series,
+    step_columns,
+)
+from ..model.measured import mark_missing, unmasked
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.reader import exact, read_series
+from ..model.reader import WideOrigin, exact, kept_steps, read_series, reading, sides
 
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
 
@@ -73,8 +81,9 @@ def read_samples(
         inputs: see `TimeSeriesPipeline`.
         processor: says how many steps are kept, which variates in which order, and which static columns.
         timestamp_column, series_column, fill_gaps: for tables with one row per time step, see `load_long_table`.
-        newest_steps: which steps of a table with one row per series are kept where it has more than the model reads:
-            the newest, as of all other inputs, or (`False`) the first, as early predictions are trained.
+        newest_steps: of a task that goes on from the newest steps, whatever their numbers in a table with one row per
+            series. `False`: such tables are read by the numbers of their steps, as the processor was fitted; by a
+            processor that does not say how, from the first step, as early predictions were always trained.
 
     Raises:
         ValueError: says what was found, what was expected and what to do.
@@ -97,18 +106,22 @@ def read_samples(
     if isinstance(inputs, SeriesCollection):
         identity = pd.DataFrame({"series": inputs.series_names})
         return _read_collection(inputs, processor, identity, "timestamp")
-    return _read_arrays(inputs, processor)
+    return _read_arrays(inputs, processor, newest_steps)
 
 
 # --- samples ----------------------------------------------------------------------------------------------------
 
 
-def _read_arrays(inputs: Any, processor: TimesCLIPProcessor) -> Samples:
+def _read_arrays(inputs: Any, processor: TimesCLIPProcessor, newest_steps: bool) -> Samples:
     """Arrays, nested lists, samples, data sets and generators."""
     depth = _depth(inputs)
+    origin = None
     if isinstance(inputs, Mapping):
         return Samples([_read_sample(inputs, processor)], "one")
     if isinstance(inputs, Dataset):
+        origin = WideOrigin.read(inputs)
+        if origin is not None and newest_steps:
+            origin = replace(origin, first_step=-1)  # whose numbers do not count
         inputs = inputs.select_columns([name for name in _SAMPLE_KEYS if name in inputs.column_names])
         inputs = exact(inputs, "past_values")
     elif depth == 2:
@@ -120,7 +133,7 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor) -> Samples:
         )
     if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
         rows = (inputs[number] for number in range(len(inputs)))
-        return Samples(_read_each(rows, processor), "many", count=len(inputs))
+        return Samples(_read_each(rows, processor, origin), "many", count=len(inputs))
     if isinstance(inputs, Iterable):
         return Samples(_read_each(inputs, processor), "stream")
     raise ValueError(
@@ -140,31 +153,43 @@ def _depth(inputs: Any) -> int | None:
     return 1 + ((_depth(inputs[0]) or 0) if len(inputs) else 0)
 
 
-def _read_each(rows: Iterable[Any], processor: TimesCLIPProcessor) -> Iterator[dict[str, Any]]:
+def _read_each(
+    rows: Iterable[Any], processor: TimesCLIPProcessor, origin: WideOrigin | None = None
+) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows):
         try:
-            yield _read_sample(row if isinstance(row, Mapping) else {"past_values": row}, processor)
+            yield _read_sample(row if isinstance(row, Mapping) else {"past_values": row}, processor, origin)
         except ValueError as error:
             raise ValueError(f"input {number}: {error}") from error
 
 
-def _read_sample(sample: Mapping[str, Any], processor: TimesCLIPProcessor) -> dict[str, Any]:
-    """One sample with its newest steps, as many as the model reads, as arrays."""
+def _read_sample(
+    sample: Mapping[str, Any], processor: TimesCLIPProcessor, origin: WideOrigin | None = None
+) -> dict[str, Any]:
+    """One sample with the steps that the model reads, as arrays; `origin`: where it has them from, if known."""
     series = sample.get("past_values")
     if series is None:
         raise ValueError(f"a sample needs 'past_values', found {some_of(map(repr, sample)) or 'nothing'}")
     if isinstance(series, list | tuple):
         try:
-            series = np.asarray(series, np.float64)  # None, as JSON has it, becomes NaN
+            series = np.asarray(unmasked(series), np.float64)  # None, as JSON has it, becomes NaN
         except (TypeError, ValueError) as error:
             raise ValueError(f"the series must be numbers (time, variates), NaN for missing: {error}") from error
-    expected = {"num_variates": processor.num_variates, "variate_names": processor.variate_names}
-    arrays = read_series(series, sample.get("past_observed_mask"), **expected)
+    arrays = read_series(series, sample.get("past_observed_mask"), **reading(processor))
     if len(arrays[0]) > 1:
         raise ValueError(f"past_values has shape {tuple(arrays[0].shape)}, expected (time, variates) of one series")
-    newest = (array[0, -processor.context_length :] for array in arrays)
-    values, observed = (a.detach().cpu().numpy() if isinstance(a, torch.Tensor) else a for a in newest)
-    read = {"past_values": values, "past_observed_mask": observed}
+    values, observed = (a[0].detach().cpu().numpy() if isinstance(a, torch.Tensor) else a[0] for a in arrays)
+    names = processor.variate_names
+    if origin is not None and names is not None and sorted(names) == sorted(origin.variate_names):
+        order = [origin.variate_names.index(name) for name in names]
+        values, observed = values[:, order], observed[:, order]
+    start = _first_read(processor) if origin is not None and origin.first_step >= 0 else None
+    if origin is not None and start is not None:
+        values = np.where(observed, values, np.nan)[None]
+        values = at_steps(values, origin.first_step, start, processor.context_length)[0]
+        observed = ~np.isnan(values)
+    kept = kept_steps(processor.context_length, sides(processor)[1])
+    read = {"past_values": values[kept], "past_observed_mask": observed[kept]}
     return read if sample.get("static_values") is None else {**read, "static_values": sample["static_values"]}
 
 
@@ -173,7 +198,7 @@ def _read_sample(sample: Mapping[str, Any], processor: TimesCLIPProcessor) -> di
 
 def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None) -> bool:
     """Whether a table has a row for each series, and not one for each time step."""
-    found = find_variates(frame.columns)
+    found = find_variates(frame.columns, names or ())
     if names is None:
         return bool(found)
     if any(name in frame.columns for name in names):
@@ -183,7 +208,7 @@ def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None) -> bool:
     raise ValueError(
         f"the table has none of the model's variates: {some_of(names, 20)}. Expected a column for each of them (one "
         f"row per time step), or columns {names[0]}_00, {names[0]}_01, ... (one row per series); found "
-        f"{some_of([*found, *(name for name in frame.columns if not is_step_column(name))], 20)}"
+        f"{some_of([*found, *(name for name in frame.columns if name not in step_columns(frame.columns))], 20)}"
     )
 
 
@@ -208,27 +233,76 @@ def _known_variates(processor: TimesCLIPProcessor, found: Iterable[str]) -> list
 def _read_wide(frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcessor, newest_steps: bool) -> Samples:
     static = _static_columns(processor, frame)
     columns = frame[[name for name in frame.columns if name not in static]]
-    found = find_variates(columns)
+    found = find_variates(columns, processor.variate_names or ())
     variates = _known_variates(processor, found) or list(found)[:1]
-    length, available = processor.context_length, len(found[variates[0]])
-    series, names, steps = read_wide_series(columns, variates, None if newest_steps else min(length, available))
+    series, names, steps = read_wide_series(columns, variates)
+    series = mark_missing(series, processor.missing_values, processor.variate_names)
+    series, steps = _model_steps(series, steps, processor, newest_steps)
     seen, complaint = find_observed_rows(series, names, steps)
     if complaint:
-        warnings.warn(f"{complaint}; {np.sum(~seen)} rows left out", stacklevel=4)
-    series = series[seen]
-    if not newest_steps and available < length:
-        warnings.warn(
-            f"the table has {available} steps, the model reads {length}: the last ones count as missing",
-            stacklevel=4,
-        )
-        series = np.pad(series, ((0, 0), (0, length - available), (0, 0)), constant_values=np.nan)
-    rows: list[dict[str, Any]] = [{"past_values": values[-length:]} for values in series]
+        warn_caller(f"{complaint}; {np.sum(~seen)} rows left out")
+    rows: list[dict[str, Any]] = [{"past_values": values} for values in series[seen]]
     if static:
         for row, values in zip(rows, read_statics(frame[seen], static).to_dict("records"), strict=True):
             row["static_values"] = values
-    plain = [name for name in frame.columns if name in static or not is_step_column(name)]
+    in_series = step_columns(columns.columns, variates)
+    plain = [name for name in frame.columns if name not in in_series]
     identity = frame[[name for name in plain if name not in index.names]].set_axis(index, axis=0)
     return Samples(rows, "many", TableRows(identity, np.flatnonzero(seen)), len(rows))
+
+
+def _first_read(processor: TimesCLIPProcessor) -> int | None:
+    """Number of the first step that the model reads, where the processor knows the numbers of its steps."""
+    first, last, length = processor.first_step, processor.last_step, processor.context_length
+    if first is None:
+        return None
+    last = first + length - 1 if last is None else last
+    padding_side, truncation_side = sides(processor)
+    side = truncation_side if last - first + 1 > length else padding_side
+    return first if side == "right" else last - length + 1
+
+
+def _model_steps(
+    series: NDArray[np.floating], steps: list[int], processor: TimesCLIPProcessor, newest_steps: bool
+) -> tuple[NDArray[np.floating], list[int]]:
+    """The steps of a wide table that the model reads `(N, T, V)`, and their numbers; a warning says which are missing.
+
+    They are found by number where the processor knows the numbers of its steps; else they are cut at the processor's
+    side, and where it has none (of earlier releases) at the end.
+    """
+    length, legacy = processor.context_length, processor.truncation_side is None and not newest_steps
+    start = None if newest_steps else _first_read(processor)
+    if legacy and start is None:
+        if steps[0] > 1:
+            warn_caller(
+                f"the table begins at step {steps[0]:02d}, read as the model's first one, since its processor "
+                "does not say what its first step is: set processor.first_step"
+            )
+        start = steps[0]
+    wanted = range(start, start + length) if start is not None else steps
+    if lacking := [step for step in wanted if not steps[0] <= step <= steps[-1]]:
+        warn_caller(
+            f"the table has {len(steps)} steps, the model reads {length}: the steps {_spans(lacking)} count as missing"
+        )
+    if start is not None:
+        return at_steps(series, steps[0], start, length), list(wanted)
+    kept, (padding_side, truncation_side) = kept_steps(length, sides(processor)[1]), sides(processor)
+    if not newest_steps and len(steps) != length:
+        ends = {"left": "first", "right": "last"}
+        told = (
+            f"the {ends[padding_side]} ones count as missing (padding_side={padding_side!r})"
+            if len(steps) < length
+            else f"the {ends[truncation_side]} ones of the table are left out (truncation_side={truncation_side!r})"
+        )
+        warn_caller(f"the table has {len(steps)} steps, the model reads {length}: {told}")
+    return series[:, kept], steps[kept]
+
+
+def _spans(steps: list[int]) -> str:
+    """Step numbers as `00 to 04 and 11`."""
+    breaks = [k for k in range(1, len(steps)) if steps[k] != steps[k - 1] + 1]
+    parts = [steps[a:b] for a, b in zip([0, *breaks], [*breaks, len(steps)], strict=True)]
+    return " and ".join(f"{p[0]:02d} to {p[-1]:02d}" if len(p) > 1 else f"{p[0]:02d}" for p in parts)
 
 
 def _read_long(
@@ -278,13 +352,18 @@ def _read_collection(
 ) -> Samples:
     names = _known_variates(processor, collection.variate_names) or collection.variate_names
     order = [collection.variate_names.index(name) for name in names]
-    newest = [values[-processor.context_length :, order] for values in collection.values]
+    kept = kept_steps(processor.context_length, sides(processor)[1])
+    newest = [
+        mark_missing(values[kept][:, order], processor.missing_values, processor.variate_names)
+        for values in collection.values
+    ]
     blank = [bool(np.isnan(values).all(axis=0).any()) for values in newest]
     if any(blank):
         names = [name for name, is_blank in zip(collection.series_names, blank, strict=True) if is_blank]
         warnings.warn(
-            f"{len(names)} of {len(collection)} series have a variate without any value in the last "
-            f"{processor.context_length} steps and are left out: {some_of(names)}",
+            f"{len(names)} of {len(collection)} series have a variate without any value in the "
+            f"{'last' if kept.stop is None else 'first'} {processor.context_length} steps and are left out: "
+            f"{some_of(names)}",
             stacklevel=5,
         )
     seen = np.flatnonzero(np.logical_not(blank))

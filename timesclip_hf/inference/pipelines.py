@@ -17,6 +17,7 @@ from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_fil
 
 from ..data.collator import TimesCLIPDataCollator
 from ..data.rhythms import join_times
+from ..data.tables import some_of, warn_caller
 from ..data.timestamps import continue_timestamps, write_timestamps
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
@@ -30,6 +31,7 @@ from ..model.modeling_timesclip import (
 )
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.remote_code import CarriesCode
+from ..model.screening import RangeReport, reported_to
 from ..training.hooks import check_hooks
 from .pipeline_inputs import Samples, TableRows, read_samples
 
@@ -55,9 +57,11 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
       variate (name its `series_column` and `timestamp_column`); or a `SeriesCollection`. Columns are found by name,
       in any order. Gives a DataFrame of pandas.
 
-    NaN means missing. Series longer than the model's context are cut to their newest steps, shorter ones are padded at
-    the front as missing. Tables with one row per series have steps with a fixed meaning (days after sowing): from
-    these, regression and classification take the first steps, and count those that are not there yet as missing. Rows
+    NaN means missing, and so does what `model.measured` says. Series longer than the model's context are cut, and
+    shorter ones are padded as missing, at the sides that the processor says (`padding_side`, `truncation_side`).
+    Regression and classification find the steps of a table with one row per series by their numbers, where the
+    processor was fitted on such a table. A processor of an earlier release does not say: series go to their newest
+    steps, and of such tables the first steps are read, those that are not there yet being missing. Rows
     of a table in which a variate has no value at all have an empty result, and a warning says so.
 
     Calling it takes
@@ -119,17 +123,21 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         self, samples: Samples, batch_size: int, progress_bar: bool, writing: Mapping[str, Any]
     ) -> Iterator[Any]:
         self.model.eval()  # a model straight from training would still drop units at random
-        remaining, done = iter(samples.rows), 0
+        remaining, done, report = iter(samples.rows), 0, RangeReport()
         with tqdm(total=samples.count, unit="series", disable=not progress_bar) as bar:
             while batch := list(itertools.islice(remaining, batch_size)):
                 try:
-                    prepared = self.preprocess(batch)
+                    with reported_to(report):
+                        prepared = self.preprocess(batch)
                 except ValueError as error:
                     where = f"inputs {done} to {done + len(batch) - 1}: " if done or len(batch) > 1 else ""
                     raise ValueError(f"{where}{error}") from error
-                yield from self.postprocess(self.forward(prepared), **writing)
+                answers = self.forward(prepared)
+                _check_finite(answers[str(self.model_class.task.answer)], done)
+                yield from self.postprocess(answers, **writing)
                 done += len(batch)
                 bar.update(len(batch))
+        report.warn()
 
     def _sanitize_parameters(
         self,
@@ -295,6 +303,16 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
         columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
         identity = table.identity.iloc[np.repeat(table.positions, steps)].reset_index(drop=True)
         return _beside(TableRows(identity, np.arange(len(identity))), columns)
+
+
+def _check_finite(answers: Any, first: int) -> None:
+    """Says where answers `(B, ...)` leave that are no numbers; the first of them has the number `first`."""
+    wrong = ~answers.isfinite().flatten(1).all(dim=1)
+    if wrong.any():
+        warn_caller(
+            f"the model's answers are not finite for {some_of((wrong.nonzero()[:, 0] + first).tolist())} of the "
+            "inputs (counted from 0): its weights are not finite, or its precision is too low for them"
+        )
 
 
 def _numbers(values: list[float]) -> NDArray[np.floating]:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, cast, contiguous, like, namespace, running_maximum, sliding_windows, take_along, zeros
+from .measured import check_scaled, describe, is_fill_value, unmasked
 from .precision import any_costs_digits, costs_digits, rounding_noise, widened
-from .reader import describe
+from .reader import kept_steps, sides
 from .rendering import apply_color, render_line, variate_colors
+from .screening import Screening, check_fitted_range
 
 
 def fill_missing(values: Array, observed: Array) -> Array:
@@ -38,15 +40,21 @@ def fill_missing(values: Array, observed: Array) -> Array:
     return start + (end - start) * share
 
 
-def fit_length(values: Array, observed: Array, length: int) -> tuple[Array, Array]:
-    """The newest `length` steps; shorter series are padded at the front with missing values."""
+def fit_length(
+    values: Array, observed: Array, length: int, padding_side: str = "left", truncation_side: str = "left"
+) -> tuple[Array, Array]:
+    """`length` steps of `(B, T, V)`: cut, or padded with missing values, at these sides."""
     short = length - values.shape[1]
     if short > 0:
         shape = (values.shape[0], short, values.shape[2])
-        concatenate = namespace(values).concatenate
-        values = concatenate([zeros(shape, values), values], axis=1)
-        observed = concatenate([zeros(shape, observed), observed], axis=1)
-    return values[:, -length:], observed[:, -length:]
+
+        def pad(array: Array) -> Array:
+            parts = [zeros(shape, array), array]
+            return namespace(array).concatenate(parts if padding_side == "left" else parts[::-1], axis=1)
+
+        return pad(values), pad(observed)
+    kept = kept_steps(length, truncation_side)
+    return values[:, kept], observed[:, kept]
 
 
 def _observed_mean(values: Array, observed: Array) -> Array:
@@ -154,16 +162,31 @@ def fit_variates(
     return {name: statistic.tolist() for name, statistic in found.items()}
 
 
-def fit_targets(labels: Any) -> dict[str, list[float]]:
-    """Mean and standard deviation of `(n,)` or `(n, num_targets)` targets."""
-    array = np.asarray(labels)
+def fit_targets(
+    labels: Any, screening: Screening | None = None, target_names: Sequence[str] | None = None
+) -> dict[str, list[float]]:
+    """Mean and standard deviation of `(n,)` or `(n, num_targets)` targets; `screening` is shown them by name."""
+    array = np.asarray(unmasked(labels))
     noise, array = rounding_noise(array.dtype), array.astype(np.float64)
     array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or not len(array) or not np.isfinite(array).all():
+    if array.ndim != 2 or not len(array):
         raise ValueError(f"labels must be finite numbers (n, num_targets), got shape {array.shape}")
+    wrong = ~(np.abs(array) <= np.finfo(np.float32).max) | is_fill_value(array)
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0][0])
+        raise ValueError(
+            f"labels must be finite numbers (n, num_targets), found {array[wrong][0]:g} in row {row} ({wrong.sum()} "
+            "in all): correct these rows, or leave them out"
+        )
+    for k, column in enumerate(array.T if screening is not None else ()):
+        screening.see(_target_name(k, target_names), column)  # type: ignore[union-attr]
     std = array.std(axis=0)
     std = np.where(is_constant(std, array.min(axis=0), array.max(axis=0), noise), 1.0, std)
     return {"mean": array.mean(axis=0).tolist(), "std": std.tolist()}
+
+
+def _target_name(number: int, names: Sequence[str] | None) -> str:
+    return f"target {names[number]!r}" if names and number < len(names) else f"target {number}"
 
 
 def fitted_statistics(statistics: dict[str, Any] | None, purpose: str) -> dict[str, Any]:
@@ -186,20 +209,24 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
         `plot_values` (B, V, T) for `draw_plots`.
 
     Raises:
-        ValueError: a variate without a value in the steps that are read.
+        ValueError: a variate without a value in the steps that are read, or a value that can be no measurement.
     """
     noise = rounding_noise(values.dtype)
-    values, observed = fit_length(widened(values), observed, settings.context_length)
+    values, observed = fit_length(widened(values), observed, settings.context_length, *sides(settings))
     blank = ~observed.any(axis=1)  # (B, V)
     if blank.any():
         raise ValueError(
-            f"past_values has nothing observed within the last {settings.context_length} steps in "
+            f"past_values has nothing observed within the {'last' if sides(settings)[1] == 'left' else 'first'} "
+            f"{settings.context_length} steps in "
             f"{describe(blank[:, None], settings.variate_names)}; drop these samples or give more steps"
         )
     float32 = namespace(values).float32
     loc, scale = _loc_and_scale(values, observed, settings, noise)
     level_dtype = values.dtype if costs_digits(loc, scale).any() or has_large_levels(settings) else float32
-    scaled = cast((fill_missing(values, observed) - loc[:, None]) / scale[:, None], float32)  # (B, T, V)
+    scaled = _scaled(fill_missing(values, observed), loc[:, None], scale[:, None], noise)  # (B, T, V)
+    check_scaled(values, observed, scaled, settings.variate_names)
+    check_fitted_range(values, observed, settings)
+    scaled = cast(scaled, float32)
     cut = (settings.patch_length, settings.patch_stride, settings.padding)
     batch = {
         "patch_values": contiguous(cut_patches(scaled, *cut)),
@@ -282,6 +309,13 @@ def _merged(first: Any, second: Any) -> Any:
     total = xp.clip(n + m, 1, None)
     squares = squares + other_squares + xp.square(shift) * n * m / total
     return n + m, mean + shift * m / total, squares, xp.minimum(low, other_low), xp.maximum(high, other_high)
+
+
+def _scaled(values: Array, loc: Array, scale: Array, noise: float) -> Array:
+    """`(values - loc) / scale`; what is less than a level's dtype can tell is nothing, whatever the unit."""
+    xp, away = namespace(values), values - loc
+    finest = noise * xp.abs(loc)
+    return xp.where((scale <= finest) & (xp.abs(away) <= finest), 0.0, away) / scale
 
 
 def _loc_and_scale(values: Array, observed: Array, settings: Any, noise: float) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Processor of TimesCLIP: raw arrays to patches and images; what it learnt from the training data is kept in JSON."""
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +14,13 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from .agreement import completed, known_to_processor, processor_parameters
 from .arrays import Array
 from .configuration_timesclip import TimesCLIPConfig
+from .measured import check_range, mark_missing, unmasked, without_fill_values
 from .precision import any_costs_digits, round_for_mps
 from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
-from .reader import exact, is_dataset, read_array, read_in_chunks, read_series
+from .reader import WideOrigin, exact, is_dataset, read_array, read_in_chunks, read_series, reading
 from .remote_code import CarriesCode
+from .screening import Screening
 from .static_values import encode_static, fit_static, static_width
 
 
@@ -30,8 +32,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
     `ProcessorMixin` finds in the signature alone, and of their explanation.
 
     Args:
-        context_length (`int`, defaults to 96): time steps T kept; the newest ones of longer series, shorter ones are
-            padded at the front as missing.
+        context_length (`int`, defaults to 96): time steps T that are read; see `padding_side` and `truncation_side`.
         patch_length (`int`, defaults to 16): steps L in a patch.
         patch_stride (`int`, defaults to 8): steps S between the starts of patches.
         padding (`"end"` or `"none"`, defaults to `"end"`): see `TimesCLIPConfig`.
@@ -53,6 +54,16 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             `"recurrence"` (recurrence plot) or `"spectrogram"`.
         variate_units (`list[str]`, *optional*): unit of each variate, for cards and figures; `""` for none.
         target_names, target_units (`list[str]`, *optional*): of what a regression predicts, for predictions and cards.
+        padding_side, truncation_side (`"left"` or `"right"`, *optional*):
+            Which end of shorter series counts as missing, and which end of longer ones is left out; of arrays, lists,
+            tables and data sets alike. `"left"`: the newest steps come last, as forecasts want it. `"right"`: steps
+            have a fixed meaning (dekads of a season), and those to come are missing. Not set: `fit` sets `"right"`
+            for data sets of `load_wide_table` (with labels of forecasts `"left"`), else `"left"`.
+        first_step, last_step (`int`, *optional*): numbers of the steps in the names of columns (`ndvi_00`), by which
+            wide tables are read; `fit` learns them from data sets of `load_wide_table`.
+        missing_values (`list` of numbers, or `dict` of such lists by the variate's name, *optional*):
+            Numbers that mark missing values in series, such as `[-9999]`, in training and ever after. `fit` tells
+            numbers that look like such marks.
 
     Raises:
         ValueError: values outside the above.
@@ -95,6 +106,11 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         variate_units: Sequence[str] | None = None,
         target_names: Sequence[str] | None = None,
         target_units: Sequence[str] | None = None,
+        padding_side: str | None = None,
+        truncation_side: str | None = None,
+        first_step: int | None = None,
+        last_step: int | None = None,
+        missing_values: Sequence[float] | dict[str, Sequence[float]] | None = None,
     ):
         super().__init__()
         self.context_length = context_length
@@ -116,6 +132,11 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         self.variate_units = _listed(variate_units)
         self.target_names = _listed(target_names)
         self.target_units = _listed(target_units)
+        self.padding_side = padding_side
+        self.truncation_side = truncation_side
+        self.first_step = first_step
+        self.last_step = last_step
+        self.missing_values = missing_values if isinstance(missing_values, Mapping) else _listed(missing_values)
         check_parameters(self)
 
     @classmethod
@@ -166,8 +187,9 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
     ) -> "TimesCLIPProcessor":
         """Learns from the training part, and from nothing else, what is saved with the processor.
 
-        Mean, standard deviation and range of each variate over all observed steps; categories, or mean and standard
-        deviation, of each static column; mean and standard deviation of the targets.
+        Mean, standard deviation and range of each variate over all observed steps; numbers of the steps, and the sides
+        to pad and cut where they are not set; categories, or mean and standard deviation, of each static column; mean
+        and standard deviation of the targets. One warning tells numbers that may be no measurements (see `screening`).
 
         Args:
             past_values: a `datasets.Dataset` with a column `past_values` (perhaps also `past_observed_mask`,
@@ -187,23 +209,31 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
                 f"past_values is {past_values!r}, whose windows overlap: fit on their series, "
                 "processor.fit(windows.series)"
             )
+        side = "left"
         if is_dataset(past_values):
             if any(given is not None for given in (past_observed_mask, static_values, labels)):
                 raise ValueError("With a Dataset, labels, static_values and the mask are taken from its columns")
-            static_values, labels = _columns_to_fit(past_values)
-        chunks = read_in_chunks(
-            past_values, past_observed_mask, num_variates=self.num_variates, variate_names=self.variate_names
-        )
+            static_values, labels, are_forecasts = _columns_to_fit(past_values)
+            if (origin := WideOrigin.read(past_values)) is not None:
+                _check_order(self.variate_names, origin.variate_names)
+                self.first_step, self.last_step = origin.first_step, origin.last_step
+                side = "left" if are_forecasts else "right"
+        known = {name: getattr(self, name) for name in ("num_variates", "variate_names", "missing_values")}
+        chunks = read_in_chunks(past_values, past_observed_mask, **known)
         on_cpu = ((_tensor(values).cpu(), _tensor(observed).cpu()) for values, observed in chunks)
-        variates = fit_variates(on_cpu, self.variate_names)
+        screening = Screening()
+        variates = fit_variates(screening.watched(on_cpu, self.variate_names), self.variate_names)
         self.num_variates = len(variates["mean"])
+        self.padding_side = self.padding_side or side
+        self.truncation_side = self.truncation_side or side
         self.statistics = {
             "version": STATISTICS_VERSION,
             "variates": variates,
-            "static": fit_static(static_values) if static_values is not None else None,
-            "targets": fit_targets(labels) if labels is not None else None,
+            "static": fit_static(static_values, screening) if static_values is not None else None,
+            "targets": fit_targets(labels, screening, self.target_names) if labels is not None else None,
         }
         check_names(self)
+        screening.report()
         return self
 
     def config_fields(self) -> dict[str, Any]:
@@ -263,10 +293,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         """
         if return_tensors not in ("pt", "np"):
             raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
-        read = read_series(
-            past_values, past_observed_mask, num_variates=self.num_variates, variate_names=self.variate_names
-        )
-        values, observed = map(_tensor, read)
+        values, observed = map(_tensor, read_series(past_values, past_observed_mask, **reading(self)))
         batch: dict[str, Tensor] = prepare_series(values, observed, self)
         if static_values is not None:
             static = encode_static(static_values, fitted_statistics(self.statistics, "static_values")["static"])
@@ -283,11 +310,17 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
 
     def _label_tensor(self, labels: Any, level_dtype: torch.dtype) -> Tensor:
         """Classes as they are; numbers as a column for each target, in fp64 where fp32 would cost digits."""
-        tensor = labels if isinstance(labels, Tensor) else _tensor(read_array(np.array(labels), "labels"))
+        tensor = labels if isinstance(labels, Tensor) else _tensor(read_array(np.array(unmasked(labels)), "labels"))
         if tensor.ndim == 0:
             raise ValueError("labels is a single number; expected (batch,) or (batch, num_targets)")
         if not tensor.is_floating_point():
             return tensor
+        if tensor.ndim == 3:
+            tensor = mark_missing(tensor, self.missing_values, self.variate_names)
+        tensor = without_fill_values(tensor, "labels")
+        columns, names = ("variate", self.variate_names) if tensor.ndim == 3 else ("target", self.target_names)
+        flat = tensor if tensor.ndim == 3 else tensor.reshape(len(tensor), 1, -1)
+        check_range(flat, ~flat.isnan(), "labels", names, column=columns)
         targets = (self.statistics or {}).get("targets")
         large = level_dtype == torch.float64 if tensor.ndim == 3 else targets and any_costs_digits(**targets)
         tensor = tensor[:, None] if tensor.ndim == 1 else tensor
@@ -332,14 +365,23 @@ def _tensor(array: Array) -> Tensor:
     return array if isinstance(array, Tensor) else torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _columns_to_fit(dataset: Any) -> tuple[Any, Any]:
-    """Static values and labels of a Dataset, as far as there are any to fit on."""
+def _check_order(names: Sequence[str] | None, found: Sequence[str]) -> None:
+    if names is not None and list(names) != list(found) and sorted(names) == sorted(found):
+        raise ValueError(
+            f"variate_names are {list(names)}, but the data set has these variates in the order {list(found)}: read "
+            "it with load_wide_table(..., variates=...) in the order of variate_names"
+        )
+
+
+def _columns_to_fit(dataset: Any) -> tuple[Any, Any, bool]:
+    """Static values and labels of a Dataset, as far as there are any to fit on; whether its labels are forecasts."""
     columns = dataset.column_names
     if "past_values" not in columns:
         raise ValueError(f"The dataset has no column 'past_values', only {columns}")
     labels: Any = exact(dataset.select_columns(["labels"]), "labels")["labels"][:] if "labels" in columns else None
-    labels = None if np.ndim(labels) > 2 else labels  # (n, H, V): forecasts, which need no statistics
-    return dataset["static_values"][:] if "static_values" in columns else None, labels
+    are_forecasts = np.ndim(labels) > 2  # (n, H, V), which need no statistics
+    static_values = dataset["static_values"][:] if "static_values" in columns else None
+    return static_values, None if are_forecasts else labels, are_forecasts
 
 
 __all__ = ["TimesCLIPProcessor"]

@@ -45,6 +45,23 @@ def check_parameters(processor: Any) -> None:
     if fitted != processor.num_variates:
         raise ValueError(f"The statistics are those of {fitted} variates, num_variates is {processor.num_variates}")
     check_names(processor)
+    for name in ("padding_side", "truncation_side"):
+        _require(processor, name, getattr(processor, name) in (None, "left", "right"), "'left', 'right' or None")
+    _check_missing_values(processor)
+    first, last = processor.first_step, processor.last_step
+    for name in ("first_step", "last_step"):
+        _require(processor, name, getattr(processor, name) is None or _is_step(getattr(processor, name)), "0 or more")
+    _require(processor, "last_step", last is None or last >= (first or 0), f"{first or 0} (first_step) or more")
+
+
+def _check_missing_values(processor: Any) -> None:
+    declared, expected = processor.missing_values, "a list of finite numbers, or a dict of such lists by variate"
+    lists = list(declared.values()) if isinstance(declared, Mapping) else [declared or []]
+    _require(processor, "missing_values", all(_is_list(n) and all(map(_is_number, n)) for n in lists), expected)
+    if isinstance(declared, Mapping):
+        names = processor.variate_names or []
+        if unknown := [name for name in declared if name not in names]:
+            raise ValueError(f"missing_values are declared for {unknown}, but variate_names are {names or None}")
 
 
 def check_names(processor: Any) -> None:
@@ -118,6 +135,10 @@ def _are_numbers(values: Any, count: int) -> bool:
 
 def _is_count(value: Any, most: float = math.inf) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_number(value: Any) -> bool:

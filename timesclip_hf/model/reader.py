@@ -5,16 +5,20 @@ A table is told by what it can do (`columns`, `table[name].to_numpy()`) and not 
 travels to machines that have neither it nor, where a graph is served, pandas or torch.
 """
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from .arrays import Array, cast, is_floating, like, namespace
+from .measured import check_range, mark_missing, unmasked, without_fill_values
 
 # Series that are read at once where a whole data set is gone over.
 ROWS_AT_ONCE = 1024
+_ORIGIN = "timesclip_wide_table"
 
 
 def read_series(
@@ -23,19 +27,28 @@ def read_series(
     *,
     num_variates: int | None = None,
     variate_names: Sequence[str] | None = None,
+    first: int = 0,
+    length: int | None = None,
+    padding_side: str = "left",
+    truncation_side: str = "left",
+    missing_values: Any = None,
 ) -> tuple[Array, Array]:
     """Reads series and checks all that must hold whatever is done with them.
 
     Args:
         past_values: `(B, T, V)` array, tensor or nested list, NaN = missing; `(T, V)`, or a table with one column for
             each variate (pandas, polars, pyarrow), is a batch of one; the `(T_i, V)` arrays or tables of a list may
-            differ in length.
+            differ in length. What else is missing, and what is refused, says `measured`.
         past_observed_mask: the same shape(s), False = missing.
         num_variates: how many to expect; `None`: any.
         variate_names: columns of a table, in this order; `None`: all of its columns, in theirs.
+        first: number of the first sample, for errors.
+        length: steps that will be read: series of unequal lengths are cut to them; `None`: they are not cut.
+        padding_side, truncation_side: where series of unequal lengths are padded and cut, `"left"` or `"right"`.
+        missing_values: numbers that count as missing, see `TimesCLIPProcessor`.
 
     Returns:
-        values: `(B, T, V)`, 0 where missing; shorter series are padded at the front. Tensors stay tensors on their
+        values: `(B, T, V)`, 0 where missing. Tensors stay tensors on their
             device, all else becomes NumPy. float32 and float64 stay what they are, half precision becomes float32,
             whole numbers and tables float64.
         observed: `(B, T, V)` bool.
@@ -43,15 +56,11 @@ def read_series(
     Raises:
         ValueError: names the argument, what was found and what was expected.
     """
-    expected = (num_variates, variate_names)
+    expected = (num_variates, variate_names, length, padding_side, truncation_side)
     values, lengths = _as_batch(past_values, "past_values", *expected)
     values = _as_floats(values)
     xp = namespace(values)
-    infinite = xp.isinf(values)
-    if infinite.any():
-        raise ValueError(
-            f"past_values has infinite values in {describe(infinite, variate_names)}; missing values are NaN"
-        )
+    values = without_fill_values(mark_missing(values, missing_values, variate_names), "past_values")
     observed = ~xp.isnan(values)
     if past_observed_mask is not None:
         mask, mask_lengths = _as_batch(past_observed_mask, "past_observed_mask", *expected)
@@ -61,6 +70,7 @@ def read_series(
                 "be the same, series by series"
             )
         observed = observed & like((mask == mask) & (mask != 0), observed)
+    check_range(values, observed, "past_values", variate_names, first)
     return xp.where(observed, values, 0), observed
 
 
@@ -79,7 +89,7 @@ def read_in_chunks(past_values: Any, past_observed_mask: Any = None, **expected:
         rows = exact(past_values.select_columns(names), "past_values")
         for first in range(0, len(rows), ROWS_AT_ONCE):
             chunk = {name: list(column) for name, column in rows[first : first + ROWS_AT_ONCE].items()}
-            yield read_series(chunk["past_values"], chunk.get("past_observed_mask"), **expected)
+            yield read_series(chunk["past_values"], chunk.get("past_observed_mask"), first=first, **expected)
     elif _is_table(past_values) or (len(past_values) and np.ndim(past_values[0]) < 2):  # a batch of one
         yield read_series(past_values, past_observed_mask, **expected)
     else:
@@ -87,7 +97,7 @@ def read_in_chunks(past_values: Any, past_observed_mask: Any = None, **expected:
         for first in range(0, len(past_values), step):
             chosen = slice(first, first + step)
             mask = past_observed_mask[chosen] if past_observed_mask is not None else None
-            yield read_series(past_values[chosen], mask, **expected)
+            yield read_series(past_values[chosen], mask, first=first, **expected)
 
 
 def read_array(values: Any, name: str, variate_names: Sequence[str] | None = None) -> Array:
@@ -101,7 +111,7 @@ def read_array(values: Any, name: str, variate_names: Sequence[str] | None = Non
     if _is_table(values):
         return _table_values(values, name, variate_names)
     try:
-        array = np.asarray(values)
+        array = np.asarray(unmasked(values))
     except ValueError as error:  # NumPy's words for rows of unequal length
         raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
     if array.dtype.kind not in "fiubc":
@@ -111,17 +121,59 @@ def read_array(values: Any, name: str, variate_names: Sequence[str] | None = Non
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # netCDF and FITS have a foreign byte order
 
 
-def describe(where: Array, variate_names: Sequence[str] | None) -> str:
-    """The first sample and variate of a `(B, T, V)` mask, in words."""
-    series = like(where.any(axis=1), np.zeros(0, bool))  # (B, V)
-    sample, variate = (int(i) for i in np.argwhere(series)[0])
-    name = repr(variate_names[variate]) if variate_names else str(variate)
-    return f"sample {sample}, variate {name} ({int(series.sum())} series in all)"
-
-
 def is_dataset(data: Any) -> bool:
     """Whether this is a `datasets.Dataset`; the library itself is not asked, since predicting does not need it."""
     return hasattr(data, "column_names") and hasattr(data, "with_format")
+
+
+def sides(settings: Any) -> tuple[str, str]:
+    """Where a processor pads and cuts series: `padding_side` and `truncation_side`, `"left"` where it does not say."""
+    return settings.padding_side or "left", settings.truncation_side or "left"
+
+
+def kept_steps(length: int, truncation_side: str) -> slice:
+    """The steps that are kept of series longer than `length`: the newest, or with `"right"` the first."""
+    return slice(-length, None) if truncation_side == "left" else slice(length)
+
+
+def reading(settings: Any) -> dict[str, Any]:
+    """What `read_series` must know of a processor, by name."""
+    padding_side, truncation_side = sides(settings)
+    return {
+        "num_variates": settings.num_variates,
+        "variate_names": settings.variate_names,
+        "length": settings.context_length,
+        "padding_side": padding_side,
+        "truncation_side": truncation_side,
+        "missing_values": settings.missing_values,
+    }
+
+
+@dataclass(frozen=True)
+class WideOrigin:
+    """What a data set says of the wide table that it was read from; it is kept in the data set's description.
+
+    Args:
+        first_step, last_step: the numbers in the names of its columns.
+        variate_names: in the order of the last axis of `past_values`.
+    """
+
+    first_step: int
+    last_step: int
+    variate_names: list[str]
+
+    def write(self, dataset: Any) -> None:
+        """Notes this in the description of a `datasets.Dataset`, which selections and splits keep."""
+        dataset.info.description = json.dumps({_ORIGIN: asdict(self)})
+
+    @classmethod
+    def read(cls, dataset: Any) -> "WideOrigin | None":
+        """What was noted; `None` for other data sets, and where parts of several tables were joined."""
+        told = getattr(getattr(dataset, "info", None), "description", None) or ""
+        try:
+            return cls(**json.loads(told)[_ORIGIN])
+        except (ValueError, TypeError, KeyError):
+            return None
 
 
 def exact(dataset: Any, name: str) -> Any:
@@ -137,9 +189,15 @@ def _is_table(data: Any) -> bool:
 
 
 def _as_batch(
-    series: Any, name: str, num_variates: int | None, variate_names: Sequence[str] | None
+    series: Any,
+    name: str,
+    num_variates: int | None,
+    variate_names: Sequence[str] | None,
+    length: int | None,
+    padding_side: str,
+    truncation_side: str,
 ) -> tuple[Array, list[int] | None]:
-    """Any accepted form as `(B, T, V)`; unequal series padded at the front with NaN, their lengths beside."""
+    """Any accepted form as `(B, T, V)`; unequal series cut, and padded with NaN, their lengths beside."""
     lengths = None
     if isinstance(series, (list, tuple)) and len(series) and not np.isscalar(series[0]):
         parts = [read_array(part, name, variate_names) for part in series]
@@ -148,7 +206,9 @@ def _as_batch(
             if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
                 raise ValueError(f"{name} is a list of shapes {shapes[:5]}; expected (time, variates), equal variates")
             lengths = [len(part) for part in parts]
-            parts = [_pad_front(part, max(lengths)) for part in parts]
+            parts = [part[kept_steps(length or len(part), truncation_side)] for part in parts]
+            longest = max(map(len, parts))
+            parts = [_padded(part, longest, padding_side) for part in parts]
         array = _stack(parts)
     else:
         array = read_array(series, name, variate_names)
@@ -197,10 +257,11 @@ def _as_floats(values: Array) -> Array:
     return cast(values, xp.float32 if floating and values.dtype.itemsize < 4 else xp.float64)
 
 
-def _pad_front(part: Array, length: int) -> Array:
+def _padded(part: Array, length: int, side: str) -> Array:
     xp = namespace(part)
     part = part if is_floating(part) else cast(part, xp.float64)
-    return xp.concatenate([like(np.full((length - len(part), part.shape[1]), np.nan), part), part])
+    parts = [like(np.full((length - len(part), part.shape[1]), np.nan), part), part]
+    return xp.concatenate(parts if side == "left" else parts[::-1])
 
 
 def _stack(parts: list[Array]) -> Array:
@@ -213,4 +274,14 @@ def _stack(parts: list[Array]) -> Array:
     return torch.stack([torch.as_tensor(part, device=tensor.device) for part in parts])
 
 
-__all__ = ["describe", "exact", "is_dataset", "read_array", "read_in_chunks", "read_series"]
+__all__ = [
+    "WideOrigin",
+    "exact",
+    "is_dataset",
+    "kept_steps",
+    "read_array",
+    "read_in_chunks",
+    "read_series",
+    "reading",
+    "sides",
+]

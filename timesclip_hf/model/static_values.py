@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from .measured import MOST_SCALED, is_fill_value, unmasked
 from .precision import rounding_noise
 from .preprocessing import is_constant
+from .screening import Screening
 
 logger = logging.getLogger(__name__)
 
 
-def fit_static(static_values: Any) -> list[dict[str, Any]]:
+def fit_static(static_values: Any, screening: Screening | None = None) -> list[dict[str, Any]]:
     """Learns how to encode static columns.
 
     Args:
         static_values: list of dicts, one a sample, a DataFrame, or a numeric `(n, S)` array.
+        screening: is shown the numbers.
 
     Returns:
         For each column, in order, `{"name": str}` with `"mean"`, `"std"` (numbers) or `"categories"` (text, sorted).
@@ -32,15 +35,17 @@ def fit_static(static_values: Any) -> list[dict[str, Any]]:
     if frame.empty:
         raise ValueError("static_values are empty")
     frame = frame.rename(columns=str)
-    holes = [name for name in frame.columns if frame[name].isna().any()]
+    holes = [name for name in frame.columns if any(map(_is_hole, frame[name]))]
     if holes:
         raise ValueError(f"static_values have missing cells in {holes}")
     encoding: list[dict[str, Any]] = []
     for name, column in frame.items():
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
             numbers = column.to_numpy(dtype=np.float64)
-            if not np.isfinite(numbers).all():
-                raise ValueError(f"static column {name!r} has infinite values")
+            if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
+                raise ValueError(f"static column {name!r} has infinite values, or some beyond what float32 holds")
+            if screening is not None:
+                screening.see(f"static column {name!r}", numbers)
             noise = rounding_noise(getattr(column.dtype, "numpy_dtype", column.dtype))
             constant = is_constant(numbers.std(), numbers.min(), numbers.max(), noise)
             spread = 1.0 if constant else float(numbers.std())
@@ -83,7 +88,14 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
         name = column["name"]
         cells = [row[name] for row in rows]
         if "categories" not in column:
-            parts.append((_numbers(name, cells)[:, None] - column["mean"]) / column["std"])
+            numbers = (_numbers(name, cells)[:, None] - column["mean"]) / column["std"]
+            if (wrong := np.abs(numbers[:, 0]) > MOST_SCALED).any():
+                row = int(np.argmax(wrong))
+                raise ValueError(
+                    f"static column {name!r} has {cells[row]!r} in row {row}, more than {MOST_SCALED:g} spreads away "
+                    "from its level: this is no measurement"
+                )
+            parts.append(numbers)
             continue
         text = np.array([str(cell) for cell in cells])
         unknown = sorted(set(text.tolist()) - set(column["categories"]))
@@ -100,7 +112,7 @@ def _as_rows(static_values: Any) -> list[dict[str, Any]]:
     elif isinstance(static_values, Mapping):
         static_values = [static_values]
     elif not (isinstance(static_values, Sequence) and len(static_values) and isinstance(static_values[0], Mapping)):
-        array = np.asarray(static_values)
+        array = np.asarray(unmasked(static_values))
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise ValueError(
                 "static_values must be a list of dicts, a DataFrame or numbers (n, columns); got "
@@ -114,8 +126,10 @@ def _as_rows(static_values: Any) -> list[dict[str, Any]]:
 
 
 def _is_hole(cell: Any) -> bool:
-    """Whether a cell is None, NaN or one of pandas' marks for nothing."""
-    return cell is None or type(cell).__name__ == "NAType" or bool(cell != cell)
+    """Whether a cell is None, NaN, one of pandas' or NumPy's marks for nothing, or a known fill value."""
+    if cell is None or cell is np.ma.masked or type(cell).__name__ == "NAType" or bool(cell != cell):
+        return True
+    return isinstance(cell, (float, int, np.number)) and bool(is_fill_value(np.array([cell], np.float64))[0])
 
 
 def _numbers(name: str, cells: list[Any]) -> np.ndarray:

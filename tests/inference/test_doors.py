@@ -1,0 +1,225 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The same season gives the same prediction through every door, whatever its length, gaps and level."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import pipeline
+
+from timesclip_hf import (
+    NumpyProcessor,
+    TimesCLIPDataCollator,
+    TimesCLIPForPrediction,
+    TimesCLIPForRegression,
+    TimesCLIPProcessor,
+    load_wide_table,
+)
+
+NAMES, STEPS = ["ndvi", "rain", "nir"], 12
+TRAIN = np.random.default_rng(0).normal(size=(24, STEPS, 3)) * [0.1, 30.0, 500.0] + [0.5, 100.0, 3000.0]
+
+
+def wide(series: np.ndarray, first: int = 0, width: int = 2) -> pd.DataFrame:
+    """Series (N, T, V) as a table with a row each, whose columns stand in no order."""
+    columns = {
+        f"{n}_{first + t:0{width}d}": series[:, t, v] for v, n in enumerate(NAMES) for t in range(series.shape[1])
+    }
+    order = np.random.default_rng(1).permutation(len(columns))
+    return pd.DataFrame(columns).iloc[:, order]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`made(level, first)`: pipeline and NumPy's processor, fitted on a wide table of this level and first step."""
+    from conftest import tower_fields
+
+    from timesclip_hf import TimesCLIPConfig
+
+    found: dict[Any, Any] = {}
+
+    def make(level: float, first: int = 0) -> Any:
+        if (level, first) not in found:
+            table = wide(TRAIN + level, first).assign(y=np.arange(24.0))
+            processor = TimesCLIPProcessor(STEPS, 4, 2, image_size=None, variate_names=NAMES)
+            processor.fit(load_wide_table(table, target="y", variates=NAMES))
+            sizes = {"num_variates": 3, "context_length": STEPS, "patch_length": 4, "patch_stride": 2}
+            text = tower_fields()["text_config"]
+            torch.manual_seed(0)
+            config = TimesCLIPConfig.from_preset("small", text_config=text, projection_dim=16, **sizes)
+            model = TimesCLIPForRegression(processor.complete_config(config)).eval()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+            folder = tmp_path_factory.mktemp("served")
+            processor.save_pretrained(folder)
+            predict = pipeline("time-series-regression", model=model, processor=processor)
+            found[level, first] = predict, NumpyProcessor.from_pretrained(folder)
+        return found[level, first]
+
+    return make
+
+
+def through_all_doors(
+    predict: Any, alone: NumpyProcessor, series: np.ndarray, first: int, folder: Path
+) -> dict[str, Any]:
+    """Predictions `(N,)` of series (N, T, V) that begin at the model's first step, by the name of the door."""
+    frames, table = [pd.DataFrame(one, columns=NAMES)[NAMES[::-1]] for one in series], wide(series, first)
+    table.to_csv(folder / "season.csv", index=False)
+    table.to_parquet(folder / "season.parquet")
+
+    def of(results: Any) -> list[float]:
+        return (
+            results["prediction"].tolist() if isinstance(results, pd.DataFrame) else [r["prediction"] for r in results]
+        )
+
+    def of_batch(batch: Any) -> list[float]:
+        with torch.no_grad():
+            return predict.model(**{k: torch.as_tensor(v) for k, v in batch.items()}).predictions[:, 0].tolist()
+
+    longer = np.concatenate([series[:1], np.full((1, STEPS + 3 - series.shape[1], 3), 7.0)], axis=1)[0]
+    doors = {
+        "array": of(predict(series)),
+        "lists": of(predict(series.tolist())),
+        "tensor": of(predict(torch.from_numpy(series))),
+        "one by one": [predict(one)["prediction"] for one in series],
+        "unequal": of(predict([*series, longer]))[:-1],
+        "samples": of(predict([{"past_values": one, "past_observed_mask": ~np.isnan(one)} for one in series])),
+        "frames": of(predict(frames)),
+        "polars": of(predict([pl.from_pandas(frame) for frame in frames])),
+        "arrow": of(predict([pa.Table.from_pandas(frame) for frame in frames])),
+        "wide": of(predict(table)),
+        "wide polars": of(predict(pl.from_pandas(table))),
+        "csv": of(predict(folder / "season.csv")),
+        "parquet": of(predict(folder / "season.parquet")),
+        "data set": of(predict(Dataset.from_dict({"past_values": series.tolist()}))),
+        "loaded": of(predict(load_wide_table(table, target=None))),
+        "collator": of_batch(TimesCLIPDataCollator(predict.processor)([{"past_values": one} for one in series])),
+        "processor": of_batch(predict.processor(series)),
+        "numpy": of_batch(alone(series)),
+        "numpy lists": of_batch(alone([one.tolist() for one in series])),
+    }
+    return doors
+
+
+@pytest.mark.filterwarnings("ignore:the table has", "ignore:values leave the range")
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, STEPS), st.sampled_from([0.0, 5e5, 1e9]), st.sampled_from([0, 1, 5, 117]), st.integers(0, 99))
+def test_a_season_of_any_length_gaps_and_level(
+    made: Any, tmp_path_factory: Any, length: int, level: float, first: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    series = (TRAIN[:3, :length] + rng.normal(size=(3, length, 3)) * [0.05, 9, 90]) + level
+    gaps = rng.random(series.shape) < 0.3
+    gaps[:, rng.integers(length)] = False
+    series = np.where(gaps, np.nan, series)
+    predict, alone = made(level, first)
+    folder = tmp_path_factory.mktemp("doors")
+    doors = through_all_doors(predict, alone, series, first, folder)
+    padded = np.full((3, STEPS, 3), np.nan)
+    padded[:, :length] = series  # by hand: a season's first step is the model's first step
+    with torch.no_grad():
+        expected = predict.model(**predict.processor(padded)).predictions[:, 0].tolist()
+    for door, found in doors.items():
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=door)
+
+
+def test_steps_are_found_by_their_numbers(made: Any, tmp_path: Path) -> None:
+    predict, _ = made(0.0, 3)
+    season = TRAIN[:2]
+    expected = predict(np.where(np.arange(STEPS)[:, None] < 4, np.nan, season))
+    with pytest.warns(UserWarning, match="8 steps, the model reads 12: the steps 03 to 06 count as missing"):
+        found = predict(wide(season[:, 4:], first=7))
+    np.testing.assert_allclose(found["prediction"], [row["prediction"] for row in expected], rtol=1e-5)
+    with pytest.warns(UserWarning, match="the steps 13 to 14 count as missing"):
+        found = predict(wide(season[:, :10], first=3, width=1))
+    half = predict(season[:, :10])
+    np.testing.assert_allclose(found["prediction"], [row["prediction"] for row in half], rtol=1e-5)
+    loaded = predict(load_wide_table(wide(season[:, 4:], first=7), target=None))
+    np.testing.assert_allclose([row["prediction"] for row in loaded], [r["prediction"] for r in expected], rtol=1e-5)
+    before = np.concatenate([np.full((2, 3, 3), 1e3), season, np.full((2, 5, 3), -1e3)], axis=1)  # steps 0 to 19
+    np.testing.assert_allclose(predict(wide(before))["prediction"], predict(wide(season, 3))["prediction"], rtol=1e-5)
+    one_digit = wide(season[:, :7], first=3, width=1)
+    with pytest.warns(UserWarning, match="the steps 10 to 14 count as missing"):
+        assert np.isfinite(predict(one_digit)["prediction"]).all()
+
+
+def test_what_fit_finds_out_about_sides_is_saved_and_what_was_set_stays(tmp_path: Path) -> None:
+    def fitted(data: Any, **parameters: Any) -> TimesCLIPProcessor:
+        processor = TimesCLIPProcessor(8, 4, 2, image_size=None, **parameters).fit(data)
+        processor.save_pretrained(tmp_path)
+        return TimesCLIPProcessor.from_pretrained(tmp_path)
+
+    seasons = load_wide_table(wide(TRAIN, 5), target=None, variates=NAMES)
+    for processor, expected in (
+        (fitted(seasons), ("right", "right", 5, 16)),
+        (fitted(TRAIN), ("left", "left", None, None)),
+        (fitted(seasons, padding_side="left"), ("left", "right", 5, 16)),
+        (fitted(TRAIN, truncation_side="right", first_step=2), ("left", "right", 2, None)),
+        (fitted(seasons.add_column("labels", np.ones((24, 4, 3)).tolist())), ("left", "left", 5, 16)),
+    ):
+        assert (
+            processor.padding_side,
+            processor.truncation_side,
+            processor.first_step,
+            processor.last_step,
+        ) == expected
+    for wrong in ({"padding_side": "end"}, {"first_step": -1}, {"last_step": True}, {"first_step": 4, "last_step": 3}):
+        with pytest.raises(ValueError, match=next(reversed(wrong))):
+            TimesCLIPProcessor(**wrong)
+
+
+def test_a_data_set_whose_variates_stand_in_another_order_is_not_fitted_under_wrong_names() -> None:
+    seasons = load_wide_table(wide(TRAIN), target=None, variates=NAMES[::-1])
+    with pytest.raises(ValueError, match=r"in the order \['nir', 'rain', 'ndvi'\]"):
+        TimesCLIPProcessor(STEPS, 4, 2, variate_names=NAMES).fit(seasons)
+    TimesCLIPProcessor(STEPS, 4, 2, variate_names=["NIR", "Rain", "NDVI"]).fit(seasons)  # other names say nothing
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_longer_and_shorter_series_end_where_the_processor_says(side: str) -> None:
+    processor = TimesCLIPProcessor(4, 2, 1, scaling="none", image_size=None, padding_side=side, truncation_side=side)
+    rising = [np.arange(1.0, n + 1)[:, None] for n in (2, 6, 4)]
+    found = processor(rising)
+    kept = found["variate_values"][:, 0].tolist()
+    assert kept[1:] == ([[3, 4, 5, 6], [1, 2, 3, 4]] if side == "left" else [[1, 2, 3, 4], [1, 2, 3, 4]])
+    assert kept[0] == ([1, 1, 1, 2] if side == "left" else [1, 2, 2, 2])  # missing steps hold the nearest value
+    mask = found["patch_mask"][0, 0].tolist()
+    assert mask[0] != (side == "left") and mask[2] == (side == "left")
+
+
+def test_a_processor_that_does_not_say_reads_as_before(made: Any) -> None:
+    predict, _ = made(0.0, 0)
+    old = TimesCLIPProcessor(
+        STEPS, 4, 2, image_size=None, variate_names=NAMES, statistics=predict.processor.statistics
+    )
+    legacy = pipeline("time-series-regression", model=predict.model, processor=old)
+    with pytest.warns(UserWarning, match="the steps 07 to 11 count as missing"):
+        assert legacy(wide(TRAIN[:2, :7])).equals(predict(wide(TRAIN[:2, :7])))
+    assert legacy(TRAIN[0, :7]) != predict(TRAIN[0, :7])  # arrays were padded at the front
+    with pytest.warns(UserWarning, match="begins at step 05"):
+        assert legacy(wide(TRAIN[:2], 5)).equals(predict(wide(TRAIN[:2], 0)))
+
+
+def test_forecasts_go_on_from_the_newest_steps_of_any_table(tiny_config: Any) -> None:
+    config = tiny_config("forecast", prediction_length=4)
+    processor = TimesCLIPProcessor.from_config(config, scaling="instance", variate_names=NAMES).fit(TRAIN)
+    forecast = pipeline("time-series-forecasting", model=TimesCLIPForPrediction(config).eval(), processor=processor)
+    longer = np.concatenate([TRAIN[:1] * 0 + 9, TRAIN[:1]], axis=1)
+    expected = forecast(TRAIN[0])["predictions"]
+    for form in (longer[0], longer.tolist(), wide(longer), wide(TRAIN[:1], 40)):
+        found = forecast(form)
+        found = found[NAMES].to_numpy() if isinstance(found, pd.DataFrame) else found
+        found = found[0] if isinstance(found, list) else found
+        found = found["predictions"] if isinstance(found, dict) else found
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    half = forecast(TRAIN[0, 7:])["predictions"]
+    np.testing.assert_allclose(forecast(wide(TRAIN[:1, 7:]))[NAMES], half, rtol=1e-4)
