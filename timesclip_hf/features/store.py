@@ -101,9 +101,7 @@ class FeatureStore:
         notes = {"shape": json.dumps(features.shape[1:]), "blake2b": _checksum(keys, features)}
         table = table.replace_schema_metadata(notes)
         self.folder.mkdir(parents=True, exist_ok=True)
-        written = (
-            self.folder / f"{uuid.uuid4().hex}.part"
-        )  # made with the umask's permissions, so that others can read
+        written = self.folder / f"{uuid.uuid4().hex}.part"  # with the umask's permissions, so that others can read
         try:
             with written.open("xb") as file:
                 with pa.ipc.new_file(file, table.schema) as writer:

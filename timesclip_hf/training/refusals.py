@@ -2,7 +2,7 @@
 """What `Trainer` and `TrainingArguments` promise and cannot be kept here: said when they are built, never dropped.
 
 Every argument works, is refused here (or where it is read) with a sentence that says what to do, or is transformers'
-own business and passed through. `tests/training/test_promises.py` has the table of all of them.
+own business and passed through. `tests/training/test_refusals.py` has the table of all of them.
 """
 
 from typing import Any
