@@ -2,6 +2,7 @@
 """Tables of any kind as the one kind that the package works with, columns as numbers, and words for errors on both."""
 
 import difflib
+import heapq
 import re
 import warnings
 from collections import Counter
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from ..escaping import visible
 from ..model.measured import without_fill_values
 from ..model.messages import warn_caller
+
+_SHOWN = 6  # of many names, those that an error tells
+_COMPARED = 200  # names, which are compared letter by letter
 
 # --- doors ------------------------------------------------------------------------------------------------------
 
@@ -181,7 +185,7 @@ def repeated_names(names: Sequence[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
-def some_of(items: Iterable[Any], limit: int = 6) -> str:
+def some_of(items: Iterable[Any], limit: int = _SHOWN) -> str:
     """The first few items, every character of them visible, and how many more there are."""
     listed = [visible(item) for item in items]
     return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
@@ -206,11 +210,21 @@ def check_known(names: Iterable[Any], available: Iterable[Any], words: str, rest
         words, rest: begin and end the error; without `rest` it ends with all that there is.
     """
     available = list(available)
-    missing = [name for name in names if name not in available]
-    near = {name: ", ".join(difflib.get_close_matches(str(name), map(str, available))) for name in missing}
-    if missing:
+    known = set(available)
+    if missing := [name for name in dict.fromkeys(names) if name not in known]:
+        near = {name: near_names(name, available) if k < _SHOWN else "" for k, name in enumerate(missing)}
         told = some_of(f"{name!r}" + (f" (near: {close})" if close else "") for name, close in near.items())
         raise ValueError(f"{words}: {told}; {rest or f'found {some_of(map(repr, available), 20)}'}")
+
+
+def near_names(name: Any, available: Sequence[Any]) -> str:
+    """Up to three of the names that are most like one, joined; of many, those that share most pairs of letters."""
+    text, others = str(name), list(map(str, available))
+    if len(others) > _COMPARED:
+        pairs = set(zip(text, text[1:], strict=False))
+        shared = {other: len(pairs.intersection(zip(other, other[1:], strict=False))) for other in others}
+        others = heapq.nlargest(_COMPARED, shared, key=lambda other: (shared[other], -abs(len(other) - len(text))))
+    return ", ".join(difflib.get_close_matches(text, others))
 
 
 __all__ = [
@@ -218,6 +232,7 @@ __all__ = [
     "check_known",
     "decoded",
     "is_table",
+    "near_names",
     "read_numbers",
     "read_table",
     "read_variates",

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from datasets import Array2D, Dataset, Features, List, Value
+from datasets import Array2D, ClassLabel, Dataset, Features, List, Value
 from numpy.typing import NDArray
 
 from ..model.reader import WideOrigin
+from .classes import class_names_of, read_classes, with_names
 from .collator import ROW_COLUMNS
 from .tables import (
     check_complete,
@@ -39,6 +40,8 @@ def load_wide_table(
     table: Any,
     *,
     target: str | Sequence[str] | None,
+    task: str = "regression",
+    class_names: Any = None,
     variates: Sequence[str] | None = None,
     static_columns: Sequence[str] = (),
     num_steps: int | None = None,
@@ -53,6 +56,10 @@ def load_wide_table(
     Args:
         table: a path, a DataFrame, or another table that `read_table` knows; it is left unchanged.
         target: column to predict, or a list of several; None for new rows whose targets are not known.
+        task: `"regression"`: targets are numbers; `"classification"`: the one target holds classes, as text, booleans
+            or whole numbers, see `data.classes`.
+        class_names: for `"classification"`, all classes in the order of their numbers, or `config.id2label`; so does a
+            second table get the numbers of the first. None takes the classes that occur.
         variates: names and order of the variates; None takes all, in the order of `find_variates`. Steps of variates
             that are not named are left out of the result.
         static_columns: columns of numbers or strings that describe the whole series (latitude, soil, ...).
@@ -64,7 +71,8 @@ def load_wide_table(
         One row per row of the table, in its order, with the columns
 
         - `past_values`: `Array2D((num_steps, num_variates), "float64")`, NaN where missing;
-        - `labels`: list of `num_targets` float64; absent when `target` is None;
+        - `labels`: list of `num_targets` float64; or the number of the class, whose feature `ClassLabel` has the
+          `names`; absent when `target` is None;
         - `static_values`: one `{name: float or string}` per row; absent without `static_columns`;
         - every column of the table that is neither of these nor a variate's step, under its own name.
 
@@ -76,6 +84,10 @@ def load_wide_table(
     frame = read_table(table)
     columns = list(frame.columns)
     targets, statics = _check_roles(columns, target, static_columns)
+    _check_task(task, targets, class_names)
+    if task == "classification" and targets and (known := class_names_of(table, targets[0])):
+        frame[targets[0]] = with_names(frame[targets[0]], known)
+        class_names = known if class_names is None else class_names
     others = [name for name in columns if name not in (*targets, *statics)]
     series, names, steps = read_wide_series(frame[others], variates, num_steps)
     in_series = step_columns(others, _named(variates))
@@ -88,7 +100,8 @@ def load_wide_table(
     if complaint:
         warnings.warn(f"{complaint}; {np.sum(~seen)} rows left out", stacklevel=2)
         series, frame = series[seen], frame[seen].reset_index(drop=True)
-    dataset = _as_dataset(frame, series, targets, statics, kept)
+    labels = _read_labels(frame, targets, task, class_names)
+    dataset = _as_dataset(frame, series, labels, statics, kept)
     WideOrigin(steps[0], steps[-1], names).write(dataset)
     return dataset
 
@@ -99,15 +112,17 @@ def read_wide_table(table: Any) -> pd.DataFrame:
 
 
 def _as_dataset(
-    frame: pd.DataFrame, series: NDArray[np.floating], targets: list[str], statics: list[str], kept: list[str]
+    frame: pd.DataFrame,
+    series: NDArray[np.floating],
+    labels: tuple[NDArray[Any], Any] | None,
+    statics: list[str],
+    kept: list[str],
 ) -> Dataset:
-    """Series `(N, T, V)` and the other columns of their table."""
+    """Series `(N, T, V)`, labels with their feature, and the other columns of their table."""
     content: dict[str, Any] = {"past_values": series}
     features: dict[str, Any] = {"past_values": Array2D(series.shape[1:], "float64")}
-    if targets:
-        content["labels"], features["labels"] = read_variates(frame, targets), List(Value("float64"))
-        for name, labels in zip(targets, content["labels"].T, strict=True):
-            check_complete(np.isnan(labels), "targets", name)
+    if labels is not None:
+        content["labels"], features["labels"] = labels
     if statics:
         columns = read_statics(frame, statics)
         content["static_values"] = columns.to_dict("records")
@@ -118,6 +133,26 @@ def _as_dataset(
         content[name] = _arrow_column(frame[name])
         features |= Features.from_arrow_schema(pa.schema([(name, content[name].type)]))
     return Dataset.from_dict(content, features=Features(features))
+
+
+def _read_labels(
+    frame: pd.DataFrame, targets: list[str], task: str, class_names: Any
+) -> tuple[NDArray[Any], Any] | None:
+    """Numbers `(N, num_targets)` or classes `(N,)`, and their feature; None without targets."""
+    if not targets:
+        return None
+    if task == "classification":
+        classes, names = read_classes(frame[targets[0]], class_names)
+        return classes, ClassLabel(names=names)
+    try:
+        values = read_variates(frame, targets)
+    except ValueError as error:
+        if all(pd.api.types.is_numeric_dtype(frame[name].dtype) for name in targets):
+            raise
+        raise ValueError(f"{error}. If these are classes, pass task='classification'") from error
+    for name, labels in zip(targets, values.T, strict=True):
+        check_complete(np.isnan(labels), "targets", name)
+    return values, List(Value("float64"))
 
 
 def step_columns(columns: Iterable[str], variates: Iterable[str] = ()) -> dict[str, tuple[str, int]]:
@@ -218,6 +253,15 @@ def _check_roles(
     for role, names in (("target", targets), ("static", static_columns)):
         check_known(names, columns, f"missing {role} columns", f"found {_inventory(columns)}")
     return targets, list(static_columns)
+
+
+def _check_task(task: str, targets: list[str], class_names: Any) -> None:
+    if task not in ("regression", "classification"):
+        raise ValueError(f"task is {task!r}, expected 'regression' or 'classification'")
+    if task == "classification" and len(targets) > 1:
+        raise ValueError(f"task='classification' takes one target, found {len(targets)}: {some_of(targets)}")
+    if task != "classification" and class_names is not None:
+        raise ValueError("class_names are for task='classification' only")
 
 
 def _choose_variates(columns: list[str], found: dict[str, list[int]], variates: Sequence[str] | None) -> list[str]:

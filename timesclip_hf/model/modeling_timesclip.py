@@ -317,7 +317,7 @@ class TimesCLIPForClassification(_WholeSeriesModel):
         if labels.shape != answer.shape[:1] or labels.is_floating_point():
             raise ValueError(
                 f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}, expected (batch,) = "
-                f"({len(answer)},) integers, one class a sample."
+                f"({len(answer)},) integers, one class a sample (load_wide_table(..., task='classification'))."
             )
         # Reading values would make an accelerator wait, and has no place in a compiled graph; there, out-of-range
         # classes raise in the loss itself.

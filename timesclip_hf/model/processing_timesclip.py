@@ -379,9 +379,10 @@ def _columns_to_fit(dataset: Any) -> tuple[Any, Any, bool]:
     if "past_values" not in columns:
         raise ValueError(f"The dataset has no column 'past_values', only {columns}")
     labels: Any = exact(dataset.select_columns(["labels"]), "labels")["labels"][:] if "labels" in columns else None
-    are_forecasts = np.ndim(labels) > 2  # (n, H, V), which need no statistics
+    are_forecasts = np.ndim(labels) > 2
+    are_classes = "labels" in columns and type(dataset.features["labels"]).__name__ == "ClassLabel"
     static_values = dataset["static_values"][:] if "static_values" in columns else None
-    return static_values, None if are_forecasts else labels, are_forecasts
+    return static_values, None if are_forecasts or are_classes else labels, are_forecasts  # they need no statistics
 
 
 __all__ = ["TimesCLIPProcessor"]
