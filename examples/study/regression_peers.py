@@ -15,7 +15,7 @@ Grids are small and searched anew in each call, so that a user's own table gets 
 sizes of PatchTST are constants: they were found once on the validation part of the crop-yield data.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -30,6 +30,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 from transformers import PatchTSTConfig, PatchTSTForRegression
 
+from timesclip_hf.data.tables import check_known
 from timesclip_hf.metrics import rmse
 
 
@@ -149,17 +150,34 @@ def mean_predictor(train: Part, validation: Part, test: Part, seed: int) -> np.n
     return np.full(len(test.labels), train.labels.mean())
 
 
-def climatology(train: Part, validation: Part, test: Part, seed: int) -> np.ndarray:
-    """Predict the train mean of the same site, crop and soil.
+def climatology_levels(groups: pd.DataFrame, named: list[str] | None) -> list[list[str]]:
+    """What climatology takes means of: combinations of columns, from fine to coarse; empty where it has none.
 
-    A combination that training never saw falls back to site and crop, then crop and soil, then crop, then the train
-    mean. Levels whose columns the table does not have are passed over.
+    Args:
+        groups: bookkeeping and static columns of a part.
+        named: combinations that somebody asks for, `"site+crop"`; None takes those of `CLIMATOLOGY_LEVELS` that the
+            table has.
+
+    Raises:
+        ValueError: a named column that is not there.
+    """
+    if named is None:
+        return [list(level) for level in CLIMATOLOGY_LEVELS if set(level) <= set(groups.columns)]
+    levels = [[name] if name in groups.columns else name.split("+") for name in named]
+    check_known([name for level in levels for name in level], groups.columns, "climatology_columns: no such columns")
+    return levels
+
+
+def climatology(
+    train: Part, validation: Part, test: Part, seed: int, levels: Sequence[Sequence[str]] | None = None
+) -> np.ndarray:
+    """Predict the train mean of rows alike: of the first level whose combination of values training has seen.
+
+    What no level has seen gets the train mean. `levels`: see `climatology_levels`.
     """
     predictions = pd.Series(np.nan, index=range(len(test.labels)))
-    for level in CLIMATOLOGY_LEVELS:
+    for level in climatology_levels(train.groups, None) if levels is None else levels:
         columns = list(level)
-        if not set(columns) <= set(train.groups.columns):
-            continue
         means = train.groups[columns].assign(mean=train.labels).groupby(columns, as_index=False)["mean"].mean()
         found = test.groups[columns].reset_index(drop=True).merge(means, how="left", on=columns)["mean"]
         predictions = predictions.fillna(found)

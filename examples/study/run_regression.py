@@ -34,17 +34,18 @@ from timesclip_hf import (
     split_by_group,
     split_chronologically,
 )
+from timesclip_hf.data.splits import columns_of
 from timesclip_hf.data.wide import find_variates
 from timesclip_hf.environment import environment
 from timesclip_hf.escaping import markdown, with_unit
 from timesclip_hf.metrics import skill
 from timesclip_hf.plots import plot_model_view, plot_predictions, plot_selection_attention
 
-from .regression_peers import PEERS, Part
+from .regression_peers import PEERS, Part, climatology, climatology_levels
 from .settings import USER_ERRORS, check_names, command_line, named_variants, parse
 from .training import Trained, train_regression
 
-METRICS = ("r2", "skill", "rmse", "mae", "mape")
+METRICS = {"r2": "R2", "skill": "skill", "rmse": "RMSE", "mae": "MAE", "mape": "MAPE %"}
 
 
 @dataclass
@@ -88,6 +89,13 @@ class RegressionArguments:
     patch_stride: int = field(default=3, metadata={"help": "Steps between the starts of patches."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run each."})
     peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": f"Some of {', '.join(PEERS)}."})
+    climatology_columns: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Climatology is the train mean of rows that agree in these, such as site+crop site; skill is "
+            "measured against it. Default: of site, crop, soil those that there are; without any, neither is shown."
+        },
+    )
     no_peers: bool = field(default=False, metadata={"help": "Only mean predictor and climatology beside TimesCLIP."})
 
 
@@ -146,9 +154,9 @@ def _cut(dataset: datasets.Dataset, arguments: RegressionArguments) -> tuple[dat
 def hold_outs(dataset: datasets.Dataset, arguments: RegressionArguments) -> Iterator[tuple[str, datasets.DatasetDict]]:
     """One split for each group of sites: the site in the test part, the others' own validation part kept."""
     column = arguments.hold_out_column
-    values = sorted(set(dataset[column]))
-    for group in arguments.hold_out_groups or [[value] for value in values]:
-        inside = np.isin(np.asarray(dataset[column]), group)
+    values = columns_of(dataset, [column])[column].to_numpy()
+    for group in arguments.hold_out_groups or [[value] for value in sorted(set(values))]:
+        inside = np.isin(values, group)
         parts, _ = split(dataset.select(np.flatnonzero(~inside)), arguments)
         parts["test"] = dataset.select(np.flatnonzero(inside))
         yield " + ".join(map(str, group)), parts
@@ -175,12 +183,14 @@ def run_block(
     """All variants and peers on one split: one result a model and seed, and the first seed's models."""
     numeric = {name: as_part(part) for name, part in parts.items()}
     train, validation, test = numeric["train"], numeric["validation"], numeric["test"]
-    climatology = PEERS["climatology"](train, validation, test, 0)
+    levels = climatology_levels(train.groups, arguments.climatology_columns)
+    reference = climatology(train, validation, test, 0, levels) if levels else None
     results: list[dict[str, Any]] = []
 
     def record(model: str, seed: int, predictions: np.ndarray) -> None:
         metrics = regression_metrics(predictions, test.labels)
-        metrics["skill"] = skill(predictions, test.labels, climatology)
+        if reference is not None:
+            metrics["skill"] = skill(predictions, test.labels, reference)
         results.append(
             {
                 "block": block,
@@ -205,7 +215,10 @@ def run_block(
             run = train_regression(variant, parts, training, seed, folder, arguments.variates, *target)
             record(f"TimesCLIP {name}", seed, run.predictions[:, 0])
             trained.setdefault(name, run)
-    record("climatology", seeds[0], climatology)
+    if reference is not None:
+        record("climatology", seeds[0], reference)
+    else:
+        print(f"[{block}] no climatology and no skill: name its columns with --climatology_columns", flush=True)
     for name in ["mean"] if arguments.no_peers else [name for name in arguments.peers if name != "climatology"]:
         for seed in seeds if name not in ("mean", "ridge") else seeds[:1]:
             record(name, seed, PEERS[name](train, validation, test, seed))
@@ -215,17 +228,11 @@ def run_block(
 def summarise(results: list[dict[str, Any]]) -> str:
     """Markdown: mean and spread over seeds; with several blocks, errors pooled over all blocks' samples."""
     table = pd.DataFrame(results).drop(columns="predictions")
-    lines = [
-        "| model | seeds | "
-        + " | ".join(
-            {"r2": "R2", "skill": "skill", "rmse": "RMSE", "mae": "MAE", "mape": "MAPE %"}[m] for m in METRICS
-        )
-        + " |"
-    ]
-    lines.append("|---|---|" + "---|" * len(METRICS))
+    metrics = {name: title for name, title in METRICS.items() if name in table}
+    lines = ["| model | seeds | " + " | ".join(metrics.values()) + " |", "|---|---|" + "---|" * len(metrics)]
     for model, rows in table.groupby("model", sort=False):
         cells = [str(len(rows))]
-        for metric in METRICS:
+        for metric in metrics:
             digits = 1 if metric == "mape" else 3
             spread = f" ± {rows[metric].std(ddof=1):.{digits}f}" if len(rows) > 1 else ""
             cells.append(f"{rows[metric].mean():.{digits}f}{spread}")
@@ -243,7 +250,8 @@ def pooled(results: list[dict[str, Any]], targets: dict[str, np.ndarray]) -> lis
         predictions = np.concatenate([np.asarray(p) for p in part["predictions"]])
         observed = np.concatenate([targets[b] for b in blocks])
         metrics = regression_metrics(predictions, observed)
-        metrics["skill"] = skill(predictions, observed, np.concatenate([reference[b] for b in blocks]))
+        if reference:
+            metrics["skill"] = skill(predictions, observed, np.concatenate([reference[b] for b in blocks]))
         rows.append({"block": "pooled", "model": model, "seed": seed, **metrics, "predictions": None})
     return rows
 
@@ -288,7 +296,7 @@ def write_card(
         dataset=arguments.dataset_name,
         split=how,
         sizes={part: len(rows) for part, rows in parts.items()},
-        measured={"test": {metric: own[metric] for metric in METRICS}},
+        measured={"test": {metric: own[metric] for metric in METRICS if metric in own}},
         hyperparameters={"preset": run.hyperparameters["preset"]},
         command=command_line("run_regression", sys.argv[1:]),
         limits=limits if shipped else [],

@@ -226,3 +226,16 @@ def test_splits_work_on_a_loaded_table_in_any_format():
     dataset = load_wide_table(small_table(), target="yield").with_format("torch")
     parts = split_by_group(dataset, ["site", "year"], validation=[("Tunis", 2002)], test=[("Brussels", 2001)])
     torch.testing.assert_close(parts["test"][0]["past_values"], torch.tensor(SMALL_VALUES[2]))
+
+
+def test_a_static_column_may_also_be_what_rows_are_split_by():
+    frame = pd.DataFrame({"x_00": [*range(12)], "y": 1.0, "soil": list("abcd") * 3, "year": [2000, 2001, 2002] * 4})
+    data = load_wide_table(frame, target="y", static_columns=["soil", "year"])
+    parts = split_by_group(data, "soil", validation=["b"], test=["c"])
+    assert {row["soil"] for row in parts["test"]["static_values"]} == {"c"} and len(parts["train"]) == 6
+    both = split_by_group(data, ["soil", "year"], validation=0.2, test=[("a", 2000)])
+    assert both["test"]["static_values"][:] == [{"soil": "a", "year": 2000.0}]
+    late = split_chronologically(data, "year", validation=1, test=1, group_column="soil")
+    assert {row["year"] for row in late["test"]["static_values"]} == {2002.0}
+    with pytest.raises(ValueError, match="'soils' .near: soil"):
+        split_by_group(data, "soils", validation=0.2, test=0.2)

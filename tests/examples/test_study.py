@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from examples.study import run_forecasting  # noqa: E402
+from examples.study.regression_peers import Part, climatology, climatology_levels  # noqa: E402
 
 STEPS = 8
 
@@ -71,7 +72,8 @@ def test_own_table_gives_table_metrics_pictures_card_and_a_checkpoint_that_predi
         assert (out / name).stat().st_size > 0
 
     results = {r["model"]: r for r in json.loads((out / "metrics.json").read_text())["results"]}
-    assert results.keys() == {"TimesCLIP small", "TimesCLIP full", "climatology", "mean"}
+    assert results.keys() == {"TimesCLIP small", "TimesCLIP full", "mean"}  # no columns to take climatology of
+    assert "skill" not in results["mean"] and "no climatology" in finished.stdout
     card = ModelCard.load(out / "small" / "seed0" / "README.md")
     reported = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert reported["rmse"] == pytest.approx(results["TimesCLIP small"]["rmse"])
@@ -82,6 +84,19 @@ def test_own_table_gives_table_metrics_pictures_card_and_a_checkpoint_that_predi
     test_rows = predictions[predictions["year"] >= 2019]["predicted_yield"]  # a fifth of six years, rounded up: two
     expected = results["TimesCLIP small"]["predictions"]
     np.testing.assert_allclose(test_rows, expected, atol=2e-4)
+
+
+def test_climatology_is_the_train_mean_of_named_columns() -> None:
+    groups = pd.DataFrame({"farm": list("aabbc"), "plot": [1, 2, 1, 2, 1]})
+    train = Part(np.zeros((5, 2, 1)), pd.DataFrame(index=range(5)), np.array([1.0, 3.0, 10.0, 20.0, 7.0]), groups)
+    asked = pd.DataFrame({"farm": ["a", "c", "d"], "plot": [2, 2, 1]})
+    test = Part(np.zeros((3, 2, 1)), pd.DataFrame(index=range(3)), np.zeros(3), asked)
+    levels = climatology_levels(groups, ["farm+plot", "farm"])
+    assert climatology(train, train, test, 0, levels).tolist() == [3.0, 7.0, 8.2]
+    assert climatology_levels(groups, None) == []  # nobody said what a climate is of
+    assert climatology_levels(groups.assign(crop="x"), None) == [["crop"]]
+    with pytest.raises(ValueError, match="'plots' .near: plot"):
+        climatology_levels(groups, ["farm+plots"])
 
 
 def test_beginners_errors_are_one_line_that_names_the_fault(table: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from .windows import ForecastWindows, check_counts, has_window
 
 PARTS = ("train", "validation", "test")
 
-# --- rows -------------------------------------------------------------------------------------------------------
+# --- rows, by any of their columns, those of `static_values` included ------------------------------------------------
 
 
 def split_by_column(dataset: Dataset, column: str = "split") -> DatasetDict:
@@ -29,7 +29,7 @@ def split_by_column(dataset: Dataset, column: str = "split") -> DatasetDict:
     Raises:
         ValueError: no such column, another or no value in some row, or no row for `train`.
     """
-    values = _columns_of(dataset, [column])[column].astype(object)
+    values = columns_of(dataset, [column])[column].astype(object)
     if unknown := [f"{value!r} ({n} rows)" for value, n in values.value_counts().items() if value not in PARTS]:
         raise ValueError(f"column {column!r} may hold {', '.join(PARTS)}; found {some_of(unknown)}: rename them")
     parts = {name: (values == name).to_numpy(bool) for name in PARTS}
@@ -59,7 +59,7 @@ def split_chronologically(
     Raises:
         ValueError: missing columns or cells, a share out of range, or groups with no time left to train on.
     """
-    frame = _columns_of(dataset, [time_column] if group_column is None else [time_column, group_column])
+    frame = columns_of(dataset, [time_column] if group_column is None else [time_column, group_column])
     groups = pd.Series(0, index=frame.index) if group_column is None else frame[group_column]
     ranks = _orderable(frame[time_column]).groupby(groups).rank(method="dense").astype(int)  # 1: first of its group
     totals = ranks.groupby(groups).transform("max")
@@ -105,7 +105,7 @@ def split_by_group(
         ValueError: missing columns or cells, unknown groups, groups in both parts, or no group left to train on.
     """
     columns = [group_columns] if isinstance(group_columns, str) else list(group_columns)
-    frame = _columns_of(dataset, columns)
+    frame = columns_of(dataset, columns)
     numbers = frame.groupby(columns, sort=True).ngroup().to_numpy()
     firsts = frame.iloc[np.unique(numbers, return_index=True)[1]]
     keys = firsts[columns[0]].tolist() if len(columns) == 1 else list(firsts.itertuples(index=False, name=None))
@@ -132,12 +132,18 @@ def split_by_group(
     return _select_parts(dataset, {name: np.isin(numbers, chosen[name]) for name in PARTS})
 
 
-def _columns_of(dataset: Dataset, names: list[str]) -> pd.DataFrame:
-    """The columns to split by; they must exist and be complete."""
-    check_known(names, dataset.column_names, "missing columns")
+def columns_of(dataset: Dataset, names: Sequence[str]) -> pd.DataFrame:
+    """Columns of a data set to split by, static values among them; they must exist and be complete."""
+    own, static = dataset.column_names, dataset.features.get("static_values")
+    statics = [name for name in static if name not in own] if isinstance(static, dict) else []
+    check_known(names, [*own, *statics], "missing columns")
     if not names or not len(dataset):
         raise ValueError(f"cannot split {len(dataset)} rows by columns {names}: at least one of each is needed")
-    frame = pd.DataFrame(dataset.with_format(None).select_columns(names).to_pandas())
+    wanted = {name: "static_values" if name in statics else name for name in names}
+    found = pd.DataFrame(dataset.with_format(None).select_columns([*dict.fromkeys(wanted.values())]).to_pandas())
+    frame = pd.DataFrame(
+        {name: [row[name] for row in found[home]] if home != name else found[name] for name, home in wanted.items()}
+    )
     for name in names:
         check_complete(frame[name].isna().to_numpy(bool), "values", name)
     return frame
@@ -344,6 +350,7 @@ def _scaled(values: NDArray[np.floating], mean: NDArray[np.float64], std: NDArra
 
 __all__ = [
     "WindowSplits",
+    "columns_of",
     "split_by_column",
     "split_by_group",
     "split_chronologically",
