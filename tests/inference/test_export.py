@@ -38,6 +38,15 @@ CASES: list[tuple[Any, str, str, dict[str, Any], list[str]]] = [
         ["patch_values", "patch_mask", "loc", "scale", "static_values"],
     ),
     (
+        TimesCLIPForRegression, "predictions", "late",
+        {"linear_shortcut": True, "text_pooling": "cls_mean", "branch_weights": [0.2, 0.3, 0.5], "num_targets": 2},
+        ["pixel_values", "patch_values", "patch_mask", "variate_values"],
+    ),
+    (
+        TimesCLIPForClassification, "logits", "late", {"num_labels": 3, "head_reads": "features"},
+        ["pixel_values", "patch_values", "patch_mask"],
+    ),
+    (
         TimesCLIPForPrediction, "predictions", "paper", {},
         ["patch_values", "patch_mask", "variate_values", "loc", "scale"],
     ),

@@ -60,6 +60,11 @@ EVERY_FIELD = {
     "image_mean": [0.1, 0.2, 0.3],
     "image_std": [0.4, 0.5, 0.6],
     "initializer_range": 0.03,
+    "vision_pooling": "cls_mean",
+    "text_pooling": "mean",
+    "head_reads": "features",
+    "branch_fusion": "late",
+    "branch_weights": [0.2, 0.3, 0.5],
 }
 
 
@@ -117,6 +122,7 @@ def test_presets_build_the_branches_they_name():
         "no_selection": (True, True, "hybrid"),
         "text_only": (False, True, None),
         "vision_only": (True, False, None),
+        "late": (True, True, None),
         "paper": (True, True, "global"),
         "forecast": (False, True, None),
     }

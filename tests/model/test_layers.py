@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from timesclip_hf.model.heads import SampleHead
 from timesclip_hf.model.layers import (
     CrossAttentionSelection,
     EmbedProjection,
     GatedVariateSelection,
     PatchTokenizer,
-    SampleHead,
     VariateTokenizer,
 )
 

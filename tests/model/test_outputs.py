@@ -10,7 +10,7 @@ from timesclip_hf.model.modeling_timesclip import MODELS
 
 EMBEDS = (
     "image_embeds text_embeds text_tokens selected_embeds vision_features selection_attentions hidden_states "
-    "attentions"
+    "attentions text_features"
 )
 LOSSES = {
     "TimesCLIPOutput": "",
@@ -19,12 +19,14 @@ LOSSES = {
     "TimesCLIPClassificationOutput": "loss logits task_loss alignment_loss",
     "TimesCLIPPreTrainingOutput": "loss alignment_loss",
 }
+WITH_BRANCHES = ("TimesCLIPRegressionOutput", "TimesCLIPClassificationOutput")
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_tuples_begin_with_the_loss_and_the_answer(name):
     fields = list(getattr(modeling, name).__dataclass_fields__)
-    assert fields == [*LOSSES[name].split(), *EMBEDS.split()]
+    branches = ["branch_predictions"] if name in WITH_BRANCHES else []
+    assert fields == [*LOSSES[name].split(), *EMBEDS.split(), *branches]
 
 
 @pytest.mark.parametrize("model_class", MODELS)

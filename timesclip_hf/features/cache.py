@@ -99,8 +99,12 @@ class FeatureCache:
         on_cpu = tower.device.type == "cpu"
         self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)
         self.max_size = max_size
-        self.bytes_per_series = 4 * (processor.num_variates or 1) * vision_width(tower.config)
+        self.bytes_per_series = (
+            4 * (processor.num_variates or 1) * vision_width(tower.config, model.config.vision_pooling)
+        )
+        self.pooling = model.config.vision_pooling
         parts = [tower_fingerprint(tower), drawing_fingerprint(processor), dtype, "with checksums"]
+        parts += [self.pooling] if self.pooling != "pooler" else []
         self.store = FeatureStore(
             (Path(folder) if folder is not None else default_folder()) / digest("\n".join(parts).encode())
         )
@@ -188,7 +192,8 @@ class FeatureCache:
             batch = todo[first : first + series_at_once]
             plots = self._plots(dataset, [row for _, row in batch]).to(tower.device)
             images = self.processor.draw(plots, self.dtype).flatten(0, 1)
-            features = encode_images_in_chunks(tower, images, self.images_at_once).unflatten(0, plots.shape[:2])
+            features = encode_images_in_chunks(tower, images, self.images_at_once, self.pooling)
+            features = features.unflatten(0, plots.shape[:2])
             parts.append(features.float().cpu().numpy())
             keys += [key for key, _ in batch]
             if time.monotonic() - started > _SECONDS_PER_FILE or first + series_at_once >= len(todo):

@@ -139,9 +139,10 @@ def _example_inputs(model: Any, processor: TimesCLIPProcessor, vision_features: 
     if "pixel_values" in names and processor.image_size is None:
         raise ValueError("The model reads images, but the processor draws none: its image_size is None")
     variates = config.num_variates
+    width = vision_width(config.vision_config, config.vision_pooling) if vision_features else 0
     shapes = {
         "pixel_values": (variates, 3, *(processor.image_size or ())),
-        "vision_features": (variates, vision_width(config.vision_config) if vision_features else 0),
+        "vision_features": (variates, width),
         "patch_values": (variates, config.num_patches, config.patch_length),
         "patch_mask": (variates, config.num_patches),
         "variate_values": (variates, config.context_length),

@@ -1,14 +1,16 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The two branches and the variate selection: what `TimesCLIPModel` is made of."""
+"""The two branches and the variate selection, and `TimesCLIPModel`, which is made of them."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.utils.generic import can_return_tuple
 
 from .configuration_timesclip import TimesCLIPConfig
 from .layers import (
+    BranchSelections,
     CrossAttentionSelection,
     EmbedProjection,
     GatedVariateSelection,
@@ -16,6 +18,7 @@ from .layers import (
     VariateTokenizer,
     check_sample_shape,
 )
+from .outputs import TimesCLIPOutput
 from .pretrained_model import TimesCLIPPreTrainedModel
 from .towers import (
     build_text_tower,
@@ -25,8 +28,9 @@ from .towers import (
     encode_tokens,
     eval_if_frozen,
     is_trained,
+    pool_tokens,
     record_tokens,
-    text_width,
+    text_feature_width,
     vision_width,
 )
 
@@ -50,16 +54,22 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         self.text_projection: Any = None
         self.variate_tokenizer: Any = None
         self.variate_selection: Any = None
+        # Where the heads read features and nothing compares embeds, there are none.
+        projected = (
+            config.head_reads == "embeds" or config.alignment is not None or config.variate_selection is not None
+        )
         if config.vision_config is not None:
             self.vision_tower = build_vision_tower(config.vision_config)
-            self.vision_projection = EmbedProjection(vision_width(config.vision_config), dim)
+        if config.vision_config is not None and projected:
+            self.vision_projection = EmbedProjection(vision_width(config.vision_config, config.vision_pooling), dim)
         if config.text_config is not None:
             self.text_tower = build_text_tower(config.text_config)
             self.tokenizer = PatchTokenizer(config)
-        if config.text_config is not None and add_text_projection:
-            self.text_projection = EmbedProjection(text_width(config.text_config), dim)
+        if config.text_config is not None and add_text_projection and projected:
+            self.text_projection = EmbedProjection(text_feature_width(config.text_config, config.text_pooling), dim)
         if add_variate_selection and config.variate_selection == "gated":
-            self.variate_selection = GatedVariateSelection(config)
+            late = config.branch_fusion == "late"
+            self.variate_selection = BranchSelections(config) if late else GatedVariateSelection(config)
         elif add_variate_selection and config.variate_selection == "cross_attention":
             self.variate_tokenizer = VariateTokenizer(config)
             self.variate_selection = CrossAttentionSelection(config)
@@ -83,12 +93,12 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         self.tokenizer.projection = value
 
     def get_vision_features(self, pixel_values: Tensor) -> Tensor:
-        """Pooled features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`."""
+        """Features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`."""
         check_sample_shape("pixel_values", pixel_values, (self.config.num_variates, 3, None, None))
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
         trained = torch.is_grad_enabled() and is_trained(self.vision_tower)
         encode = encode_images if trained else encode_images_in_chunks
-        features = encode(self.vision_tower, images, self.config.vision_chunk_size)
+        features = encode(self.vision_tower, images, self.config.vision_chunk_size, self.config.vision_pooling)
         return features.unflatten(0, pixel_values.shape[:2])
 
     def get_text_embeds(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
@@ -101,9 +111,12 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             if pixel_values is None:
                 raise ValueError("This model has a vision branch: give pixel_values or vision_features.")
             vision_features = self.get_vision_features(pixel_values)
-        width = vision_width(self.config.vision_config)
+        width = vision_width(self.config.vision_config, self.config.vision_pooling)
         check_sample_shape("vision_features", vision_features, (self.config.num_variates, width))
-        return {"vision_features": vision_features, "image_embeds": self.vision_projection(vision_features)}
+        read = {"vision_features": vision_features}
+        if self.vision_projection is not None:
+            read["image_embeds"] = self.vision_projection(vision_features)
+        return read
 
     def read_patches(
         self,
@@ -130,9 +143,11 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             read = {"hidden_states": recorded.hidden_states, "attentions": recorded.attentions or None}  # fused: none
         else:
             tokens = encode_tokens(self.text_tower, tokens, mask, config.text_chunk_size)
-        read["text_tokens"] = tokens.unflatten(0, patch_values.shape[:2])
+        samples = patch_values.shape[:2]
+        read["text_tokens"] = tokens.unflatten(0, samples)
+        read["text_features"] = pool_tokens(tokens, mask, config.text_pooling).unflatten(0, samples)
         if self.text_projection is not None:
-            read["text_embeds"] = self.text_projection(read["text_tokens"][:, :, 0])
+            read["text_embeds"] = self.text_projection(read["text_features"])
         return read
 
     def select_variates(
@@ -152,8 +167,81 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             chunk_size = max(1, config.text_chunk_size * (config.num_patches + 1) // config.num_variates)
             tokens = encode_tokens(self.text_tower, self.variate_tokenizer(variate_values), None, chunk_size)
             return self.variate_selection(read["text_embeds"], tokens, output_attentions)  # one token a variate
+        if self.config.branch_fusion == "late":
+            return self.variate_selection(read.get("image_embeds"), read.get("text_embeds"), output_attentions)
         fused = sum(read[name] for name in ("image_embeds", "text_embeds") if name in read)
         return self.variate_selection(fused, output_attentions)
 
 
-__all__ = ["TimesCLIPBranches"]
+class TimesCLIPModel(TimesCLIPBranches):
+    """Both branches and the variate selection: series in, embeds out.
+
+    Args:
+        config: a branch whose sub-config is `None` has no parameters and costs nothing.
+        add_text_projection: `False` for models that read the text tower's tokens and never compare embeds.
+        add_variate_selection: `False` for models that have no use for it, whatever the configuration says.
+    """
+
+    @can_return_tuple
+    def forward(
+        self,
+        patch_values: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        variate_values: Tensor | None = None,
+        loc: Tensor | None = None,
+        scale: Tensor | None = None,
+        static_values: Tensor | None = None,
+        use_vision: bool = True,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | list[int] | None = None,
+    ) -> TimesCLIPOutput:
+        """Reads a batch that the processor made; with `return_dict=False` the answer is a tuple.
+
+        Args:
+            patch_values: `(B, V, N, L)`, for a model with a text branch.
+            patch_mask: `(B, V, N)` bool, False for patches with nothing observed.
+            pixel_values: `(B, V, 3, height, width)`, for a model with a vision branch.
+            vision_features: `(B, V, width)`, features computed earlier, in place of `pixel_values`.
+            variate_values: `(B, V, T)`, for `variate_selection="cross_attention"`.
+            loc, scale, static_values: not used here; taken so that every batch of the processor fits.
+            use_vision: `False` leaves the vision branch out, whatever inputs there are; its embeds are then absent.
+            output_attentions: return the attention between variates, and between the tokens of each one in every layer
+                of the text tower (needs `attn_implementation="eager"`). `None`: as the configuration says.
+            output_hidden_states: return the tokens between the text tower's layers; a list: of these layers alone.
+                `None`: as the configuration says.
+
+        Raises:
+            ValueError: an input that a branch needs is missing or has the wrong shape, or samples differ in number.
+        """
+        config = self.config
+        output_attentions = bool(config.output_attentions if output_attentions is None else output_attentions)
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        read: dict[str, Any] = {}
+        if self.vision_tower is not None and use_vision:
+            read = self.read_plots(pixel_values, vision_features)
+        if self.text_tower is not None:
+            read |= self.read_patches(patch_values, patch_mask, output_hidden_states or False, output_attentions)
+        if not read:
+            raise ValueError("use_vision=False leaves nothing of a model without a text branch.")
+        _check_same_samples(
+            patch_values=patch_values,
+            pixel_values=pixel_values,
+            vision_features=vision_features,
+            variate_values=variate_values,
+            loc=loc,
+            scale=scale,
+        )
+        selected, attentions = self.select_variates(read, variate_values, output_attentions)
+        return TimesCLIPOutput(**read, selected_embeds=selected, selection_attentions=attentions)
+
+
+def _check_same_samples(**inputs: Tensor | None) -> None:
+    """Nothing is broadcast over a batch. Not by `len`, which a graph for any number of samples cannot hold."""
+    sizes = {name: tensor.shape[0] for name, tensor in inputs.items() if tensor is not None}
+    if any(size != next(iter(sizes.values())) for size in sizes.values()):
+        raise ValueError(f"All inputs must have one row for each sample, got {sizes}.")
+
+
+__all__ = ["TimesCLIPBranches", "TimesCLIPModel"]

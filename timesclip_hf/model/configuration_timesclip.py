@@ -14,6 +14,7 @@ from .tower_configs import (
     IMAGE_STATISTICS,
     TEXT_CONFIGS,
     VISION_CONFIGS,
+    WITHOUT_CLS,
     build_tower_config,
     check_settings,
     load_image_statistics,
@@ -62,6 +63,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "no_selection": {"variate_selection": None},
     "text_only": {"vision_config": None, "alignment": None},
     "vision_only": {"text_config": None, "alignment": None},
+    # A head and a loss for each branch, and the mean of their answers: no branch starves beside the other.
+    "late": {"branch_fusion": "late", "text_pooling": "mean", "vision_pooling": "mean", "alignment": None},
     # The forecaster as published (arXiv 2506.24124).
     "paper": {
         "alignment": "global",
@@ -117,6 +120,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             targets; `predictions` are in raw units. Not set: 0 and 1.
         freeze_vision: vision tower in eval mode, without gradients, never updated.
         freeze_text: the same for the text tower's layers.
+        vision_pooling: `"pooler"`, `"cls"`, `"mean"` or `"cls_mean"`; what is read of an image: the tower's own
+            pooled output (the paper), its CLS token, the mean of its other tokens, or these two side by side.
+        text_pooling: `"cls"`, `"mean"` or `"cls_mean"`; the same of patches; those with nothing observed are left out
+            of the mean. A forecast's head reads all tokens.
         text_dropout: dropout on the tokens that enter the text tower.
         vision_chunk_size: images that the vision tower sees at once.
         text_chunk_size: patch sequences (one a variate) that the text tower sees at once; about as many tokens where
@@ -139,13 +146,22 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         selection_dropout: dropout on the selection's attention weights.
         head: `"mlp"`, `"linear"` or `"pooled"`; regression head. `"pooled"` attends over variates, so its size does
             not grow with V.
+        head_reads: `"embeds"`, or `"features"`: what the towers say themselves, which are then projected only for an
+            alignment or a variate selection; what heads in closed form read (`fit_head`).
         head_dropout: dropout after each hidden layer of `"mlp"`; `"linear"`, `"pooled"` and forecasts apply the first
             to their input.
+        branch_fusion: `"joint"`, one head on all embeds (the paper), or `"late"`: a selection, a head and a task loss
+            for each branch, and the weighted mean of their answers (of their probabilities, for classes); for
+            regression and classification.
+        branch_weights: for `"late"`, one for each of `branches`, none below 0, in sum 1. `TimesCLIPTrainer` sets them
+            by the validation part once it has trained. Not set: equal.
         fusion: `"replace_last"`, `"replace_first"` or `"concat"`; where a forecast's head takes in the selected embed:
             in place of the variate's last or first (CLS) text token, or beside all of them.
-        linear_shortcut: add the forecast to that of one linear layer on the context's deviations from its last value
-            (NLinear, Zeng et al. 2023, arXiv 2205.13504). Both start at zero, so that training starts from repeating
-            the last value.
+        linear_shortcut: a linear layer on the scaled series themselves, beside the branches. A forecast is added to
+            that of the context's deviations from its last value (NLinear, Zeng et al. 2023, arXiv 2205.13504); both
+            start at zero, so that training starts from repeating the last value. In regression and classification it
+            reads static values (and `loc` and `scale`) too, starts at zero, and is added to the head's answer, or
+            with `branch_fusion="late"` is a branch of its own.
         image_mean, image_std: per-colour statistics that the vision tower was trained with. Not set: those of the
             tower's family.
         initializer_range: standard deviation of our own weights at the start.
@@ -174,8 +190,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
     # Trainer gathers every output that is not named here; embeds and attentions are for people who call the model.
     keys_to_ignore_at_inference = (
-        "task_loss alignment_loss image_embeds text_embeds text_tokens selected_embeds vision_features "
-        "selection_attentions hidden_states attentions"
+        "task_loss alignment_loss image_embeds text_embeds text_tokens text_features selected_embeds "
+        "vision_features selection_attentions branch_predictions hidden_states attentions"
     ).split()
 
     # A tower's type is checked where it is built; `Any` spares every reader of its fields a cast.
@@ -203,6 +219,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
 
     freeze_vision: bool = True
     freeze_text: bool = False
+    vision_pooling: Literal["pooler", "cls", "mean", "cls_mean"] = "pooler"
+    text_pooling: Literal["cls", "mean", "cls_mean"] = "cls"
     text_dropout: float | int = 0.1
     vision_chunk_size: int = 16
     text_chunk_size: int = 256
@@ -220,7 +238,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     selection_dropout: float | int = 0.1
 
     head: Literal["mlp", "linear", "pooled"] = "mlp"
+    head_reads: Literal["embeds", "features"] = "embeds"
     head_dropout: list = field(default_factory=lambda: [0.3, 0.2, 0.1])
+    branch_fusion: Literal["joint", "late"] = "joint"
+    branch_weights: list | None = None
     fusion: Literal["replace_last", "replace_first", "concat"] = "replace_last"
     linear_shortcut: bool = False
 
@@ -246,8 +267,9 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
 
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
-                `"full"` (more), an ablation of `full`, `"paper"` (the forecaster as published) or `"forecast"`
-                (a small one: text branch, cross-attention selection, linear shortcut).
+                `"full"` (more), an ablation of `full`, `"late"` (both branches, each with a head and a loss of its
+                own), `"paper"` (the forecaster as published) or `"forecast"` (a small one: text branch,
+                cross-attention selection, linear shortcut).
             towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (small enough to train from random weights).
             **overrides: any field; wins over preset and towers.
 
@@ -313,6 +335,15 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         return (self.context_length - self.patch_length) // self.patch_stride + (2 if self.padding == "end" else 1)
 
     @property
+    def branches(self) -> list[str]:
+        """What answers on its own with `branch_fusion="late"`, in the order of `branch_weights`.
+
+        `"vision"`, `"text"`, and `"linear"` for the `linear_shortcut`, where there are such.
+        """
+        there = {"vision": self.vision_config, "text": self.text_config, "linear": self.linear_shortcut or None}
+        return [name for name, part in there.items() if part is not None]
+
+    @property
     def image_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of the colours that the vision tower expects, red, green, blue."""
         if self.image_mean is not None and self.image_std is not None:
@@ -328,6 +359,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         _check_fractions(self)
         _check_statistics(self)
         _check_class_weights(self)
+        _check_branch_weights(self)
 
 
 def _check_sizes(config: Any) -> None:
@@ -377,6 +409,16 @@ def _check_branches(config: Any) -> None:
         raise ValueError(f"vision_config has num_channels={channels}, but plots have 3 colours.")
     if getattr(config.text_config, "is_decoder", False):
         raise ValueError("text_config has is_decoder=True: patches must see each other in both directions.")
+    if config.vision_pooling.startswith("cls") and getattr(config.vision_config, "model_type", "") in WITHOUT_CLS:
+        raise ValueError(
+            f"vision_pooling={config.vision_pooling!r}, but a {config.vision_config.model_type} has no CLS token; "
+            "choose 'pooler' or 'mean'."
+        )
+    if config.branch_fusion == "late" and config.variate_selection == "cross_attention":
+        raise ValueError(
+            "branch_fusion='late' gives each branch a variate selection of its own, and that of "
+            "variate_selection='cross_attention' asks the text tower; choose 'gated' or None."
+        )
     if config.alignment is not None and (config.vision_config is None or config.text_config is None):
         raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
 
@@ -399,6 +441,20 @@ def _check_fractions(config: Any) -> None:
         raise ValueError(
             f"head_dropout must hold {expected} probabilities in [0, 1) for head={config.head!r}, "
             f"got {config.head_dropout}."
+        )
+
+
+def _check_branch_weights(config: Any) -> None:
+    """A share for each branch."""
+    weights, names = config.branch_weights, config.branches
+    if weights is None:
+        return
+    if config.branch_fusion != "late":
+        raise ValueError("branch_weights weigh the answers of branch_fusion='late'; here the branches share one head.")
+    numbers = all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in weights)
+    if len(weights) != len(names) or not numbers or abs(sum(weights) - 1) > 1e-4:
+        raise ValueError(
+            f"branch_weights must hold a number for each of {names}, none below 0 and in sum 1, got {weights}."
         )
 
 

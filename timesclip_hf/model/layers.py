@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The trained parts of TimesCLIP around its towers: tokenizers, projections, variate selection, heads."""
+"""The trained parts of TimesCLIP around its towers: tokenizers, projections, variate selection."""
 
 from typing import Any
 
@@ -10,9 +10,6 @@ from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
 from .towers import text_width
-
-# A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
-MAX_HEAD_WEIGHTS = 1_000_000_000
 
 
 def check_sample_shape(name: str, batch: Tensor, expected: tuple[int | None, ...]) -> None:
@@ -123,6 +120,23 @@ class GatedVariateSelection(nn.Module):
         return gate * attended + (1 - gate) * fused, weights
 
 
+class BranchSelections(nn.ModuleDict):
+    """A gated selection for each branch, which sees the embeds of its own branch alone (late fusion)."""
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__({name: GatedVariateSelection(config) for name in config.branches if name != "linear"})
+
+    def forward(
+        self, image_embeds: Tensor | None, text_embeds: Tensor | None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """`(B, V, D)` of each branch to `(B, V, D)` of each, side by side, vision first; attentions head by head."""
+        given = {"vision": image_embeds, "text": text_embeds}
+        selected, attentions = zip(
+            *(selection(given[name], output_attentions) for name, selection in self.items()), strict=True
+        )
+        return torch.cat(selected, dim=-1), torch.cat(attentions, dim=1) if output_attentions else None
+
+
 class CrossAttentionSelection(nn.Module):
     """The paper's variate selection (arXiv 2506.24124, equations 12 and 13).
 
@@ -165,119 +179,14 @@ def _attend(
     return attended, (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(dim=-1)
 
 
-class SampleHead(nn.Module):
-    """Embeds of all variates, and what else is known of the sample, to a few numbers about it: `(B, num_outputs)`."""
-
-    def __init__(self, config: TimesCLIPConfig, num_outputs: int):
-        super().__init__()
-        self.num_static_features = config.num_static_features
-        self.pool = None
-        dim, dropout = config.projection_dim, config.head_dropout
-        parts = (config.vision_config is not None) + (config.text_config is not None)
-        parts += config.variate_selection is not None
-        width = parts * dim + 2 * config.use_loc_scale  # of one variate
-        if config.head == "pooled":
-            self.pool = nn.Linear(width, 1)
-        else:
-            width *= config.num_variates
-        width += config.num_static_features
-        if config.head == "mlp":
-            if (weights := 4 * dim * width) > MAX_HEAD_WEIGHTS:
-                raise ValueError(
-                    f"head='mlp' would have {weights / 1e9:.1f} billion weights in its first layer alone, which reads "
-                    f"{width} numbers of {config.num_variates} variates; choose head='pooled', whose size does not "
-                    "grow with the variates, or a smaller projection_dim."
-                )
-            layers: list[nn.Module] = []
-            for size, rate in zip((4 * dim, 2 * dim, dim), dropout, strict=False):
-                layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(rate)]
-                width = size
-            self.layers = nn.Sequential(*layers, nn.Linear(width, num_outputs))
-        else:
-            self.layers = nn.Sequential(nn.Dropout(dropout[0]), nn.Linear(width, num_outputs))
-
-    def forward(self, variates: Tensor, static_values: Tensor | None) -> Tensor:
-        """Embeds of the branches side by side `(B, V, width)`, and `(B, num_static_features)`, read if configured."""
-        if self.pool is None:
-            features = variates.flatten(1)
-        else:
-            features = (self.pool(variates).softmax(dim=1) * variates).sum(dim=1)  # (B, width)
-        if self.num_static_features:
-            if static_values is None:
-                raise ValueError(
-                    f"This model was built with {self.num_static_features} static features: give static_values."
-                )
-            check_sample_shape("static_values", static_values, (self.num_static_features,))
-            features = torch.cat([features, static_values.to(features.dtype)], dim=-1)
-        return self.layers(features)
-
-
-class ZeroLinear(nn.Linear):
-    """A linear map whose weights start at zero: at first it adds nothing to what stands beside it."""
-
-
-class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
-    """`ZeroLinear` of values as they come."""
-
-
-class PredictionHead(nn.Module):
-    """What the branches know of one variate to its next H steps, one linear layer shared by all variates.
-
-    With a text branch it reads all text tokens side by side, the selected embed in place of one of them or added
-    (`config.fusion`); without one, the image embed and the selected embed.
-    """
-
-    def __init__(self, config: TimesCLIPConfig):
-        super().__init__()
-        self.fusion = config.fusion
-        dim, selected = config.projection_dim, config.variate_selection is not None
-        if config.text_config is not None:
-            replaced = selected and config.fusion != "concat"
-            width = (config.num_patches + 1 - replaced) * text_width(config.text_config)
-        else:
-            width = dim
-        self.dropout = nn.Dropout(config.head_dropout[0])
-        linear = ZeroLinear if config.linear_shortcut else nn.Linear
-        self.projection = linear(width + selected * dim, config.prediction_length)
-        self.shortcut = None
-        if config.linear_shortcut:
-            self.shortcut = ZeroSeriesLinear(config.context_length, config.prediction_length)
-
-    def forward(
-        self,
-        text_tokens: Tensor | None,
-        image_embeds: Tensor | None,
-        selected_embeds: Tensor | None,
-        variate_values: Tensor | None,
-    ) -> Tensor:
-        """Tokens `(B, V, 1 + N, width)`, embeds `(B, V, D)` and scaled series `(B, V, T)` to `(B, V, H)`, scaled."""
-        if text_tokens is None:
-            parts = [image_embeds]
-        elif selected_embeds is None or self.fusion == "concat":
-            parts = [text_tokens.flatten(2)]
-        else:
-            parts = [(text_tokens[:, :, :-1] if self.fusion == "replace_last" else text_tokens[:, :, 1:]).flatten(2)]
-        parts.append(selected_embeds)
-        forecast = self.projection(self.dropout(torch.cat([part for part in parts if part is not None], dim=-1)))
-        if self.shortcut is None:
-            return forecast
-        if variate_values is None:
-            raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
-        last = variate_values[..., -1:]  # not rounded to half precision: a level may be far above its changes
-        return forecast + last + self.shortcut(variate_values - last)
-
-
 __all__ = [
+    "BranchSelections",
     "CrossAttentionSelection",
     "EmbedProjection",
     "GatedVariateSelection",
     "PatchTokenizer",
-    "PredictionHead",
-    "SampleHead",
     "SeriesLinear",
     "SeriesLayerNorm",
     "VariateTokenizer",
-    "ZeroLinear",
-    "ZeroSeriesLinear",
     "check_sample_shape",
 ]

@@ -19,13 +19,17 @@ class TimesCLIPOutput(ModelOutput):
         image_embeds: `(B, V, D)`, absent without a vision branch.
         text_embeds: `(B, V, D)`, absent without a text branch.
         text_tokens: `(B, V, 1 + N, width)`, the text tower's output, CLS first; absent without a text branch.
-        selected_embeds: `(B, V, D)` after variates informed each other, absent without variate selection.
-        vision_features: `(B, V, width)`, the vision tower's pooled output; can be fed back in place of images.
-        selection_attentions: `(B, heads, V, V)`, on request: how much variate i (row) listens to variate j (column).
+        selected_embeds: `(B, V, D)` after variates informed each other, absent without variate selection. With
+            `branch_fusion="late"` each branch has its own, side by side, vision first.
+        vision_features: `(B, V, width)`, what `config.vision_pooling` makes of the vision tower's output; can be fed
+            back in place of images.
+        selection_attentions: `(B, heads, V, V)`, on request: how much variate i (row) listens to variate j (column);
+            with `branch_fusion="late"` the heads of the vision branch, then those of the text branch.
         hidden_states: on request, of the text tower: `(B * V, 1 + N, width)` before the first layer and after each;
             the last is `text_tokens`. A sample's variates follow one another: `states.unflatten(0, (-1, V))`.
         attentions: on request, of the text tower: `(B * V, heads, 1 + N, 1 + N)` for each layer. Of the attention
             implementations only `"eager"` gives them.
+        text_features: `(B, V, width)`, what `config.text_pooling` makes of the text tower's tokens.
     """
 
     image_embeds: Tensor | None = None
@@ -36,6 +40,12 @@ class TimesCLIPOutput(ModelOutput):
     selection_attentions: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    text_features: Tensor | None = None
+
+
+@dataclass
+class _BranchPredictions(ModelOutput):
+    branch_predictions: Tensor | None = None
 
 
 @dataclass
@@ -61,13 +71,15 @@ class _AlignmentLoss(ModelOutput):
 
 
 @dataclass
-class TimesCLIPRegressionOutput(TimesCLIPOutput, _PredictionsAndLosses):
+class TimesCLIPRegressionOutput(_BranchPredictions, TimesCLIPOutput, _PredictionsAndLosses):
     """A regression and its losses, and what `TimesCLIPOutput` has.
 
     Args:
         loss: scalar, what training minimises: task loss and weighted alignment loss; present when labels are given.
         predictions: `(B, num_targets)` in original units.
-        task_loss: scalar, `config.loss` on standardised targets.
+        branch_predictions: `(B, branches, num_targets)`, what each of `config.branches` says, in original units; with
+            `branch_fusion="late"`, where `loss` is the sum of the losses of the branches and `predictions` their mean.
+        task_loss: scalar, `config.loss` of `predictions` on standardised targets.
         alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
     """
 
@@ -84,13 +96,15 @@ class TimesCLIPPredictionOutput(TimesCLIPOutput, _PredictionsAndLosses):
 
 
 @dataclass
-class TimesCLIPClassificationOutput(TimesCLIPOutput, _LogitsAndLosses):
+class TimesCLIPClassificationOutput(_BranchPredictions, TimesCLIPOutput, _LogitsAndLosses):
     """A classification and its losses, and what `TimesCLIPOutput` has.
 
     Args:
         loss, alignment_loss: see `TimesCLIPRegressionOutput`.
         logits: `(B, num_labels)`.
-        task_loss: scalar, cross-entropy.
+        branch_predictions: `(B, branches, num_labels)`, the logarithms of each branch's probabilities; see
+            `TimesCLIPRegressionOutput`.
+        task_loss: scalar, cross-entropy of `logits`.
     """
 
 

@@ -10,10 +10,11 @@ from transformers import initialization as init
 
 from .alignment import AlignmentObjective
 from .configuration_timesclip import TimesCLIPConfig
-from .layers import PatchTokenizer, VariateTokenizer, ZeroLinear
+from .heads import ZeroLinear
+from .layers import PatchTokenizer, VariateTokenizer
 from .remote_code import CarriesCode
 from .tasks import Task
-from .towers import load_text_tower, load_vision_tower
+from .towers import leave_out_unread, load_text_tower, load_vision_tower
 
 
 class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
@@ -38,7 +39,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         """Keys of the processor's batch on which this model's answer depends; its losses may read more of them."""
         names = {"pixel_values"} if config.vision_config is not None else set()
         names |= {"patch_values", "patch_mask"} if config.text_config is not None else set()
-        return names | ({"variate_values"} if config.variate_selection == "cross_attention" else set())
+        reads_series = config.variate_selection == "cross_attention" or config.linear_shortcut
+        return names | ({"variate_values"} if reads_series else set())
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -152,6 +154,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         ):
             if tower is not None and freeze:
                 tower.requires_grad_(False).eval()
+        if base.vision_tower is not None:
+            leave_out_unread(base.vision_tower, self.config.vision_pooling)
 
 
 __all__ = ["TimesCLIPPreTrainedModel"]

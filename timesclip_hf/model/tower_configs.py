@@ -25,6 +25,8 @@ _VISION = (CLIPVisionConfig, SiglipVisionConfig, ViTConfig, Dinov2Config, SwinCo
 VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _VISION}
 _TEXT = (CLIPTextConfig, SiglipTextConfig, BertConfig, T5Config)
 TEXT_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _TEXT}
+# Whose tokens all stand for a piece of the image.
+WITHOUT_CLS = ("siglip_vision_model", "swin", "resnet")
 # Colours that each family's checkpoints were trained with, for checkpoints that do not say so themselves.
 _STANDARD = (colours.IMAGENET_STANDARD_MEAN, colours.IMAGENET_STANDARD_STD)
 _IMAGENET = (colours.IMAGENET_DEFAULT_MEAN, colours.IMAGENET_DEFAULT_STD)
@@ -147,6 +149,7 @@ __all__ = [
     "IMAGE_STATISTICS",
     "TEXT_CONFIGS",
     "VISION_CONFIGS",
+    "WITHOUT_CLS",
     "build_tower_config",
     "check_settings",
     "load_image_statistics",

@@ -30,7 +30,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 from transformers.utils.output_capturing import capture_outputs
 
-from .tower_configs import load_tower_config
+from .tower_configs import WITHOUT_CLS, load_tower_config
 
 # torch 2.6 does not tell the two apart.
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
@@ -52,15 +52,19 @@ class SwinTower(SwinModel):
 
 @dataclass(frozen=True)
 class VisionFamily:
-    """One family of vision towers: its class, and where its pooled feature is.
+    """One family of vision towers: its class, where its pooled feature is, and how its tokens are read.
 
-    `arguments` go to the class, `settings` to its configuration; both leave out weights that no image passes through
-    (DDP refuses them, and a frozen tower would carry random ones). `mixes_images`: in training mode the images of a
-    batch have an effect on each other, so it cannot be split.
+    `tokens` gives `(n, length, width)` behind the tower's last norm, the CLS token first where there is one (see
+    `WITHOUT_CLS`); `unread` names a part that only the pooled feature passes through. `arguments` go to the class,
+    `settings` to its configuration; both leave out weights that no image passes through (DDP refuses them, and a
+    frozen tower would carry random ones). `mixes_images`: in training mode the images of a batch have an effect on
+    each other, so it cannot be split.
     """
 
     model_class: type[PreTrainedModel]
     pool: Callable[[Any], Tensor] = lambda outputs: outputs.pooler_output.flatten(1)  # ResNet's is (n, width, 1, 1)
+    tokens: Callable[[Any, Any], Tensor] = lambda tower, outputs: outputs.last_hidden_state
+    unread: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     mixes_images: bool = False
@@ -140,15 +144,21 @@ def _encode_t5(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 VISION_FAMILIES: dict[str, VisionFamily] = {
-    "clip_vision_model": VisionFamily(CLIPVisionModel),
-    "siglip_vision_model": VisionFamily(SiglipVisionModel),
+    "clip_vision_model": VisionFamily(
+        CLIPVisionModel, tokens=lambda tower, outputs: tower.post_layernorm(outputs.last_hidden_state)
+    ),
+    "siglip_vision_model": VisionFamily(SiglipVisionModel, unread="head"),
     # Published classifiers come without ViT's pooling layer and read the CLS token itself, so we do too.
     "vit": VisionFamily(
         ViTModel, pool=lambda outputs: outputs.last_hidden_state[:, 0], arguments={"add_pooling_layer": False}
     ),
     "dinov2": VisionFamily(Dinov2Model, settings={"use_mask_token": False}),
     "swin": VisionFamily(SwinTower),
-    "resnet": VisionFamily(ResNetTower, mixes_images=True),  # batch norm
+    "resnet": VisionFamily(
+        ResNetTower,
+        tokens=lambda tower, outputs: outputs.last_hidden_state.flatten(2).transpose(1, 2),
+        mixes_images=True,  # batch norm
+    ),
 }
 TEXT_FAMILIES: dict[str, TextFamily] = {
     "clip_text_model": TextFamily(CLIPTextModel, _strip_clip, _encode_clip),
@@ -158,14 +168,20 @@ TEXT_FAMILIES: dict[str, TextFamily] = {
 }
 
 
-def vision_width(config: Any) -> int:
-    """Width of the pooled feature that a vision tower of this configuration gives."""
-    return config.hidden_sizes[-1] if config.model_type == "resnet" else config.hidden_size
+def vision_width(config: Any, pooling: str = "pooler") -> int:
+    """Width of the feature that a vision tower of this configuration gives of an image."""
+    width: int = config.hidden_sizes[-1] if config.model_type == "resnet" else config.hidden_size
+    return 2 * width if pooling == "cls_mean" else width
 
 
 def text_width(config: Any) -> int:
     """Width of the token vectors that a text tower of this configuration reads and gives."""
     return config.d_model if config.model_type == "t5" else config.hidden_size
+
+
+def text_feature_width(config: Any, pooling: str) -> int:
+    """Width of the feature that a text tower of this configuration gives of a sequence."""
+    return 2 * text_width(config) if pooling == "cls_mean" else text_width(config)
 
 
 def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
@@ -267,10 +283,40 @@ def eval_if_frozen(tower: nn.Module) -> None:
         layer.base_layer.eval()
 
 
-def encode_images(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int | None = None) -> Tensor:
-    """Pooled features `(n, width)` of images `(n, 3, height, width)`.
+def pool_tokens(tokens: Tensor, counts: Tensor | None, pooling: str, has_cls: bool = True) -> Tensor:
+    """One feature `(n, width)` for each sequence of tokens `(n, length, width)`.
 
     Args:
+        tokens: the CLS token first, where there is one.
+        counts: `(n, length)` bool, False for tokens that a mean leaves out; `None`: all count.
+        pooling: `"cls"`, `"mean"` of the others, or `"cls_mean"`: these two side by side, `(n, 2 * width)`.
+        has_cls: whether there is a CLS token.
+    """
+    if pooling == "cls":
+        return tokens[:, 0]
+    others = tokens[:, int(has_cls) :]
+    if counts is None:
+        mean = others.mean(dim=1)
+    else:
+        shares = counts[:, int(has_cls) :].to(tokens.dtype)
+        mean = (others * shares[..., None]).sum(dim=1) / shares.sum(dim=1, keepdim=True).clamp(min=1)
+    return mean if pooling == "mean" else torch.cat([tokens[:, 0], mean], dim=-1)
+
+
+def leave_out_unread(tower: PreTrainedModel, pooling: str) -> None:
+    """Takes out of training what no feature passes through: DDP refuses weights without gradients."""
+    unread = VISION_FAMILIES[tower.config.model_type].unread
+    if unread is not None and pooling != "pooler":
+        getattr(tower, unread).requires_grad_(False)
+
+
+def encode_images(
+    tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int | None = None, pooling: str = "pooler"
+) -> Tensor:
+    """Features `(n, width)` of images `(n, 3, height, width)`.
+
+    Args:
+        pooling: as `TimesCLIPConfig.vision_pooling`.
         chunk_size: images that the tower sees at once; bounds its memory, also with gradients, whatever n is. `None`:
             all. A tower whose batch norms are being trained sees all, for they average over the batch.
     """
@@ -279,15 +325,20 @@ def encode_images(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int 
         chunk_size = None
 
     def encode(images: Tensor) -> Tensor:
-        return family.pool(tower(pixel_values=images.to(tower.dtype)))  # not every family casts its own input
+        outputs = tower(pixel_values=images.to(tower.dtype))  # not every family casts its own input
+        if pooling == "pooler":
+            return family.pool(outputs)
+        return pool_tokens(family.tokens(tower, outputs), None, pooling, tower.config.model_type not in WITHOUT_CLS)
 
     return _encode_in_chunks(encode, chunk_size, pixel_values)
 
 
-def encode_images_in_chunks(tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int) -> Tensor:
+def encode_images_in_chunks(
+    tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int, pooling: str = "pooler"
+) -> Tensor:
     """As `encode_images`, for a frozen tower: without gradients, at most `chunk_size` images at once."""
     with torch.no_grad():
-        return encode_images(tower, pixel_values, chunk_size)
+        return encode_images(tower, pixel_values, chunk_size, pooling)
 
 
 def encode_tokens(
@@ -341,10 +392,13 @@ __all__ = [
     "encode_images_in_chunks",
     "encode_tokens",
     "is_trained",
+    "leave_out_unread",
     "load_text_tower",
     "load_vision_tower",
+    "pool_tokens",
     "record_tokens",
     "eval_if_frozen",
+    "text_feature_width",
     "text_width",
     "vision_width",
 ]

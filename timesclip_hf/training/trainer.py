@@ -44,7 +44,9 @@ from .weight_averaging import KeptWeights
 check_hooks()
 
 # What need not be gathered to compare embeds.
-_BESIDE_EMBEDS = ["alignment_loss", "text_tokens", "selected_embeds", "vision_features", "selection_attentions"]
+_BESIDE_EMBEDS = [
+    "alignment_loss", "text_tokens", "text_features", "selected_embeds", "vision_features", "selection_attentions",
+]  # fmt: skip
 
 
 class TimesCLIPTrainer(Trainer):

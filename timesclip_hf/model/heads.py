@@ -1,0 +1,203 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""From what the branches say to an answer: heads of whole series, alone or one for each branch, and of forecasts."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_timesclip import TimesCLIPConfig
+from .layers import SeriesLinear, check_sample_shape
+from .towers import text_feature_width, text_width, vision_width
+
+# A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
+MAX_HEAD_WEIGHTS = 1_000_000_000
+
+
+def _reading_width(config: TimesCLIPConfig, branches: Sequence[str]) -> int:
+    """Numbers that a head gets of one variate: readings of these branches, the selected embed, level and spread."""
+    dim = config.projection_dim
+    widths = {"vision": dim, "text": dim, "linear": 0}
+    if config.head_reads == "features":
+        for name, tower, width in (
+            ("vision", config.vision_config, vision_width),
+            ("text", config.text_config, text_feature_width),
+        ):
+            if tower is not None:
+                widths[name] = width(tower, getattr(config, f"{name}_pooling"))
+    selected = dim if config.variate_selection is not None else 0
+    return sum(widths[name] for name in branches) + selected + 2 * config.use_loc_scale
+
+
+def checked_static(static_values: Tensor | None, width: int, like: Tensor) -> Tensor:
+    """Static values `(B, width)` as a model was built for, in the dtype of what they are put beside."""
+    if static_values is None:
+        raise ValueError(f"This model was built with {width} static features: give static_values.")
+    check_sample_shape("static_values", static_values, (width,))
+    return static_values.to(like.dtype)
+
+
+class ZeroLinear(nn.Linear):
+    """A linear map whose weights start at zero: at first it adds nothing to what stands beside it."""
+
+
+class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
+    """`ZeroLinear` of values as they come."""
+
+
+class LinearPath(ZeroSeriesLinear):
+    """The scaled series themselves, and what else is known of the sample, to `num_outputs`: what ridge would read.
+
+    Starts at zero.
+    """
+
+    def __init__(self, config: TimesCLIPConfig, num_outputs: int):
+        steps = config.context_length + 2 * config.use_loc_scale
+        super().__init__(config.num_variates * steps + config.num_static_features, num_outputs)
+        self.sample_shape = (config.num_variates, config.context_length)
+        self.num_static_features = config.num_static_features
+
+    def forward(self, variate_values: Tensor | None, level: Tensor | None, static_values: Tensor | None) -> Tensor:  # type: ignore[override]
+        """`(B, V, T)` scaled, standardised `loc` and `scale` `(B, V, 2)` or `None`, static values, to fp32."""
+        return super().forward(self.inputs(variate_values, level, static_values))
+
+    def inputs(self, variate_values: Tensor | None, level: Tensor | None, static_values: Tensor | None) -> Tensor:
+        """What the layer multiplies `(B, in_features)`: series, levels, static values."""
+        if variate_values is None:
+            raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
+        check_sample_shape("variate_values", variate_values, self.sample_shape)
+        parts = [variate_values.float().flatten(1)]
+        if level is not None:
+            parts.append(level.float().flatten(1))
+        if self.num_static_features:
+            parts.append(checked_static(static_values, self.num_static_features, parts[0]))
+        return torch.cat(parts, dim=-1)
+
+
+class SampleHead(nn.Module):
+    """Embeds of all variates, and what else is known of the sample, to a few numbers about it: `(B, num_outputs)`.
+
+    Args:
+        config: as for the models.
+        num_outputs: numbers to give.
+        branches: whose readings it gets, of `config.branches`; `None`: those of all.
+    """
+
+    def __init__(self, config: TimesCLIPConfig, num_outputs: int, branches: Sequence[str] | None = None):
+        super().__init__()
+        self.num_static_features = config.num_static_features
+        self.pool = None
+        self.shortcut = LinearPath(config, num_outputs) if config.linear_shortcut and branches is None else None
+        dim, dropout = config.projection_dim, config.head_dropout
+        width = _reading_width(config, config.branches if branches is None else branches)
+        if config.head == "pooled":
+            self.pool = nn.Linear(width, 1)
+        else:
+            width *= config.num_variates
+        width += config.num_static_features
+        if config.head == "mlp":
+            if (weights := 4 * dim * width) > MAX_HEAD_WEIGHTS:
+                raise ValueError(
+                    f"head='mlp' would have {weights / 1e9:.1f} billion weights in its first layer alone, which reads "
+                    f"{width} numbers of {config.num_variates} variates; choose head='pooled', whose size does not "
+                    "grow with the variates, or a smaller projection_dim."
+                )
+            layers: list[nn.Module] = []
+            for size, rate in zip((4 * dim, 2 * dim, dim), dropout, strict=False):
+                layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(rate)]
+                width = size
+            self.layers = nn.Sequential(*layers, nn.Linear(width, num_outputs))
+        else:
+            self.layers = nn.Sequential(nn.Dropout(dropout[0]), nn.Linear(width, num_outputs))
+
+    def forward(
+        self,
+        variates: Tensor,
+        static_values: Tensor | None,
+        variate_values: Tensor | None = None,
+        level: Tensor | None = None,
+    ) -> Tensor:
+        """Readings of the branches side by side `(B, V, width)`, and what else is known of the sample.
+
+        Args:
+            variates: readings, level and spread among them where configured.
+            static_values: `(B, num_static_features)`, read if configured.
+            variate_values, level: for a linear shortcut, see `LinearPath`.
+        """
+        if self.pool is None:
+            features = variates.flatten(1)
+        else:
+            features = (self.pool(variates).softmax(dim=1) * variates).sum(dim=1)  # (B, width)
+        if self.num_static_features:
+            features = torch.cat([features, checked_static(static_values, self.num_static_features, features)], dim=-1)
+        answer = self.layers(features)
+        return answer if self.shortcut is None else answer + self.shortcut(variate_values, level, static_values)
+
+
+class BranchHeads(nn.ModuleDict):
+    """A head for each of `config.branches`, whose answers are averaged later (late fusion)."""
+
+    def __init__(self, config: TimesCLIPConfig, num_outputs: int):
+        super().__init__(
+            {
+                name: LinearPath(config, num_outputs) if name == "linear" else SampleHead(config, num_outputs, [name])
+                for name in config.branches
+            }
+        )
+
+
+class PredictionHead(nn.Module):
+    """What the branches know of one variate to its next H steps, one linear layer shared by all variates.
+
+    With a text branch it reads all text tokens side by side, the selected embed in place of one of them or added
+    (`config.fusion`); without one, the image embed and the selected embed.
+    """
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__()
+        self.fusion = config.fusion
+        dim, selected = config.projection_dim, config.variate_selection is not None
+        if config.text_config is not None:
+            replaced = selected and config.fusion != "concat"
+            width = (config.num_patches + 1 - replaced) * text_width(config.text_config)
+        else:
+            width = dim
+        self.dropout = nn.Dropout(config.head_dropout[0])
+        linear = ZeroLinear if config.linear_shortcut else nn.Linear
+        self.projection = linear(width + selected * dim, config.prediction_length)
+        self.shortcut = None
+        if config.linear_shortcut:
+            self.shortcut = ZeroSeriesLinear(config.context_length, config.prediction_length)
+
+    def forward(
+        self,
+        text_tokens: Tensor | None,
+        image_embeds: Tensor | None,
+        selected_embeds: Tensor | None,
+        variate_values: Tensor | None,
+    ) -> Tensor:
+        """Tokens `(B, V, 1 + N, width)`, embeds `(B, V, D)` and scaled series `(B, V, T)` to `(B, V, H)`, scaled."""
+        if text_tokens is None:
+            parts = [image_embeds]
+        elif selected_embeds is None or self.fusion == "concat":
+            parts = [text_tokens.flatten(2)]
+        else:
+            parts = [(text_tokens[:, :, :-1] if self.fusion == "replace_last" else text_tokens[:, :, 1:]).flatten(2)]
+        parts.append(selected_embeds)
+        forecast = self.projection(self.dropout(torch.cat([part for part in parts if part is not None], dim=-1)))
+        if self.shortcut is None:
+            return forecast
+        if variate_values is None:
+            raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
+        last = variate_values[..., -1:]  # not rounded to half precision: a level may be far above its changes
+        return forecast + last + self.shortcut(variate_values - last)
+
+
+__all__ = [
+    "BranchHeads",
+    "LinearPath",
+    "PredictionHead",
+    "SampleHead",
+    "ZeroLinear",
+    "ZeroSeriesLinear",
+]
