@@ -66,12 +66,26 @@ def count_images(monkeypatch):
     sizes: list[int] = []
     real = feature_cache.encode_images_in_chunks
 
-    def counting(tower, images, chunk_size):
+    def counting(tower, images, *args):
         sizes.append(len(images))
-        return real(tower, images, chunk_size)
+        return real(tower, images, *args)
 
     monkeypatch.setattr(feature_cache, "encode_images_in_chunks", counting)
     return sizes
+
+
+def test_another_pooling_is_another_cache(build, tmp_path):
+    stores = {}
+    for pooling in ("pooler", "mean", "cls_mean"):
+        model, processor = build(vision_pooling=pooling)
+        cache = FeatureCache(model, processor, tmp_path, dtype="float32")
+        assert cache.add(rows(3), progress=False) == 3
+        batch = processor(rows(3)["past_values"], return_tensors="pt")
+        with torch.no_grad():
+            expected = model.timesclip.get_vision_features(batch["pixel_values"])
+        torch.testing.assert_close(cache.store(plots(processor, rows(3))), expected, atol=1e-5, rtol=1e-5)
+        stores[pooling] = cache.store.folder
+    assert len(set(stores.values())) == 3
 
 
 def test_stored_features_are_what_the_tower_says_of_the_drawn_images(build, tmp_path):
@@ -237,9 +251,9 @@ def test_processes_share_the_work_and_encode_nothing_twice(build, tmp_path, monk
     model, processor = build()
     real = feature_cache.encode_images_in_chunks
 
-    def slowly(tower, images, chunk_size):
+    def slowly(tower, images, *args):
         time.sleep(0.01)  # long enough for the processes to meet
-        return real(tower, images, chunk_size)
+        return real(tower, images, *args)
 
     monkeypatch.setattr(feature_cache, "encode_images_in_chunks", slowly)
 
