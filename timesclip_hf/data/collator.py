@@ -2,7 +2,7 @@
 """The collator that turns rows of a dataset into a model's batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..model.measured import unmasked
+from ..model.messages import Run, one_run
 
 # What of a row reaches a model; every other column is for splitting and for reading results.
 ROW_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
@@ -29,6 +30,7 @@ class TimesCLIPDataCollator:
     processor: Callable[..., Mapping[str, Any]]
     draw: bool = True
     features: Callable[[Tensor], Tensor | None] | None = None
+    run: Run = field(default_factory=Run, init=False, repr=False, compare=False)  # what was told of all batches
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the processor returns, as a plain dict of tensors.
@@ -51,14 +53,16 @@ class TimesCLIPDataCollator:
             if 0 < (absent := sum(value is None for value in values)) < len(rows):
                 raise ValueError(f"{absent} of {len(rows)} rows have no {name!r}: either all rows need it or none")
         given = {name: values for name, values in columns.items() if values[0] is not None}
-        batch = self.processor(
-            _stack([_numbers(series) for series in given["past_values"]]),
-            past_observed_mask=_stack([_flags(mask) for mask in given.get("past_observed_mask", [])]),
-            static_values=[_plain(values) for values in given["static_values"]] if "static_values" in given else None,
-            labels=_label_array(given["labels"]) if "labels" in given else None,
-            return_tensors="pt",
-            draw=self.draw,
-        )
+        statics = given.get("static_values")
+        with one_run(self.run):
+            batch = self.processor(
+                _stack([_numbers(series) for series in given["past_values"]]),
+                past_observed_mask=_stack([_flags(mask) for mask in given.get("past_observed_mask", [])]),
+                static_values=None if statics is None else [_plain(values) for values in statics],
+                labels=_label_array(given["labels"]) if "labels" in given else None,
+                return_tensors="pt",
+                draw=self.draw,
+            )
         result = dict(batch)
         if self.features is not None and "plot_values" in result:
             if (features := self.features(result["plot_values"])) is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..model.measured import unmasked, without_fill_values
+from ..model.messages import one_run
 from .rhythms import Times, instants, join_times
 from .tables import (
     check_complete,
@@ -54,7 +55,8 @@ class SeriesCollection:
         for role, names in (("series_names", self.series_names), ("variate_names", self.variate_names)):
             if repeated := repeated_names(names):
                 raise ValueError(f"{role} holds names more than once: {some_of(repeated)}")
-        object.__setattr__(self, "values", [_measured(series) for series in self.values])
+        with one_run():
+            object.__setattr__(self, "values", [_measured(series) for series in self.values])
         for name, series in zip(self.series_names, self.values, strict=True):
             if np.isinf(series).any():
                 raise ValueError(f"series {name!r} holds infinite values; missing values are NaN")
@@ -157,26 +159,101 @@ def load_long_table(
         raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
     frame = read_table(table, header=header)
     index = table.index.names if isinstance(table, pd.DataFrame) else ()
-    names = _choose_columns(frame, timestamp_column, series_column, variates, index)
-    values = read_variates(frame, names)  # (rows, V)
+    return read_long_series(
+        frame,
+        timestamp_column=timestamp_column,
+        variates=variates,
+        series_column=series_column,
+        fill_gaps=fill_gaps,
+        index_names=index,
+    )
+
+
+def read_long_series(
+    frame: pd.DataFrame,
+    *,
+    timestamp_column: str | None = None,
+    variates: Sequence[str] | None = None,
+    series_column: str | None = None,
+    fill_gaps: bool = False,
+    index_names: Sequence[Any] = (),
+    faults: dict[str, str] | None = None,
+) -> SeriesCollection:
+    """The series of a long table.
+
+    Args:
+        frame: as `read_table` gives it.
+        timestamp_column, variates, series_column, fill_gaps: as for `load_long_table`.
+        index_names: columns that were a DataFrame's index.
+        faults: takes the names of series that cannot be read, and why, in place of an error, unless it is all of them;
+            series that it names already are left out, too.
+    """
+    names = _choose_columns(frame, timestamp_column, series_column, variates, index_names)
+    rows = _rows_of_series(frame, series_column)
+    lenient = faults is not None and len(rows) > 1
+
+    def again(found: dict[str, str]) -> SeriesCollection:
+        """The same without some series."""
+        left = [select for name, select in rows.items() if name not in found]
+        if not left:
+            raise ValueError(f"no series can be read; series {next(iter(found))!r}: {next(iter(found.values()))}")
+        without = frame.iloc[np.sort(np.concatenate(left))].reset_index(drop=True)
+        faults.update(found)  # type: ignore[union-attr]
+        options: dict[str, Any] = {"timestamp_column": timestamp_column, "series_column": series_column}
+        return read_long_series(without, variates=names, fill_gaps=fill_gaps, faults=faults, **options)
+
+    if lenient and (known := {name: fault for name, fault in faults.items() if name in rows}):  # type: ignore[union-attr]
+        return again(known)
+    cells: dict[int, str] = {}
+    values = read_variates(frame, names, cells if lenient else None)  # (rows, V)
+    if cells:
+        series = {row: name for name, select in rows.items() for row in select.tolist()}
+        return again({series[row]: reason for row, reason in cells.items()})
     if empty := [name for k, name in enumerate(names) if np.isnan(values[:, k]).all()]:
         raise ValueError(f"variates without a single value: {some_of(empty)}; leave them out of `variates`")
-    times = None if timestamp_column is None else read_timestamps(frame[timestamp_column])
-    rows = _rows_of_series(frame, series_column)
-    if times is not None:
-        rows = _in_time_order(rows, times, str(timestamp_column))
-    series_values = [values[select] for select in rows.values()]
-    if times is None:
-        return SeriesCollection(series_values, names, list(rows))
-    series_times = [times[select] for select in rows.values()]
-    for k, name in enumerate(rows):
+    if timestamp_column is None:
+        return SeriesCollection([values[select] for select in rows.values()], names, list(rows))
+    try:
+        times = read_timestamps(frame[timestamp_column])
+    except ValueError:
+        if not lenient or not (found := _unreadable_times(frame[timestamp_column], rows)):
+            raise
+        return again(found)
+    rows = _in_time_order(rows, times, timestamp_column)
+    hint = "" if series_column is not None else "; if the table holds several series, name their series_column"
+    kept: dict[str, tuple[Any, Any]] = {}
+    for name, select in rows.items():
         where = f"series {name!r}" if series_column is not None else "the table"
-        hint = "" if series_column is not None else "; if the table holds several series, name their series_column"
-        if holes := find_holes(series_times[k], where, fill=fill_gaps, advice=hint):
-            filled = np.full((len(holes.times), len(names)), np.nan)
-            filled[holes.positions] = series_values[k]
-            series_values[k], series_times[k] = filled, holes.times
-    return SeriesCollection(series_values, names, list(rows), series_times)
+        try:
+            kept[name] = _on_their_rhythm(values[select], times[select], where, fill_gaps, hint)
+        except ValueError as error:
+            if not lenient:
+                raise
+            faults[name] = str(error).removeprefix(f"{where}: ")  # type: ignore[index]
+    if not kept:
+        return again(faults)  # type: ignore[arg-type]
+    series_values, series_times = map(list, zip(*kept.values(), strict=True))
+    return SeriesCollection(series_values, names, list(kept), series_times)
+
+
+def _on_their_rhythm(values: NDArray[Any], times: Times, where: str, fill_gaps: bool, hint: str) -> tuple[Any, Any]:
+    """A series and its times, checked, and with the steps inserted that are missing."""
+    if (holes := find_holes(times, where, fill=fill_gaps, advice=hint)) is None:
+        return values, times
+    filled = np.full((len(holes.times), values.shape[1]), np.nan)
+    filled[holes.positions] = values
+    return filled, holes.times
+
+
+def _unreadable_times(column: pd.Series, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, str]:
+    """Series whose own times cannot be read, and why."""
+    found = {}
+    for name, select in rows.items():
+        try:
+            read_timestamps(column.iloc[select])
+        except ValueError as error:
+            found[name] = str(error)
+    return found
 
 
 def load_series_rows(table: Any, *, id_column: str | None = None) -> SeriesCollection:
@@ -285,4 +362,4 @@ def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str,
     return {str(name): rows for name, rows in zip(names, np.split(order, ends[:-1]), strict=True)}
 
 
-__all__ = ["SeriesCollection", "load_long_table", "load_series_rows"]
+__all__ = ["SeriesCollection", "load_long_table", "load_series_rows", "read_long_series"]

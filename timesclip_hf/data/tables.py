@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..escaping import visible
 from ..model.measured import without_fill_values
-from ..model.messages import warn_caller
+from ..model.messages import one_run, warn_caller
 
 _SHOWN = 6  # of many names, those that an error tells
 _COMPARED = 200  # names, which are compared letter by letter
@@ -134,8 +134,12 @@ def _check_header(header: list[Any], source: str) -> None:
 # --- columns ----------------------------------------------------------------------------------------------------
 
 
-def read_numbers(column: pd.Series) -> NDArray[np.float64]:
+def read_numbers(column: pd.Series, faults: dict[int, str] | None = None) -> NDArray[np.float64]:
     """A column as float64, NaN for blank cells and known fill values (see `model.measured`).
+
+    Args:
+        column: of a table.
+        faults: takes the numbers of rows that cannot be read, and why, in place of an error, unless it is all of them.
 
     Raises:
         ValueError: names the first cells that are no finite number, or beyond what float32 holds.
@@ -154,7 +158,11 @@ def read_numbers(column: pd.Series) -> NDArray[np.float64]:
     if not wrong.any():  # scaled, they become float32
         values = without_fill_values(values, "cells of the table")
         wrong, kind = np.abs(values) > np.finfo(np.float32).max, "infinite (for float32)"
-    if wrong.any():
+    if wrong.any() and not wrong.all() and faults is not None:
+        told = zip(np.flatnonzero(wrong).tolist(), column[wrong].tolist(), strict=True)
+        faults |= {row: f"column {column.name!r} holds {cell!r}, which is {kind}" for row, cell in told}
+        values = np.where(wrong, np.nan, values)
+    elif wrong.any():
         where = [
             f"row {row}: {cell!r}" for row, cell in zip(np.flatnonzero(wrong), column[wrong].tolist(), strict=True)
         ]
@@ -165,11 +173,14 @@ def read_numbers(column: pd.Series) -> NDArray[np.float64]:
     return values
 
 
-def read_variates(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
+def read_variates(
+    frame: pd.DataFrame, names: Sequence[str], faults: dict[int, str] | None = None
+) -> NDArray[np.float64]:
     """Some columns side by side, `(rows, len(names))`, as `read_numbers` reads each."""
     values = np.empty((len(frame), len(names)))
-    for k, name in enumerate(names):
-        values[:, k] = read_numbers(frame[name])
+    with one_run():
+        for k, name in enumerate(names):
+            values[:, k] = read_numbers(frame[name], faults)
     return values
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from datasets import Array2D, ClassLabel, Dataset, Features, List, Value
 from numpy.typing import NDArray
 
+from ..model.messages import one_run
 from ..model.reader import WideOrigin
 from .classes import class_names_of, read_classes, with_names
 from .collator import ROW_COLUMNS
@@ -189,21 +190,26 @@ def find_variates(columns: Iterable[str], variates: Iterable[str] = ()) -> dict[
 
 
 def read_wide_series(
-    frame: pd.DataFrame, variates: Sequence[str] | None = None, num_steps: int | None = None
+    frame: pd.DataFrame,
+    variates: Sequence[str] | None = None,
+    num_steps: int | None = None,
+    faults: dict[int, str] | None = None,
 ) -> tuple[NDArray[np.floating], list[str], list[int]]:
     """The series of a wide table `(N, T, V)`, NaN where missing, the names of their variates and of their steps.
 
     Args:
         frame: as `read_table` gives it, without the columns that have another role.
         variates, num_steps: as for `load_wide_table`.
+        faults: as for `read_numbers`.
     """
     found = find_variates(frame.columns, _named(variates))
     names = _choose_variates(list(frame.columns), found, variates)
     steps = _common_steps({name: found[name] for name in names}, num_steps)
     values = np.empty((len(frame), len(steps), len(names)))
-    for column, (variate, step) in step_columns(frame.columns, names).items():
-        if variate in names and step <= steps[-1]:
-            values[:, step - steps[0], names.index(variate)] = read_numbers(frame[column])
+    with one_run():
+        for column, (variate, step) in step_columns(frame.columns, names).items():
+            if variate in names and step <= steps[-1]:
+                values[:, step - steps[0], names.index(variate)] = read_numbers(frame[column], faults)
     return values, names, steps
 
 
@@ -231,11 +237,20 @@ def find_observed_rows(
     return ~rows, f"no value at all in steps {_span(steps)}, in {row_numbers(rows)}: {where}"
 
 
-def read_statics(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The columns that describe whole series: numbers, or objects where they are text; none may be missing."""
-    columns = {name: _numbers_or_text(frame[name]) for name in names}
+def read_statics(frame: pd.DataFrame, names: Sequence[str], faults: dict[int, str] | None = None) -> pd.DataFrame:
+    """The columns that describe whole series: numbers, or objects where they are text; none may be missing.
+
+    Args:
+        faults: as for `read_numbers`.
+    """
+    columns = {name: _numbers_or_text(frame[name], faults) for name in names}
     for name, values in columns.items():
-        check_complete(pd.isna(values), "static values", name)
+        missing = pd.isna(values)
+        if faults is None or missing.all():
+            check_complete(missing, "static values", name)
+        else:
+            told = f"its static value of column {name!r} is missing"
+            faults |= {int(row): told for row in np.flatnonzero(missing) if row not in faults}
     return pd.DataFrame(columns)
 
 
@@ -302,11 +317,11 @@ def _common_steps(found: dict[str, list[int]], num_steps: int | None) -> list[in
     return steps[:num_steps]
 
 
-def _numbers_or_text(column: pd.Series) -> NDArray[Any]:
+def _numbers_or_text(column: pd.Series, faults: dict[int, str] | None = None) -> NDArray[Any]:
     """A static column as float64, or as objects if its cells are strings."""
     column = decoded(column)
     if pd.api.types.infer_dtype(column) != "string":
-        return read_numbers(column)
+        return read_numbers(column, faults)
     column = column.mask(column.str.strip() == "")
     numeric = pd.to_numeric(column, errors="coerce").notna()
     text = column[~numeric & column.notna()].unique()

@@ -28,6 +28,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils import logging
 
 from ..data.collator import TimesCLIPDataCollator
+from ..model.messages import one_run
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained, vision_width
@@ -92,6 +93,7 @@ class FeatureCache:
         if processor.image_size is None:
             raise ValueError("This processor draws no images (image_size=None): there is nothing to encode.")
         self.processor = processor
+        self.collator = TimesCLIPDataCollator(processor, draw=False)
         tower: Any = model.base_model.vision_tower  # type: ignore[union-attr]
         eval_if_frozen(tower)  # frozen by hand it may still be in training mode, where dropout is at work
         self.tower = tower
@@ -178,7 +180,7 @@ class FeatureCache:
         """Nothing but the series counts here: labels and static values are not even converted."""
         beside = ("labels", "static_values")
         series = [{name: value for name, value in dataset[row].items() if name not in beside} for row in rows]
-        return TimesCLIPDataCollator(self.processor, draw=False)(series)["plot_values"]
+        return self.collator(series)["plot_values"]
 
     def _encode(self, tower: Any, dataset: Any, missing: dict[bytes, int], bar: Any) -> int:
         """Encodes what nobody has stored meanwhile, and stores it whenever it is worth a file."""
@@ -245,7 +247,8 @@ class CachedFeatures:
             collator.features = self._cache.store
             if not any(dataset is other for other in self._known):
                 self._known.append(dataset)
-                self._cache.add(dataset, self.progress)
+                with one_run(collator.run):
+                    self._cache.add(dataset, self.progress)
         except OSError as error:  # nobody asked for it: a full or foreign disk must not stop the training
             if not automatic:
                 raise

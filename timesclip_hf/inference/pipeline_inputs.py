@@ -1,9 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """What people hand to a pipeline (arrays, lists, tables, data sets) as the samples that the collator takes."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +12,11 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from ..data.long import SeriesCollection, load_long_table
+from ..data.long import SeriesCollection, read_long_series
 from ..data.tables import check_known, decoded, is_table, read_table, some_of, warn_caller
-from ..data.timestamps import Times
+from ..data.timestamps import Times, continue_timestamps
 from ..data.wide import (
     at_steps,
-    find_observed_rows,
     find_variates,
     read_statics,
     read_wide_series,
@@ -26,6 +25,7 @@ from ..data.wide import (
 from ..model.measured import mark_missing, unmasked
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.reader import WideOrigin, exact, kept_steps, read_series, reading, sides
+from .skipped import Skipped
 
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
 
@@ -36,17 +36,34 @@ class TableRows:
 
     Args:
         identity: a row for each result; the columns that tell them apart.
-        positions: `(samples,)`, each sample's row in `identity`. Rows without a sample cannot be predicted.
-        times: each sample's times, as `read_timestamps` gives them; None if not known.
+        positions: `(samples,)`, each sample's row in `identity`.
+        skipped: row in `identity` -> why it has no sample, of all others.
+        names: what the rows are called, and `words`, what they are.
+        times: the times that follow each sample, as `continue_timestamps` gives them; None if not known.
         time_column: what their column is called.
         time_kind: a row of that column, for its kind; None: times stay what they are.
     """
 
     identity: pd.DataFrame
     positions: NDArray[np.int64]
+    skipped: dict[int, str] = field(default_factory=dict)
+    names: Sequence[Any] = ()
+    words: str = "series"
     times: list[Times] | None = None
     time_column: str | None = None
     time_kind: pd.Series | None = None
+
+    @property
+    def skipped_by_name(self) -> dict[str, str]:
+        """Why rows have no sample, in their order."""
+        return {str(self.names[row]): reason for row, reason in sorted(self.skipped.items())}
+
+    def without(self, skipped: Mapping[int, str]) -> "TableRows":
+        """Without some samples, by their number."""
+        kept = [number for number in range(len(self.positions)) if number not in skipped]
+        more = {int(self.positions[number]): reason for number, reason in skipped.items()}
+        times = None if self.times is None else [self.times[number] for number in kept]
+        return replace(self, positions=self.positions[kept], skipped=self.skipped | more, times=times)
 
 
 @dataclass(frozen=True)
@@ -54,13 +71,14 @@ class Samples:
     """Samples, and the form in which their results are expected.
 
     Args:
-        rows: dicts with `past_values` `(T, V)` float32 and, where given, `past_observed_mask`, `static_values`.
+        rows: dicts with `past_values` `(T, V)` and, where given, `past_observed_mask`, `static_values`; `Skipped` for
+            what cannot be read.
         form: `"one"` sample, `"many"`, or a `"stream"` of unknown length that is read as it is consumed.
         table: the table that they come from, if any.
         count: how many rows there are, if known.
     """
 
-    rows: Iterable[dict[str, Any]]
+    rows: Iterable[Any]
     form: Literal["one", "many", "stream"]
     table: TableRows | None = None
     count: int | None = None
@@ -74,8 +92,9 @@ def read_samples(
     series_column: str | None = None,
     fill_gaps: bool = False,
     newest_steps: bool = True,
+    prediction_length: int = 0,
 ) -> Samples:
-    """Read anything that a pipeline takes.
+    """Read anything that a pipeline takes, but for series that `skipped` leaves out.
 
     Args:
         inputs: see `TimeSeriesPipeline`.
@@ -84,9 +103,10 @@ def read_samples(
         newest_steps: of a task that goes on from the newest steps, whatever their numbers in a table with one row per
             series. `False`: such tables are read by the numbers of their steps, as the processor was fitted; by a
             processor that does not say how, from the first step, as early predictions were always trained.
+        prediction_length: steps by which the times of tables must go on, of a task that forecasts.
 
     Raises:
-        ValueError: says what was found, what was expected and what to do.
+        ValueError: not one series can be read; says what was found, what was expected and what to do.
         FileNotFoundError: no file at this path.
     """
     roles = {"timestamp_column": timestamp_column, "series_column": series_column}
@@ -97,7 +117,7 @@ def read_samples(
         if not _is_wide(frame, processor.variate_names):
             if timestamp_column is None and isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
                 timestamp_column = str(index.name or "index")
-            return _read_long(frame, processor, timestamp_column, series_column, fill_gaps)
+            return _read_long(frame, processor, timestamp_column, series_column, fill_gaps, prediction_length)
         if given:
             raise ValueError(f"{given}: only for tables with one row per time step; this one has one per series")
         return _read_wide(frame, index, processor, newest_steps)
@@ -105,7 +125,8 @@ def read_samples(
         raise ValueError(f"{given}: only for tables and files, found {type(inputs).__name__}")
     if isinstance(inputs, SeriesCollection):
         identity = pd.DataFrame({"series": inputs.series_names})
-        return _read_collection(inputs, processor, identity, "timestamp")
+        rows = TableRows(identity, np.arange(len(inputs)), names=inputs.series_names, time_column="timestamp")
+        return _read_collection(inputs, processor, rows, prediction_length)
     return _read_arrays(inputs, processor, newest_steps)
 
 
@@ -126,6 +147,8 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor, newest_steps: bool)
         inputs = exact(inputs, "past_values")
     elif depth == 2:
         return Samples([_read_sample({"past_values": inputs}, processor)], "one")
+    elif isinstance(inputs, list | tuple) and inputs and isinstance(inputs[0], str | Path):
+        raise ValueError(f"the inputs are a list of text, such as {str(inputs[0])[:80]!r}: pass one path at a time")
     elif depth not in (None, 3) and (depth == 0 or len(inputs)):
         raise ValueError(
             f"the inputs have {depth} dimension{'' if depth == 1 else 's'}; expected (time, variates), or "
@@ -146,21 +169,23 @@ def _depth(inputs: Any) -> int | None:
     """Dimensions of an array or of nested lists, samples counting as two; None for other things."""
     if isinstance(inputs, np.ndarray | torch.Tensor):
         return inputs.ndim
-    if isinstance(inputs, Mapping) or is_table(inputs):
+    if isinstance(inputs, Mapping) or (is_table(inputs) and not isinstance(inputs, str | Path)):
         return 2
     if not isinstance(inputs, list | tuple):
         return None
-    return 1 + ((_depth(inputs[0]) or 0) if len(inputs) else 0)
+    return 1 + next((depth for one in inputs if (depth := _depth(one))), 0)  # the first may be a bad one
 
 
 def _read_each(
     rows: Iterable[Any], processor: TimesCLIPProcessor, origin: WideOrigin | None = None
-) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(rows):
+) -> Iterator[dict[str, Any] | Skipped]:
+    for row in rows:
         try:
-            yield _read_sample(row if isinstance(row, Mapping) else {"past_values": row}, processor, origin)
+            sample = _read_sample(row if isinstance(row, Mapping) else {"past_values": row}, processor, origin)
         except ValueError as error:
-            raise ValueError(f"input {number}: {error}") from error
+            yield Skipped.because(error)
+        else:
+            yield sample
 
 
 def _read_sample(
@@ -235,20 +260,30 @@ def _read_wide(frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcess
     columns = frame[[name for name in frame.columns if name not in static]]
     found = find_variates(columns, processor.variate_names or ())
     variates = _known_variates(processor, found) or list(found)[:1]
-    series, names, steps = read_wide_series(columns, variates)
+    faults: dict[int, str] = {}
+    series, names, steps = read_wide_series(columns, variates, faults=faults)
     series = mark_missing(series, processor.missing_values, processor.variate_names)
     series, steps = _model_steps(series, steps, processor, newest_steps)
-    seen, complaint = find_observed_rows(series, names, steps)
-    if complaint:
-        warn_caller(f"{complaint}; {np.sum(~seen)} rows left out")
-    rows: list[dict[str, Any]] = [{"past_values": values} for values in series[seen]]
-    if static:
-        for row, values in zip(rows, read_statics(frame[seen], static).to_dict("records"), strict=True):
-            row["static_values"] = values
+    statics = read_statics(frame, static, faults).to_dict("records") if static else None
+    if len(faults) == len(frame):
+        raise ValueError(f"no row can be read; row 0: {faults[0]}")
+    blank = np.isnan(series).all(axis=1)  # (N, V)
+    skipped = {k: _nothing_of(names, blank[k], f"steps {_spans(steps)}") for k in np.flatnonzero(blank.any(axis=1))}
+    skipped = {int(row): reason for row, reason in sorted((skipped | faults).items())}
+    kept = [row for row in range(len(frame)) if row not in skipped]
+    rows: list[dict[str, Any]] = [{"past_values": series[row]} for row in kept]
+    for sample, row in zip(rows, kept, strict=True):
+        if statics is not None:
+            sample["static_values"] = statics[row]
     in_series = step_columns(columns.columns, variates)
     plain = [name for name in frame.columns if name not in in_series]
     identity = frame[[name for name in plain if name not in index.names]].set_axis(index, axis=0)
-    return Samples(rows, "many", TableRows(identity, np.flatnonzero(seen)), len(rows))
+    return Samples(rows, "many", TableRows(identity, np.array(kept, int), skipped, list(index), "rows"), len(rows))
+
+
+def _nothing_of(names: Sequence[str], blank: NDArray[np.bool_], where: str) -> str:
+    """Why a series cannot be read in which some variates `(V,)` have no value."""
+    return f"no value of {some_of(np.array(names)[blank])} in the {where}"
 
 
 def _first_read(processor: TimesCLIPProcessor) -> int | None:
@@ -311,6 +346,7 @@ def _read_long(
     timestamp_column: str | None,
     series_column: str | None,
     fill_gaps: bool,
+    prediction_length: int,
 ) -> Samples:
     roles = [name for name in (timestamp_column, series_column) if name is not None]
     static = _static_columns(processor, frame)
@@ -324,52 +360,79 @@ def _read_long(
             "times (timestamp_column), and which one the names of the series if there are several (series_column); "
             "drop them if none does"
         )
-    collection = load_long_table(
+    ids = pd.Series(0, frame.index) if series_column is None else decoded(frame[series_column])
+    texts = ids.astype(str)
+    all_names = {name: k for k, name in enumerate(texts.unique())}
+    faults = _changing_statics(frame[static], texts)
+    collection = read_long_series(
         frame,
         timestamp_column=timestamp_column,
         series_column=series_column,
         variates=names,
         fill_gaps=fill_gaps,
+        faults=faults,
     )
-    ids = pd.Series(0, frame.index) if series_column is None else decoded(frame[series_column])
-    if changing := [name for name, n in frame[static].groupby(ids).nunique(dropna=False).items() if n.max() > 1]:
-        raise ValueError(f"static columns that change within a series: {some_of(changing)}")
-    firsts = ~ids.astype(str).duplicated()
+    firsts = ~texts.duplicated()
     names_of_series = {} if series_column is None else {series_column: ids[firsts].to_numpy()}
-    identity = pd.DataFrame(names_of_series, index=range(len(collection)))
-    samples = _read_collection(collection, processor, identity, timestamp_column)
+    table = TableRows(
+        identity=pd.DataFrame(names_of_series, index=range(len(all_names))),
+        positions=np.array([all_names[name] for name in collection.series_names]),
+        skipped={all_names[name]: reason for name, reason in faults.items()},
+        names=list(all_names),
+        time_column=timestamp_column,
+        time_kind=None if timestamp_column is None else frame[timestamp_column].iloc[:1],
+    )
+    samples = _read_collection(collection, processor, table, prediction_length)
     if static and samples.table is not None:
         records = frame.loc[firsts, static].to_dict("records")
         for row, position in zip(samples.rows, samples.table.positions, strict=True):
             row["static_values"] = records[position]
-    if timestamp_column is not None and samples.table is not None:
-        return replace(samples, table=replace(samples.table, time_kind=frame[timestamp_column].iloc[:1]))
     return samples
 
 
+def _changing_statics(statics: pd.DataFrame, series: pd.Series) -> dict[str, str]:
+    """Series whose static values are not the same in all of their rows, and why they cannot be read."""
+    if statics.empty:
+        return {}
+    changing = statics.groupby(series, sort=False).nunique(dropna=False) > 1
+    told = {
+        str(name): f"static columns that change within a series: {some_of(row.index[row])}"
+        for name, row in changing[changing.any(axis=1)].iterrows()
+    }
+    if told and len(told) == len(changing):
+        raise ValueError(next(iter(told.values())))
+    return told
+
+
 def _read_collection(
-    collection: SeriesCollection, processor: TimesCLIPProcessor, identity: pd.DataFrame, time_column: str | None
+    collection: SeriesCollection, processor: TimesCLIPProcessor, table: TableRows, prediction_length: int
 ) -> Samples:
+    """Samples of a collection; `table.positions` are the rows of its series."""
     names = _known_variates(processor, collection.variate_names) or collection.variate_names
     order = [collection.variate_names.index(name) for name in names]
     kept = kept_steps(processor.context_length, sides(processor)[1])
-    newest = [
-        mark_missing(values[kept][:, order], processor.missing_values, processor.variate_names)
-        for values in collection.values
-    ]
-    blank = [bool(np.isnan(values).all(axis=0).any()) for values in newest]
-    if any(blank):
-        names = [name for name, is_blank in zip(collection.series_names, blank, strict=True) if is_blank]
-        warnings.warn(
-            f"{len(names)} of {len(collection)} series have a variate without any value in the "
-            f"{'last' if kept.stop is None else 'first'} {processor.context_length} steps and are left out: "
-            f"{some_of(names)}",
-            stacklevel=5,
-        )
-    seen = np.flatnonzero(np.logical_not(blank))
-    times = None if collection.timestamps is None else [collection.timestamps[k] for k in seen]
-    rows = [{"past_values": newest[k]} for k in seen]
-    return Samples(rows, "many", TableRows(identity, seen, times, time_column), len(rows))
+    where = f"{'last' if kept.stop is None else 'first'} {processor.context_length} steps"
+    rows: list[dict[str, Any]] = []
+    times: list[Any] = []
+    skipped: dict[int, str] = {}
+    faults = 0
+    for number, values in enumerate(collection.values):
+        newest = mark_missing(values[kept][:, order], processor.missing_values, processor.variate_names)
+        rows.append({"past_values": newest})
+        following: Any = None
+        if (blank := np.isnan(newest).all(axis=0)).any():
+            skipped[number] = _nothing_of(names, blank, where)
+        elif collection.timestamps is not None and prediction_length:
+            try:
+                following = continue_timestamps(collection.timestamps[number], prediction_length)
+            except ValueError as error:
+                skipped[number], faults = str(error), faults + 1
+        times.append(following)
+    if faults == len(collection):
+        raise ValueError(next(iter(skipped.values())))
+    continued = times if collection.timestamps is not None and prediction_length else None
+    rows = [row for number, row in enumerate(rows) if number not in skipped]
+    return Samples(rows, "many", replace(table, times=continued).without(skipped), len(rows))
 
 
 __all__ = ["Samples", "TableRows", "read_samples"]

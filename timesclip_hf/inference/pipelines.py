@@ -4,7 +4,7 @@
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_fil
 from ..data.collator import TimesCLIPDataCollator
 from ..data.rhythms import join_times
 from ..data.tables import some_of, warn_caller
-from ..data.timestamps import continue_timestamps, write_timestamps
+from ..data.timestamps import write_timestamps
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
 from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.messages import Run, one_run
 from ..model.modeling_timesclip import (
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
@@ -34,6 +35,7 @@ from ..model.remote_code import CarriesCode
 from ..model.screening import RangeReport, reported_to
 from ..training.hooks import check_hooks
 from .pipeline_inputs import Samples, TableRows, read_samples
+from .skipped import Skipped, warn_of_skipped
 
 check_hooks()
 
@@ -61,8 +63,11 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
     shorter ones are padded as missing, at the sides that the processor says (`padding_side`, `truncation_side`).
     Regression and classification find the steps of a table with one row per series by their numbers, where the
     processor was fitted on such a table. A processor of an earlier release does not say: series go to their newest
-    steps, and of such tables the first steps are read, those that are not there yet being missing. Rows
-    of a table in which a variate has no value at all have an empty result, and a warning says so.
+    steps, and of such tables the first steps are read, those that are not there yet being missing.
+
+    A series that cannot be read or answered does not cost the others: in a list its result is `{"skipped": reason}`;
+    in a DataFrame it is empty (of a forecast it has no rows), and `attrs["skipped"]` has the reason by its name; one
+    warning a run names them. Where none can be answered, that is an error.
 
     Calling it takes
 
@@ -74,7 +79,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         fill_gaps (bool, defaults to False): insert missing time steps as missing values instead of raising.
 
     Raises:
-        ValueError: inputs that cannot be read, or a model that was trained for something else.
+        ValueError: inputs of which none can be read, or a model that was trained for something else.
     """
 
     model: Any
@@ -108,36 +113,73 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         reading, _, writing = self._sanitize_parameters(**kwargs)
         reading, writing = {**self._preprocess_params, **reading}, {**self._postprocess_params, **writing}
         batch_size = batch_size or self._batch_size or max(1, _IMAGES // self.model.config.num_variates)
-        samples = read_samples(
-            inputs, self.processor, newest_steps=self.model_class.task.reads_newest_steps, **reading
-        )
-        results = self._predict(samples, batch_size, progress_bar, writing)
+        task, run = self.model_class.task, _Run()
+        if task.errors_in == "variates":
+            reading["prediction_length"] = self.model.config.prediction_length
+        with one_run(run.told):
+            samples = read_samples(inputs, self.processor, newest_steps=task.reads_newest_steps, **reading)
+        results = self._predict(samples, batch_size, progress_bar, writing, run)
         if samples.form == "stream":
             return results
         listed = list(results)
-        if samples.table is not None:
-            return self._as_table(listed, samples.table)
-        return listed[0] if samples.form == "one" else listed
+        if samples.table is None:
+            return listed[0] if samples.form == "one" else listed
+        table = samples.table.without(run.skipped)
+        frame = self._as_table([result for k, result in enumerate(listed) if k not in run.skipped], table)
+        frame.attrs["skipped"] = table.skipped_by_name
+        return frame
 
     def _predict(
-        self, samples: Samples, batch_size: int, progress_bar: bool, writing: Mapping[str, Any]
+        self, samples: Samples, batch_size: int, progress_bar: bool, writing: Mapping[str, Any], run: "_Run"
     ) -> Iterator[Any]:
         self.model.eval()  # a model straight from training would still drop units at random
-        remaining, done, report = iter(samples.rows), 0, RangeReport()
+        remaining, done = iter(samples.rows), 0
         with tqdm(total=samples.count, unit="series", disable=not progress_bar) as bar:
-            while batch := list(itertools.islice(remaining, batch_size)):
-                try:
-                    with reported_to(report):
-                        prepared = self.preprocess(batch)
-                except ValueError as error:
-                    where = f"inputs {done} to {done + len(batch) - 1}: " if done or len(batch) > 1 else ""
-                    raise ValueError(f"{where}{error}") from error
-                answers = self.forward(prepared)
-                _check_finite(answers[str(self.model_class.task.answer)], done)
-                yield from self.postprocess(answers, **writing)
+            while batch := self._read_batch(remaining, batch_size, run):
+                prepared, faults = self._prepare(batch, run)
+                results: Iterator[Any] = iter(())
+                if prepared is not None:
+                    answers = self.forward(prepared)
+                    numbers = [done + k for k in range(len(batch)) if k not in faults]
+                    run.see_answers(answers[str(self.model_class.task.answer)], numbers)
+                    results = iter(self.postprocess(answers, **writing))
+                run.skipped |= {done + k: reason for k, reason in faults.items()}
+                yield from ({"skipped": faults[k]} if k in faults else next(results) for k in range(len(batch)))
                 done += len(batch)
                 bar.update(len(batch))
-        report.warn()
+        run.end(samples, done)
+
+    @staticmethod
+    def _read_batch(rows: Iterator[Any], batch_size: int, run: "_Run") -> list[Any]:
+        with one_run(run.told):
+            return list(itertools.islice(rows, batch_size))
+
+    def _prepare(self, batch: list[Any], run: "_Run") -> tuple[dict[str, Any] | None, dict[int, str]]:
+        """A model's batch of those samples that can be prepared, and why the others cannot, by their place."""
+        faults = {k: sample.reason for k, sample in enumerate(batch) if isinstance(sample, Skipped)}
+        kept = {k: sample for k, sample in enumerate(batch) if k not in faults}
+
+        if not (before := len(kept)):
+            return None, faults
+        try:
+            return self._attempt(kept.values(), run), faults
+        except ValueError as error:
+            for k, sample in list(kept.items()):
+                try:
+                    self._attempt([sample])
+                except ValueError as fault:
+                    faults[k] = Skipped.because(fault).reason
+                    del kept[k]
+            if len(kept) == before:
+                raise ValueError(f"series that can be read one by one, but not together: {error}") from error
+        return (self._attempt(kept.values(), run) if kept else None), faults
+
+    def _attempt(self, samples: Iterable[Any], run: "_Run | None" = None) -> dict[str, Any]:
+        run = run or _Run()
+        with reported_to(RangeReport()) as report, one_run(run.told):
+            prepared = self.preprocess(list(samples))
+        run.ranges.add(report)
+        return prepared
 
     def _sanitize_parameters(
         self,
@@ -295,9 +337,8 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
         if table.times is None:
             columns["step"] = np.tile(np.arange(1, steps + 1), len(forecasts))
         else:
-            continued = [continue_timestamps(times, steps) for times in table.times]
-            times: Any = join_times(continued) if continued else []
-            if continued and table.time_kind is not None:
+            times: Any = join_times(table.times) if table.times else []
+            if table.times and table.time_kind is not None:
                 times = write_timestamps(times, table.time_kind)
             columns[table.time_column or "timestamp"] = times
         columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
@@ -305,14 +346,36 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
         return _beside(TableRows(identity, np.arange(len(identity))), columns)
 
 
-def _check_finite(answers: Any, first: int) -> None:
-    """Says where answers `(B, ...)` leave that are no numbers; the first of them has the number `first`."""
-    wrong = ~answers.isfinite().flatten(1).all(dim=1)
-    if wrong.any():
-        warn_caller(
-            f"the model's answers are not finite for {some_of((wrong.nonzero()[:, 0] + first).tolist())} of the "
-            "inputs (counted from 0): its weights are not finite, or its precision is too low for them"
-        )
+class _Run:
+    """What is told of a run when it ends, each kind of thing in one warning."""
+
+    def __init__(self) -> None:
+        self.told, self.ranges = Run(at_end=True), RangeReport()
+        self.skipped: dict[int, str] = {}  # number of the sample -> reason
+        self.not_finite: list[int] = []
+
+    def see_answers(self, answers: Any, numbers: list[int]) -> None:
+        """Takes note of answers `(B, ...)` that are no numbers; `numbers` are those of their samples."""
+        finite = answers.isfinite().flatten(1).all(dim=1).tolist()
+        self.not_finite += [number for number, right in zip(numbers, finite, strict=True) if not right]
+
+    def end(self, samples: Samples, count: int) -> None:
+        """Warns; raises where none of so many samples was answered."""
+        if count and len(self.skipped) == count:
+            reason = self.skipped[0]
+            raise ValueError(reason if samples.form == "one" else f"no input can be read; the first one: {reason}")
+        self.told.end()
+        self.ranges.warn()
+        if self.not_finite:
+            warn_caller(
+                f"the model's answers are not finite for {some_of(self.not_finite)} of the inputs (counted from 0): "
+                "its weights are not finite, or its precision is too low for them"
+            )
+        if samples.table is None:
+            warn_of_skipped(self.skipped, "inputs", count)
+        else:
+            table = samples.table.without(self.skipped)
+            warn_of_skipped(table.skipped_by_name, table.words, len(table.identity))
 
 
 def _numbers(values: list[float]) -> NDArray[np.floating]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, like, namespace
-from .messages import warn_caller
+from .messages import tell
 
 # Either sign. netCDF; CF, CMIP and climate models; GRIB; GrADS and its kin; Surfer; the largest float32 and float64,
 # also as GIS write them.
@@ -66,7 +66,7 @@ def without_fill_values(values: Array, name: str) -> Array:
     if not fills.any():
         return values
     shown = like(values[fills][:1], np.zeros(0))[0]
-    warn_caller(f"{name} hold {shown:g}, a known fill value: it counts as missing")
+    tell(f"{name} hold {{}}, a known fill value: it counts as missing", [f"{shown:g}"])
     return namespace(values).where(fills, float("nan"), values)
 
 

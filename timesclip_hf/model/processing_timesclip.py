@@ -15,6 +15,7 @@ from .agreement import completed, known_to_processor, processor_parameters
 from .arrays import Array
 from .configuration_timesclip import TimesCLIPConfig
 from .measured import check_range, mark_missing, unmasked, without_fill_values
+from .messages import one_run
 from .precision import any_costs_digits, round_for_mps
 from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
@@ -222,7 +223,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         chunks = read_in_chunks(past_values, past_observed_mask, **known)
         on_cpu = ((_tensor(values).cpu(), _tensor(observed).cpu()) for values, observed in chunks)
         screening = Screening()
-        variates = fit_variates(screening.watched(on_cpu, self.variate_names), self.variate_names)
+        with one_run():
+            variates = fit_variates(screening.watched(on_cpu, self.variate_names), self.variate_names)
         self.num_variates = len(variates["mean"])
         self.padding_side = self.padding_side or side
         self.truncation_side = self.truncation_side or side

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, like, namespace
-from .messages import warn_caller
+from .messages import tell, warn_caller
 
 _MARKS = frozenset(
     [sign * number for sign in (1.0, -1.0) for number in (0, 99, 999, 9999, 99999, 999999, 9.99e8, 32767, 32768)]
@@ -33,6 +33,11 @@ _FEW, _TIMES = 4, 3
 _MARK_GAP, _REPEATED_GAP, _SPIKE_GAP, _SPIKE_RATIO = 0.25, 1.0, 10.0, 5.0
 # Leaving the fitted range by less is what weather does.
 RANGE_FACTOR, _SMALLER = 3.0, 0.1
+_RANGE_WARNING = (
+    f"values leave the range that the processor was fitted on by more than {RANGE_FACTOR:g} times its width, or "
+    "are less than a tenth of all in it: {}. Are they in the unit of the training data (scaled by 10 000, percent, "
+    "Kelvin), or marks of missing values? They were read as they are"
+)
 # Distinct numbers at either end that are looked at, and numbers of a variate that stand for its body.
 _OUTERMOST, _BODY = 16, 20_000
 _SHOWN = 4
@@ -126,6 +131,12 @@ class RangeReport:
         self.worst: dict[str, float] = {}
         self.seen = 0
 
+    def add(self, other: "RangeReport") -> None:
+        """Takes over what another report of the run has."""
+        self.rows += other.rows
+        self.worst = other.worst | self.worst
+        self.seen += other.seen
+
     def warn(self) -> None:
         """One warning, if there are any."""
         if self.rows:
@@ -133,18 +144,18 @@ class RangeReport:
                 f"{name} in {count} of {self.seen} rows (such as {self.worst[name]:g})"
                 for name, count in self.rows.items()
             )
-            _warn_range(told)
+            warn_caller(_RANGE_WARNING.format(told))
 
 
 _REPORT: ContextVar[RangeReport | None] = ContextVar("report", default=None)
 
 
 @contextlib.contextmanager
-def reported_to(report: RangeReport) -> Iterator[None]:
+def reported_to(report: RangeReport) -> Iterator[RangeReport]:
     """Within, what leaves the range is noted in a report, for one warning at the end of a run."""
     token = _REPORT.set(report)
     try:
-        yield
+        yield report
     finally:
         _REPORT.reset(token)
 
@@ -172,21 +183,13 @@ def check_fitted_range(values: Array, observed: Array, settings: Any) -> None:
         return
     names = [repr(name) for name in settings.variate_names or range(wrong.shape[1])]
     if report is None:
-        _warn_range(", ".join(names[variate] for variate in np.flatnonzero(wrong.any(axis=0))))
+        tell(_RANGE_WARNING, [names[variate] for variate in np.flatnonzero(wrong.any(axis=0))])
         return
     numbers = np.where(like(observed, np.zeros(0, bool)), like(values, np.zeros(0)), 0)
     for variate in np.flatnonzero(wrong.any(axis=0)):
         report.rows[names[variate]] += int(wrong[:, variate].sum())
         series = numbers[int(np.argmax(wrong[:, variate])), :, variate]
         report.worst.setdefault(names[variate], float(series[np.argmax(np.abs(series))]))
-
-
-def _warn_range(told: str) -> None:
-    warn_caller(
-        f"values leave the range that the processor was fitted on by more than {RANGE_FACTOR:g} times its width, or "
-        f"are less than a tenth of all in it: {told}. Are they in the unit of the training data (scaled by 10 000, "
-        "percent, Kelvin), or marks of missing values? They were read as they are"
-    )
 
 
 __all__ = ["RANGE_FACTOR", "RangeReport", "Screening", "check_fitted_range", "reported_to"]

@@ -1,18 +1,16 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Static columns of a sample (latitude, soil, crop ...) to numbers: standardised, or one-hot over categories."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .measured import MOST_SCALED, is_fill_value, unmasked
+from .messages import tell
 from .precision import rounding_noise
 from .preprocessing import is_constant
 from .screening import Screening
-
-logger = logging.getLogger(__name__)
 
 
 def fit_static(static_values: Any, screening: Screening | None = None) -> list[dict[str, Any]]:
@@ -68,7 +66,8 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
         encoding: what `fit_static` returned.
 
     Returns:
-        float32 `(n, static_width(encoding))`. A category never seen in training becomes all zeros, with a warning.
+        float32 `(n, static_width(encoding))`. A category never seen in training becomes all zeros, with a
+        warning (once a run).
 
     Raises:
         ValueError: fitted without static columns, a fitted column is missing, or a cell is.
@@ -99,8 +98,9 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
             continue
         text = np.array([str(cell) for cell in cells])
         unknown = sorted(set(text.tolist()) - set(column["categories"]))
-        if unknown:
-            logger.warning("Static column %r has values never seen in training: %s.", name, unknown[:10])
+        tell(
+            f"static column {name!r} has values never seen in training, which count as none: {{}}", map(repr, unknown)
+        )
         parts.append(text[:, None] == np.asarray(column["categories"])[None])
     return np.concatenate(parts, axis=1).astype(np.float32)
 
