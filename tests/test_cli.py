@@ -3,6 +3,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,22 @@ def test_render_needs_no_model(fields: Path, sensors: Path, tmp_path: Path) -> N
         with Image.open(output) as picture:
             colors = np.asarray(picture.convert("RGB")).reshape(-1, 3)
         assert len(np.unique(colors, axis=0)) > 10  # lines of three colours on white
+
+
+def test_columns_may_have_names_of_their_own(
+    save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = save(TimesCLIPForRegression)
+    expected = pipeline("time-series-regression", model=model)(pd.read_csv(fields))["prediction"]
+    table = pd.read_csv(fields).rename(columns=lambda name: re.sub(r"_(\d+)$", lambda m: f".{int(m[1])}", name))
+    table.to_csv(fields, index=False)
+    capsys.readouterr()
+    assert main(["predict", str(fields), "--model", model]) == 2
+    assert "pass --column-pattern='dots'" in capsys.readouterr().err
+    options = ["--column-pattern", "dots", "--output"]
+    assert main(["predict", str(fields), "--model", model, *options, str(tmp_path / "p.csv")]) == 0
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")["prediction"], expected, rtol=1e-5)
+    assert main(["render", str(fields), *options, str(tmp_path / "p.png")]) == 0
 
 
 @pytest.mark.parametrize("safe", [True, False])

@@ -125,6 +125,12 @@ def _parser() -> _Parser:
         command.add_argument("--timestamp-column", metavar="NAME", help="column of the times; one row per time step")
         command.add_argument("--series-column", metavar="NAME", help="column that says which series a time step is of")
         command.add_argument("--fill-gaps", action="store_true", help="take time steps that are not there as missing")
+        command.add_argument(
+            "--column-pattern",
+            metavar="P",
+            help="how columns of a table with one row per series are named: dates, months, dots, dashes, ..., or a "
+            "regular expression with the groups variate and step or date; else as the model was trained",
+        )
         command.add_argument("--no-header", action="store_true", help="the text file has no line of column names")
     return parser
 
@@ -141,13 +147,13 @@ def _one_line(message: Any) -> str:
     if "Traceback (most recent call last)" in text:  # transformers quotes those of every class that it tried
         text = text.split("See the original errors")[0] + text.strip().splitlines()[-1]
     text = text.replace("header=False", "--no-header")
-    for name in ("timestamp_column", "series_column", "fill_gaps"):
+    for name in ("timestamp_column", "series_column", "fill_gaps", "column_pattern"):
         text = re.sub(rf"\b{name}(=True)?\b", f"--{name.replace('_', '-')}", text)
     return one_line(text).strip()
 
 
 def _reading(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("timestamp_column", "series_column", "fill_gaps")
+    names = ("timestamp_column", "series_column", "fill_gaps", "column_pattern")
     return {name: value for name in names if (value := getattr(options, name))}
 
 
@@ -294,11 +300,15 @@ def _saved_processor(model: str) -> tuple[Any, bool]:
 
 def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
     """Whole series share the axes of their table, so that height means level; of a long series, each plot its own."""
+    from .data.columns import step_columns
     from .data.wide import find_variates
     from .model.processing_timesclip import TimesCLIPProcessor
 
     # Columns `sensor_1`, `sensor_2`, ... are taken for series here, as long as nobody says otherwise.
-    if variates := {name: steps for name, steps in find_variates(frame.columns).items() if steps[-1] > 9}:
+    pattern = reading.get("column_pattern")
+    found = find_variates(frame.columns, (), pattern)
+    dated = any(not isinstance(step, int) for _, step in step_columns(frame.columns, (), pattern).values())
+    if variates := {name: steps for name, steps in found.items() if pattern or dated or steps[-1] > 9}:
         steps = len(next(iter(variates.values())))
         return TimesCLIPProcessor(steps, min(16, steps), min(8, steps), variate_names=list(variates))
     numbers = frame.drop(columns=[name for name in reading.values() if name in frame.columns]).select_dtypes("number")

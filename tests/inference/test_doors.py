@@ -223,3 +223,80 @@ def test_forecasts_go_on_from_the_newest_steps_of_any_table(tiny_config: Any) ->
         np.testing.assert_allclose(found, expected, rtol=1e-4)
     half = forecast(TRAIN[0, 7:])["predictions"]
     np.testing.assert_allclose(forecast(wide(TRAIN[:1, 7:]))[NAMES], half, rtol=1e-4)
+
+
+DEKADS = [f"{m:02d}-{d:02d}" for m in (11, 12, 1, 2) for d in (1, 11, 21)]
+
+
+def dated(series: np.ndarray, year: int, form: str = "{name}_{date}", first: int = 0) -> pd.DataFrame:
+    """Seasons (N, T, V) that begin in November, a date in each column's name."""
+    dates = [f"{year + (k > 5)}-{date}" for k, date in enumerate(DEKADS)][first : first + series.shape[1]]
+    return pd.DataFrame(
+        {
+            form.format(name=n, date=date, compact=date.replace("-", "")): series[:, t, v]
+            for v, n in enumerate(NAMES)
+            for t, date in enumerate(dates)
+        }
+    )
+
+
+@pytest.fixture
+def by_dates(made: Any, tmp_path: Path) -> Any:
+    """`by_dates(table)`: a pipeline whose processor was fitted on a table with dates, and was saved and loaded."""
+
+    def make(table: pd.DataFrame, **options: Any) -> Any:
+        predict, _ = made(0.0)
+        processor = TimesCLIPProcessor(STEPS, 4, 2, image_size=None, variate_names=NAMES)
+        processor.fit(load_wide_table(table.assign(y=np.arange(24.0)), target="y", variates=NAMES, **options))
+        processor.save_pretrained(tmp_path)
+        return pipeline(
+            "time-series-regression", model=predict.model, processor=TimesCLIPProcessor.from_pretrained(tmp_path)
+        )
+
+    return make
+
+
+def test_dated_columns_of_any_year_are_read_by_the_season_of_the_training_table(by_dates: Any) -> None:
+    predict = by_dates(dated(TRAIN, 2019))
+    season = TRAIN[:2]
+    expected = predict(season)
+
+    def agrees(found: Any, series: Any = None) -> None:
+        rows = found["prediction"].tolist() if isinstance(found, pd.DataFrame) else [r["prediction"] for r in found]
+        wanted = expected if series is None else predict(series)
+        np.testing.assert_allclose(rows, [row["prediction"] for row in wanted], rtol=1e-5)
+
+    for year in (2019, 2023):  # one of them ends in a leap year
+        agrees(predict(dated(season, year)))
+        agrees(predict(dated(season, year, "{compact}_{name}")))
+        agrees(predict(load_wide_table(dated(season, year), target=None)))
+    late = np.where(np.arange(STEPS)[:, None] < 5, np.nan, season)
+    with pytest.warns(UserWarning, match="the steps 2019-11-01 to 2019-12-11 count as missing"):
+        agrees(predict(dated(season[:, 5:], 2021, first=5)), late)
+    agrees(predict(load_wide_table(dated(season[:, 5:], 2021, first=5), target=None)), late)
+    with pytest.warns(UserWarning, match="count as missing"):
+        agrees(predict(dated(season[:, :1], 2030)), season[:, :1])  # the first image of a season
+    with pytest.raises(ValueError, match="none of the dates 2020-06-01"):
+        predict(pd.DataFrame({f"{name}_2020-06-01": [1.0] for name in NAMES}))
+
+
+def test_numbers_of_steps_and_dates_are_told_apart(made: Any) -> None:
+    predict, _ = made(0.0)
+    with pytest.warns(UserWarning, match="steps have numbers, the table's dates: 2019-11-01 is read as step 00"):
+        found = predict(dated(TRAIN[:2], 2019))
+    np.testing.assert_allclose(found["prediction"], [row["prediction"] for row in predict(TRAIN[:2])], rtol=1e-5)
+
+
+def test_a_column_pattern_is_saved_with_the_processor(by_dates: Any) -> None:
+    table = wide(TRAIN, width=1).rename(columns=lambda name: name.replace("_", "."))
+    predict = by_dates(table, column_pattern="dots")
+    expected = [row["prediction"] for row in predict(TRAIN[:2])]
+    np.testing.assert_allclose(predict(table[:2])["prediction"], expected, rtol=1e-5)
+    np.testing.assert_allclose(predict(wide(TRAIN[:2]))["prediction"], expected, rtol=1e-5)  # the usual names do, too
+    other = table[:2].rename(columns=lambda name: name.replace(".", " at "))
+    with pytest.raises(ValueError, match="none of the model's variates"):
+        predict(other)
+    found = predict(other, column_pattern=r"(?P<variate>.+) at (?P<step>\d+)")
+    np.testing.assert_allclose(found["prediction"], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="column_pattern: only for tables"):
+        predict(TRAIN[:2], column_pattern="dots")

@@ -255,6 +255,8 @@ def test_every_parameter_survives_saving(tmp_path: Path) -> None:
         "first_step": 3,
         "last_step": 40,
         "missing_values": {"a": [-9999.0, 255]},
+        "column_pattern": "dates",
+        "step_dates": ["2019-10-01", "2019-10-11"],
     }
     assert set(parameters) == set(inspect.signature(TimesCLIPProcessor).parameters)
     TimesCLIPProcessor(**parameters).save_pretrained(tmp_path)

@@ -189,6 +189,35 @@ def decoded(column: pd.Series) -> pd.Series:
     return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
+# --- arguments --------------------------------------------------------------------------------------------------
+
+
+def name_list(names: Any, argument: str) -> list[str]:
+    """Names in any ordered container (list, tuple, pandas' Index or Series, array, ...) as a list of Python's strings.
+
+    Raises:
+        ValueError: one single string, a set, which has no order, or names that are no strings.
+    """
+    if isinstance(names, str):
+        raise ValueError(f"{argument} must be a list of names, found the single string {names!r}")
+    if isinstance(names, set | frozenset):
+        raise ValueError(f"{argument} must be a list of names, found a set, which has no order")
+    if not isinstance(names, Iterable):
+        raise ValueError(f"{argument} must be a list of names, found {names!r}")
+    cells = names.to_pylist() if hasattr(names, "to_pylist") else list(names)
+    if others := [name for name in cells if not isinstance(name, str)]:
+        raise ValueError(f"{argument} must be a list of names, found {some_of(map(repr, others))}")
+    return list(map(str, cells))
+
+
+def whole_number(number: Any, argument: str, low: int, high: int, bound: str) -> int:
+    """A whole number of Python's or NumPy's kind from `low` to `high`, which is `bound` in words; others raise."""
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool | np.bool_)
+    if not whole or not low <= number <= high:
+        raise ValueError(f"{argument} is {number!r}, expected a whole number from {low} to {bound}")
+    return int(number)
+
+
 # --- words for errors and warnings ----------------------------------------------------------------------------------
 
 
@@ -243,6 +272,7 @@ __all__ = [
     "check_known",
     "decoded",
     "is_table",
+    "name_list",
     "near_names",
     "read_numbers",
     "read_table",
@@ -251,4 +281,5 @@ __all__ = [
     "row_numbers",
     "some_of",
     "warn_caller",
+    "whole_number",
 ]

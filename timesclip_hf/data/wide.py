@@ -6,10 +6,10 @@ A row of such a dataset is one series: `past_values`, and where they exist `past
 model.
 """
 
-import re
+import itertools
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,20 +21,23 @@ from ..model.messages import one_run
 from ..model.reader import WideOrigin
 from .classes import class_names_of, read_classes, with_names
 from .collator import ROW_COLUMNS
+from .columns import CLEAR_PATTERNS, Step, number_steps, step_columns, suggested_dates, suggested_pattern
 from .tables import (
     check_complete,
     check_known,
     decoded,
+    name_list,
     read_numbers,
     read_table,
     read_variates,
     repeated_names,
     row_numbers,
     some_of,
+    warn_caller,
+    whole_number,
 )
 
-_STEP_COLUMN = re.compile(r"(.+)_(\d+)", re.DOTALL)
-_SERIES_OF_DIGITS = 3  # columns that `plot_1`, `plot_2` must be at least, in an unbroken row, to be taken for steps
+_HOLES_SHOWN = 6
 
 
 def load_wide_table(
@@ -47,12 +50,13 @@ def load_wide_table(
     static_columns: Sequence[str] = (),
     num_steps: int | None = None,
     drop_unobserved: bool = False,
+    column_pattern: str | None = None,
 ) -> Dataset:
     """Read a wide table: one row per series, columns `{variate}_{step:02d}` (`ndvi_00` ... `ndvi_35`).
 
     Step numbers have no hole, and the same range for all variates; they may start anywhere, and the result remembers
-    them. Numbers of one digit: see `step_columns`. Blank cells, and what pandas reads as missing in a CSV file (`NA`,
-    `NaN`, `null`, ...), are missing values.
+    them. Dates and numbers of one digit: see `data.columns`. Blank cells, and what pandas reads as missing in a CSV
+    file (`NA`, `NaN`, `null`, ...), are missing values.
 
     Args:
         table: a path, a DataFrame, or another table that `read_table` knows; it is left unchanged.
@@ -67,6 +71,9 @@ def load_wide_table(
         num_steps: keep only the first so many steps, for early prediction; None keeps all.
         drop_unobserved: leave out, with a warning, rows in which a variate has no value at all in the kept steps (a
             field under clouds until then), instead of raising.
+        column_pattern: how columns are named: a name of `data.columns.COLUMN_PATTERNS` (`"dates"`, `"dots"`, ...), or
+            a regular expression with the groups `variate` and `step` or `date`; None: as above, or with whole dates.
+            The result remembers it, and so does a processor that is fitted on it.
 
     Returns:
         One row per row of the table, in its order, with the columns
@@ -90,11 +97,16 @@ def load_wide_table(
         frame[targets[0]] = with_names(frame[targets[0]], known)
         class_names = known if class_names is None else class_names
     others = [name for name in columns if name not in (*targets, *statics)]
-    series, names, steps = read_wide_series(frame[others], variates, num_steps)
-    in_series = step_columns(others, _named(variates))
+    series, names, steps, dates = read_wide_series(frame[others], variates, num_steps, column_pattern)
+    in_series = step_columns(others, _named(variates), column_pattern)
     kept = [name for name in others if name not in in_series]
     if clashing := [name for name in kept if name in ROW_COLUMNS]:
         raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
+    if column_pattern is None and variates is None:
+        if told := suggested_pattern(kept, CLEAR_PATTERNS):
+            warn_caller(f"columns that are not read as steps: {told}, or name the true variates in `variates`")
+        if told := suggested_dates(in_series) if not dates else None:
+            warn_caller(f"{told}; they are read as steps {_span(steps)} of {some_of(names)}, unless these are named")
     seen, complaint = find_observed_rows(series, names, steps)
     if complaint and not drop_unobserved:
         raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
@@ -103,7 +115,7 @@ def load_wide_table(
         series, frame = series[seen], frame[seen].reset_index(drop=True)
     labels = _read_labels(frame, targets, task, class_names)
     dataset = _as_dataset(frame, series, labels, statics, kept)
-    WideOrigin(steps[0], steps[-1], names).write(dataset)
+    WideOrigin(steps[0], steps[-1], names, column_pattern, dates or None).write(dataset)
     return dataset
 
 
@@ -156,61 +168,81 @@ def _read_labels(
     return values, List(Value("float64"))
 
 
-def step_columns(columns: Iterable[str], variates: Iterable[str] = ()) -> dict[str, tuple[str, int]]:
-    """Column -> its variate and the number of its step: the rule by which `ndvi_07` is step 7 of `ndvi`.
-
-    A number has two digits or more. One of a single digit counts beside such numbers of the same variate (`ndvi_0` ...
-    `ndvi_11`), of `variates` that are asked for, and, in tables that have no numbers of two digits at all, of three
-    columns or more in an unbroken row (`ndvi_0` ... `ndvi_8`); else `plot_1` is an ordinary column.
-    """
-    found = {match[0]: (match[1], match[2]) for match in filter(None, map(_STEP_COLUMN.fullmatch, columns))}
-    steps: dict[str, set[int]] = {}
-    for variate, digits in found.values():
-        steps.setdefault(variate, set()).add(int(digits))
-    sure = {variate for variate, digits in found.values() if len(digits) > 1} | set(variates) & set(steps)
-    if not sure:
-        for variate, numbers in steps.items():
-            if len(numbers) >= _SERIES_OF_DIGITS and max(numbers) - min(numbers) == len(numbers) - 1:
-                sure.add(variate)
-    return {name: (variate, int(digits)) for name, (variate, digits) in found.items() if variate in sure}
-
-
-def find_variates(columns: Iterable[str], variates: Iterable[str] = ()) -> dict[str, list[int]]:
+def find_variates(
+    columns: Iterable[str], variates: Iterable[str] = (), column_pattern: str | None = None
+) -> dict[str, list[int]]:
     """Variate -> sorted step numbers of its columns (`step_columns`); variates in the order of their first one.
+
+    Dates have the numbers of their order among all dates.
 
     Raises:
         ValueError: one step is written twice, as `ndvi_01` and `ndvi_001`.
     """
-    spellings: dict[str, dict[int, str]] = {}
-    for name, (variate, step) in step_columns(columns, variates).items():
+    found = _find_steps(columns, variates, column_pattern)
+    dates = sorted({step for steps in found.values() for step in steps if not isinstance(step, int)})
+    order = {date: number for number, date in enumerate(dates)}
+    return {
+        variate: sorted(step if isinstance(step, int) else order[step] for step in steps)
+        for variate, steps in found.items()
+    }
+
+
+def _find_steps(
+    columns: Iterable[str], variates: Iterable[str], column_pattern: str | None
+) -> dict[str, dict[Step, str]]:
+    """Variate -> step -> column."""
+    spellings: dict[str, dict[Step, str]] = {}
+    for name, (variate, step) in step_columns(columns, variates, column_pattern).items():
         first = spellings.setdefault(variate, {}).setdefault(step, name)
         if first != name:
             raise ValueError(f"duplicate columns: {first!r} and {name!r} are the same step: drop one")
-    return {variate: sorted(steps) for variate, steps in spellings.items()}
+    return spellings
+
+
+class WideSeries(NamedTuple):
+    """The series of a wide table.
+
+    Args:
+        values: `(N, T, V)`, NaN where missing.
+        names: of the V variates.
+        steps: numbers of the T steps.
+        dates: of the T steps; empty where columns have numbers.
+    """
+
+    values: NDArray[np.floating]
+    names: list[str]
+    steps: list[int]
+    dates: list[str]
 
 
 def read_wide_series(
     frame: pd.DataFrame,
     variates: Sequence[str] | None = None,
     num_steps: int | None = None,
+    column_pattern: str | None = None,
+    step_dates: Sequence[str] | None = None,
     faults: dict[int, str] | None = None,
-) -> tuple[NDArray[np.floating], list[str], list[int]]:
-    """The series of a wide table `(N, T, V)`, NaN where missing, the names of their variates and of their steps.
+) -> WideSeries:
+    """The series of a wide table.
 
     Args:
         frame: as `read_table` gives it, without the columns that have another role.
-        variates, num_steps: as for `load_wide_table`.
+        variates, num_steps, column_pattern: as for `load_wide_table`.
+        step_dates: of the table that a model was trained on, see `data.columns`.
         faults: as for `read_numbers`.
     """
-    found = find_variates(frame.columns, _named(variates))
-    names = _choose_variates(list(frame.columns), found, variates)
-    steps = _common_steps({name: found[name] for name in names}, num_steps)
+    found = _find_steps(frame.columns, _named(variates), column_pattern)
+    names = _choose_variates(list(frame.columns), found, variates, column_pattern)
+    numbers, dates = number_steps((step for name in names for step in found[name]), step_dates)
+    columns = {name: {numbers[step]: column for step, column in found[name].items()} for name in names}
+    hint = suggested_dates(column for name in names for column in found[name].values()) if not dates else None
+    steps, dates = _common_steps(columns, dates, num_steps, hint)
     values = np.empty((len(frame), len(steps), len(names)))
     with one_run():
-        for column, (variate, step) in step_columns(frame.columns, names).items():
-            if variate in names and step <= steps[-1]:
-                values[:, step - steps[0], names.index(variate)] = read_numbers(frame[column], faults)
-    return values, names, steps
+        for place, name in enumerate(names):
+            for row, step in enumerate(steps):
+                values[:, row, place] = read_numbers(frame[columns[name][step]], faults)
+    return WideSeries(values, names, steps, dates)
 
 
 def at_steps(series: NDArray[np.floating], first: int, start: int, length: int) -> NDArray[np.floating]:
@@ -258,16 +290,15 @@ def _check_roles(
     columns: list[str], target: str | Sequence[str] | None, static_columns: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """The columns to predict and those that describe a series; all are there, and none is named twice."""
-    if isinstance(static_columns, str):
-        raise ValueError(f"static_columns must be a list of names, found the single string {static_columns!r}")
-    targets = [] if target is None else [target] if isinstance(target, str) else list(target)
+    statics = name_list(static_columns, "static_columns")
+    targets = [] if target is None else [target] if isinstance(target, str) else name_list(target, "target")
     if target is not None and not targets:
         raise ValueError("target is an empty list: name a column, or pass None for rows without targets")
-    if repeated := repeated_names([*targets, *static_columns]):
+    if repeated := repeated_names([*targets, *statics]):
         raise ValueError(f"columns named more than once in target and static_columns: {repeated}")
-    for role, names in (("target", targets), ("static", static_columns)):
+    for role, names in (("target", targets), ("static", statics)):
         check_known(names, columns, f"missing {role} columns", f"found {_inventory(columns)}")
-    return targets, list(static_columns)
+    return targets, statics
 
 
 def _check_task(task: str, targets: list[str], class_names: Any) -> None:
@@ -279,42 +310,74 @@ def _check_task(task: str, targets: list[str], class_names: Any) -> None:
         raise ValueError("class_names are for task='classification' only")
 
 
-def _choose_variates(columns: list[str], found: dict[str, list[int]], variates: Sequence[str] | None) -> list[str]:
-    if isinstance(variates, str):
-        raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
-    names = list(found) if variates is None else list(variates)
+def _choose_variates(
+    columns: list[str], found: Iterable[str], variates: Sequence[str] | None, column_pattern: str | None
+) -> list[str]:
+    names = list(found) if variates is None else name_list(variates, "variates")
     if repeated := repeated_names(names):
         raise ValueError(f"variates named more than once: {repeated}")
-    check_known(names, found, "missing variates", f"found {_inventory(columns)}")
+    pattern = suggested_pattern(columns) if column_pattern is None else f"by column_pattern {column_pattern!r}"
+    advice = f" ({pattern})" if pattern else ""
+    check_known(names, found, f"missing variates{advice}", f"found {_inventory(columns, column_pattern)}")
     if not names:
-        raise ValueError(f"no variates: expected columns like ndvi_00, ndvi_01, ...; found {_inventory(columns)}")
+        raise ValueError(
+            f"no variates{advice}: expected columns like ndvi_00, ndvi_01, ...; found "
+            f"{_inventory(columns, column_pattern)}"
+        )
     return names
 
 
 def _named(variates: Sequence[str] | None) -> list[str]:
-    return [] if variates is None or isinstance(variates, str) else list(variates)
+    return [] if variates is None else name_list(variates, "variates")
 
 
-def _common_steps(found: dict[str, list[int]], num_steps: int | None) -> list[int]:
-    """The steps that all variates share, cut to the first `num_steps`."""
-    advice = "add the columns (empty where nothing was measured), or name the true variates in `variates`"
-    holes = {name: sorted(set(range(steps[0], steps[-1])).difference(steps)) for name, steps in found.items()}
-    if broken := [f"{name} lacks {some_of(f'{step:02d}' for step in hole)}" for name, hole in holes.items() if hole]:
-        raise ValueError(f"holes in the step numbers: {'; '.join(broken)}. Please {advice}")
+def _common_steps(
+    found: dict[str, dict[int, str]], dates: list[str], num_steps: int | None, hint: str | None
+) -> tuple[list[int], list[str]]:
+    """The steps that all variates share, cut to the first `num_steps`, and their dates."""
+    advice = (
+        "add the columns (empty where nothing was measured), or name the true variates in `variates`; a column that "
+        "is no step must be renamed, or columns be found by a column_pattern"
+    )
+    advice = f"{advice} ({hint})" if hint else advice
+    start = min(min(columns) for columns in found.values())
+
+    def shown(step: int) -> str:
+        return dates[step - start] if dates else f"{step:02d}"
+
+    def span(steps: Sequence[int]) -> str:
+        return f"{shown(steps[0])}-{shown(steps[-1])}" if not dates else f"{shown(steps[0])} to {shown(steps[-1])}"
+
+    steps_of = {name: sorted(columns) for name, columns in found.items()}
+    if holes := [
+        f"{name} {told}" for name, steps in steps_of.items() if (told := _told_holes(steps, found[name], shown))
+    ]:
+        raise ValueError(f"holes in the step numbers: {some_of(holes)}. Please {advice}")
     ranges: dict[str, list[str]] = {}
-    for name, steps in found.items():
-        ranges.setdefault(_span(steps), []).append(name)
+    for name, steps in steps_of.items():
+        ranges.setdefault(span(steps), []).append(name)
     if len(ranges) > 1:
-        described = "; ".join(f"{span}: {some_of(names)}" for span, names in ranges.items())
+        described = "; ".join(f"{words}: {some_of(names)}" for words, names in ranges.items())
         raise ValueError(f"variates have different steps: {described}. Please {advice}")
-    steps = next(iter(found.values()))
-    if num_steps is None:
-        return steps
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or not 1 <= num_steps <= len(steps):
-        raise ValueError(
-            f"num_steps is {num_steps!r}, expected a whole number from 1 to the table's {len(steps)} steps"
-        )
-    return steps[:num_steps]
+    steps = next(iter(steps_of.values()))
+    if num_steps is not None:
+        steps = steps[: whole_number(num_steps, "num_steps", 1, len(steps), f"the table's {len(steps)} steps")]
+    return steps, dates[: len(steps)]
+
+
+def _told_holes(steps: list[int], columns: dict[int, str], shown: Callable[[int], str]) -> str | None:
+    """What there is to say about holes in sorted step numbers; their size does not matter."""
+    jumps = [(low, high) for low, high in itertools.pairwise(steps) if high - low > 1]
+    if not jumps:
+        return None
+    missing = itertools.chain.from_iterable(range(low + 1, high) for low, high in jumps)
+    count = sum(high - low - 1 for low, high in jumps)
+    listed = list(itertools.islice(missing, _HOLES_SHOWN))
+    more = f" and {count - len(listed)} more" if count > len(listed) else ""
+    low, high = max(jumps, key=lambda jump: jump[1] - jump[0])
+    # A number that stands alone behind all others is hardly a step.
+    alone = f" (does column {columns[high]!r} hold a step?)" if high - low > 2 + len(steps) else ""
+    return f"lacks {', '.join(map(shown, listed))}{more}{alone}"
 
 
 def _numbers_or_text(column: pd.Series, faults: dict[int, str] | None = None) -> NDArray[Any]:
@@ -343,15 +406,16 @@ def _span(steps: Sequence[int]) -> str:
     return f"{min(steps):02d}-{max(steps):02d}"
 
 
-def _inventory(columns: Sequence[str]) -> str:
+def _inventory(columns: Sequence[str], column_pattern: str | None = None) -> str:
     """What a table holds, with the many step columns folded into their variates."""
-    in_series = step_columns(columns)
+    in_series = step_columns(columns, (), column_pattern)
     plain = [name for name in columns if name not in in_series]
-    variates = [f"{name} {_span(steps)}" for name, steps in find_variates(columns).items()]
+    variates = [f"{name} {_span(steps)}" for name, steps in find_variates(columns, (), column_pattern).items()]
     return f"variates {some_of(variates, 40) or '(none)'}; other columns {some_of(plain, 40) or '(none)'}"
 
 
 __all__ = [
+    "WideSeries",
     "at_steps",
     "find_observed_rows",
     "find_variates",

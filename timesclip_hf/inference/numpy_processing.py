@@ -21,7 +21,15 @@ _PARAMETERS = (
 )  # fmt: skip
 _NAMES = ("variate_units", "target_names", "target_units")  # what they say is for people, and may be missing
 # What was saved before has none of them.
-_NEWER = ("padding_side", "truncation_side", "first_step", "last_step", "missing_values")
+_NEWER = (
+    "padding_side",
+    "truncation_side",
+    "first_step",
+    "last_step",
+    "missing_values",
+    "column_pattern",
+    "step_dates",
+)
 
 
 class NumpyProcessor:

@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from ..data.columns import Step, number_steps, step_columns, suggested_pattern
 from ..data.long import SeriesCollection, read_long_series
 from ..data.tables import check_known, decoded, is_table, read_table, some_of, warn_caller
 from ..data.timestamps import Times, continue_timestamps
@@ -20,7 +21,6 @@ from ..data.wide import (
     find_variates,
     read_statics,
     read_wide_series,
-    step_columns,
 )
 from ..model.measured import mark_missing, unmasked
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -93,6 +93,7 @@ def read_samples(
     fill_gaps: bool = False,
     newest_steps: bool = True,
     prediction_length: int = 0,
+    column_pattern: str | None = None,
 ) -> Samples:
     """Read anything that a pipeline takes, but for series that `skipped` leaves out.
 
@@ -104,6 +105,8 @@ def read_samples(
             series. `False`: such tables are read by the numbers of their steps, as the processor was fitted; by a
             processor that does not say how, from the first step, as early predictions were always trained.
         prediction_length: steps by which the times of tables must go on, of a task that forecasts.
+        column_pattern: for tables with one row per series, see `load_wide_table`; None: as the processor was fitted,
+            or by the usual names.
 
     Raises:
         ValueError: not one series can be read; says what was found, what was expected and what to do.
@@ -114,13 +117,16 @@ def read_samples(
     if is_table(inputs) or (isinstance(inputs, Dataset) and "past_values" not in inputs.column_names):
         frame = read_table(inputs)
         index = inputs.index if isinstance(inputs, pd.DataFrame) else frame.index
-        if not _is_wide(frame, processor.variate_names):
+        pattern = _usable_pattern(frame, processor) if column_pattern is None else column_pattern
+        if not _is_wide(frame, processor.variate_names, pattern):
             if timestamp_column is None and isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
                 timestamp_column = str(index.name or "index")
             return _read_long(frame, processor, timestamp_column, series_column, fill_gaps, prediction_length)
         if given:
             raise ValueError(f"{given}: only for tables with one row per time step; this one has one per series")
-        return _read_wide(frame, index, processor, newest_steps)
+        return _read_wide(frame, index, processor, newest_steps, pattern)
+    if column_pattern is not None:
+        given = f"{given} and column_pattern" if given else "column_pattern"
     if given:
         raise ValueError(f"{given}: only for tables and files, found {type(inputs).__name__}")
     if isinstance(inputs, SeriesCollection):
@@ -136,13 +142,12 @@ def read_samples(
 def _read_arrays(inputs: Any, processor: TimesCLIPProcessor, newest_steps: bool) -> Samples:
     """Arrays, nested lists, samples, data sets and generators."""
     depth = _depth(inputs)
-    origin = None
+    origin, start = None, None
     if isinstance(inputs, Mapping):
         return Samples([_read_sample(inputs, processor)], "one")
     if isinstance(inputs, Dataset):
         origin = WideOrigin.read(inputs)
-        if origin is not None and newest_steps:
-            origin = replace(origin, first_step=-1)  # whose numbers do not count
+        start = None if origin is None or newest_steps else _first_step_of(origin, processor)
         inputs = inputs.select_columns([name for name in _SAMPLE_KEYS if name in inputs.column_names])
         inputs = exact(inputs, "past_values")
     elif depth == 2:
@@ -156,7 +161,7 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor, newest_steps: bool)
         )
     if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
         rows = (inputs[number] for number in range(len(inputs)))
-        return Samples(_read_each(rows, processor, origin), "many", count=len(inputs))
+        return Samples(_read_each(rows, processor, origin, start), "many", count=len(inputs))
     if isinstance(inputs, Iterable):
         return Samples(_read_each(inputs, processor), "stream")
     raise ValueError(
@@ -176,12 +181,20 @@ def _depth(inputs: Any) -> int | None:
     return 1 + next((depth for one in inputs if (depth := _depth(one))), 0)  # the first may be a bad one
 
 
+def _first_step_of(origin: WideOrigin, processor: TimesCLIPProcessor) -> int:
+    """The number that a processor has for the first step of a table."""
+    if not (origin.step_dates and processor.step_dates):
+        return origin.first_step
+    dates: list[Step] = list(np.array(origin.step_dates, "datetime64[s]"))
+    return min(number_steps(dates, processor.step_dates)[0].values())
+
+
 def _read_each(
-    rows: Iterable[Any], processor: TimesCLIPProcessor, origin: WideOrigin | None = None
+    rows: Iterable[Any], processor: TimesCLIPProcessor, origin: WideOrigin | None = None, first: int | None = None
 ) -> Iterator[dict[str, Any] | Skipped]:
     for row in rows:
         try:
-            sample = _read_sample(row if isinstance(row, Mapping) else {"past_values": row}, processor, origin)
+            sample = _read_sample(row if isinstance(row, Mapping) else {"past_values": row}, processor, origin, first)
         except ValueError as error:
             yield Skipped.because(error)
         else:
@@ -189,9 +202,15 @@ def _read_each(
 
 
 def _read_sample(
-    sample: Mapping[str, Any], processor: TimesCLIPProcessor, origin: WideOrigin | None = None
+    sample: Mapping[str, Any],
+    processor: TimesCLIPProcessor,
+    origin: WideOrigin | None = None,
+    first: int | None = None,
 ) -> dict[str, Any]:
-    """One sample with the steps that the model reads, as arrays; `origin`: where it has them from, if known."""
+    """One sample with the steps that the model reads, as arrays.
+
+    `origin` says where it has them from, and `first` the number of its first step, where that counts.
+    """
     series = sample.get("past_values")
     if series is None:
         raise ValueError(f"a sample needs 'past_values', found {some_of(map(repr, sample)) or 'nothing'}")
@@ -208,10 +227,10 @@ def _read_sample(
     if origin is not None and names is not None and sorted(names) == sorted(origin.variate_names):
         order = [origin.variate_names.index(name) for name in names]
         values, observed = values[:, order], observed[:, order]
-    start = _first_read(processor) if origin is not None and origin.first_step >= 0 else None
-    if origin is not None and start is not None:
+    start = _first_read(processor)
+    if first is not None and start is not None:
         values = np.where(observed, values, np.nan)[None]
-        values = at_steps(values, origin.first_step, start, processor.context_length)[0]
+        values = at_steps(values, first, start, processor.context_length)[0]
         observed = ~np.isnan(values)
     kept = kept_steps(processor.context_length, sides(processor)[1])
     read = {"past_values": values[kept], "past_observed_mask": observed[kept]}
@@ -221,19 +240,30 @@ def _read_sample(
 # --- tables -----------------------------------------------------------------------------------------------------
 
 
-def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None) -> bool:
+def _usable_pattern(frame: pd.DataFrame, processor: TimesCLIPProcessor) -> str | None:
+    """The pattern that the processor was fitted with, unless this table's columns have the usual names."""
+    pattern, names = processor.column_pattern, processor.variate_names
+    if pattern is None:
+        return None
+    found = find_variates(frame.columns, names or (), pattern)
+    return pattern if any(name in found for name in names or found) else None
+
+
+def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None, pattern: str | None) -> bool:
     """Whether a table has a row for each series, and not one for each time step."""
-    found = find_variates(frame.columns, names or ())
+    found = find_variates(frame.columns, names or (), pattern)
     if names is None:
         return bool(found)
     if any(name in frame.columns for name in names):
         return False
     if any(name in found for name in names):
         return True
+    in_series, told = step_columns(frame.columns, (), pattern), suggested_pattern(frame.columns)
     raise ValueError(
         f"the table has none of the model's variates: {some_of(names, 20)}. Expected a column for each of them (one "
         f"row per time step), or columns {names[0]}_00, {names[0]}_01, ... (one row per series); found "
-        f"{some_of([*found, *(name for name in frame.columns if name not in step_columns(frame.columns))], 20)}"
+        f"{some_of([*found, *(name for name in frame.columns if name not in in_series)], 20)}"
+        f"{f'. Columns such as {told}' if told and pattern is None else ''}"
     )
 
 
@@ -255,27 +285,37 @@ def _known_variates(processor: TimesCLIPProcessor, found: Iterable[str]) -> list
     return names
 
 
-def _read_wide(frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcessor, newest_steps: bool) -> Samples:
+def _read_wide(
+    frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcessor, newest_steps: bool, pattern: str | None
+) -> Samples:
     static = _static_columns(processor, frame)
     columns = frame[[name for name in frame.columns if name not in static]]
-    found = find_variates(columns, processor.variate_names or ())
+    found = find_variates(columns, processor.variate_names or (), pattern)
     variates = _known_variates(processor, found) or list(found)[:1]
+    if unread := [name for name in found if name not in variates]:
+        warn_caller(f"the table has variates that the model does not read: {some_of(map(repr, unread))}")
     faults: dict[int, str] = {}
-    series, names, steps = read_wide_series(columns, variates, faults=faults)
+    known = None if newest_steps else processor.step_dates
+    series, names, steps, dates = read_wide_series(columns, variates, None, pattern, known, faults)
+    if dates and not (known or newest_steps):
+        first = processor.first_step or 0
+        if processor.first_step is not None:
+            warn_caller(f"the model's steps have numbers, the table's dates: {dates[0]} is read as step {first:02d}")
+        steps = [first + step for step in steps]
     series = mark_missing(series, processor.missing_values, processor.variate_names)
     series, steps = _model_steps(series, steps, processor, newest_steps)
     statics = read_statics(frame, static, faults).to_dict("records") if static else None
     if len(faults) == len(frame):
         raise ValueError(f"no row can be read; row 0: {faults[0]}")
-    blank = np.isnan(series).all(axis=1)  # (N, V)
-    skipped = {k: _nothing_of(names, blank[k], f"steps {_spans(steps)}") for k in np.flatnonzero(blank.any(axis=1))}
+    blank, told = np.isnan(series).all(axis=1), _spans(steps, _dates_of(processor))  # (N, V)
+    skipped = {k: _nothing_of(names, blank[k], f"steps {told}") for k in np.flatnonzero(blank.any(axis=1))}
     skipped = {int(row): reason for row, reason in sorted((skipped | faults).items())}
     kept = [row for row in range(len(frame)) if row not in skipped]
     rows: list[dict[str, Any]] = [{"past_values": series[row]} for row in kept]
     for sample, row in zip(rows, kept, strict=True):
         if statics is not None:
             sample["static_values"] = statics[row]
-    in_series = step_columns(columns.columns, variates)
+    in_series = step_columns(columns.columns, variates, pattern)
     plain = [name for name in frame.columns if name not in in_series]
     identity = frame[[name for name in plain if name not in index.names]].set_axis(index, axis=0)
     return Samples(rows, "many", TableRows(identity, np.array(kept, int), skipped, list(index), "rows"), len(rows))
@@ -316,9 +356,8 @@ def _model_steps(
         start = steps[0]
     wanted = range(start, start + length) if start is not None else steps
     if lacking := [step for step in wanted if not steps[0] <= step <= steps[-1]]:
-        warn_caller(
-            f"the table has {len(steps)} steps, the model reads {length}: the steps {_spans(lacking)} count as missing"
-        )
+        told = _spans(lacking, _dates_of(processor))
+        warn_caller(f"the table has {len(steps)} steps, the model reads {length}: the steps {told} count as missing")
     if start is not None:
         return at_steps(series, steps[0], start, length), list(wanted)
     kept, (padding_side, truncation_side) = kept_steps(length, sides(processor)[1]), sides(processor)
@@ -333,11 +372,17 @@ def _model_steps(
     return series[:, kept], steps[kept]
 
 
-def _spans(steps: list[int]) -> str:
-    """Step numbers as `00 to 04 and 11`."""
+def _dates_of(processor: TimesCLIPProcessor) -> dict[int, str]:
+    """Of the steps that a processor knows by dates."""
+    return dict(enumerate(processor.step_dates or []))
+
+
+def _spans(steps: list[int], dates: Mapping[int, str]) -> str:
+    """Step numbers as `00 to 04 and 11`; dates where they are known."""
+    shown = {step: dates.get(step, f"{step:02d}") for step in steps}
     breaks = [k for k in range(1, len(steps)) if steps[k] != steps[k - 1] + 1]
     parts = [steps[a:b] for a, b in zip([0, *breaks], [*breaks, len(steps)], strict=True)]
-    return " and ".join(f"{p[0]:02d} to {p[-1]:02d}" if len(p) > 1 else f"{p[0]:02d}" for p in parts)
+    return " and ".join(f"{shown[p[0]]} to {shown[p[-1]]}" if len(p) > 1 else shown[p[0]] for p in parts)
 
 
 def _read_long(

@@ -77,6 +77,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         timestamp_column (str): dates or numbers, of tables with one row per time step; an index of dates is found.
         series_column (str): which series a row belongs to, of tables with one row per time step and several series.
         fill_gaps (bool, defaults to False): insert missing time steps as missing values instead of raising.
+        column_pattern (str): how columns of tables with one row per series are named, see `load_wide_table`; not set:
+            as the processor was fitted.
 
     Raises:
         ValueError: inputs of which none can be read, or a model that was trained for something else.
@@ -186,11 +188,17 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         timestamp_column: str | None = None,
         series_column: str | None = None,
         fill_gaps: bool | None = None,
+        column_pattern: str | None = None,
         **writing: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if writing:
             raise TypeError(f"{type(self).__name__} takes no {', '.join(map(repr, writing))}")
-        reading = {"timestamp_column": timestamp_column, "series_column": series_column, "fill_gaps": fill_gaps}
+        reading = {
+            "timestamp_column": timestamp_column,
+            "series_column": series_column,
+            "fill_gaps": fill_gaps,
+            "column_pattern": column_pattern,
+        }
         return {name: value for name, value in reading.items() if value is not None}, {}, {}
 
     def _reads(self, name: str) -> bool:

@@ -62,6 +62,11 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             for data sets of `load_wide_table` (with labels of forecasts `"left"`), else `"left"`.
         first_step, last_step (`int`, *optional*): numbers of the steps in the names of columns (`ndvi_00`), by which
             wide tables are read; `fit` learns them from data sets of `load_wide_table`.
+        column_pattern (`str`, *optional*):
+            How columns of wide tables are named, see `load_wide_table`; learnt by `fit`.
+        step_dates (`list[str]`, *optional*):
+            Dates of the steps, where they stand in the names of columns; learnt by `fit`. Tables of other years are
+            read by them.
         missing_values (`list` of numbers, or `dict` of such lists by the variate's name, *optional*):
             Numbers that mark missing values in series, such as `[-9999]`, in training and ever after. `fit` tells
             numbers that look like such marks.
@@ -112,6 +117,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         first_step: int | None = None,
         last_step: int | None = None,
         missing_values: Sequence[float] | dict[str, Sequence[float]] | None = None,
+        column_pattern: str | None = None,
+        step_dates: Sequence[str] | None = None,
     ):
         super().__init__()
         self.context_length = context_length
@@ -138,6 +145,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         self.first_step = first_step
         self.last_step = last_step
         self.missing_values = missing_values if isinstance(missing_values, Mapping) else _listed(missing_values)
+        self.column_pattern = column_pattern
+        self.step_dates = _listed(step_dates)
         check_parameters(self)
 
     @classmethod
@@ -218,6 +227,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             if (origin := WideOrigin.read(past_values)) is not None:
                 _check_order(self.variate_names, origin.variate_names)
                 self.first_step, self.last_step = origin.first_step, origin.last_step
+                self.column_pattern, self.step_dates = origin.column_pattern or self.column_pattern, origin.step_dates
                 side = "left" if are_forecasts else "right"
         known = {name: getattr(self, name) for name in ("num_variates", "variate_names", "missing_values")}
         chunks = read_in_chunks(past_values, past_observed_mask, **known)

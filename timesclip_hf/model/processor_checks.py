@@ -5,6 +5,7 @@ Everything here may come from a stranger's processor_config.json.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,11 @@ def check_parameters(processor: Any) -> None:
     first, last = processor.first_step, processor.last_step
     for name in ("first_step", "last_step"):
         _require(processor, name, getattr(processor, name) is None or _is_step(getattr(processor, name)), "0 or more")
+    pattern, dates = processor.column_pattern, processor.step_dates
+    _require(processor, "column_pattern", pattern is None or isinstance(pattern, str), "text, or None")
+    few = dates is None or (_is_list(dates) and 0 < len(dates) <= _MAX_STEPS)
+    _require(processor, "step_dates", few and all(map(_is_date, dates or [])), "rising dates (2019-10-01), or None")
+    _require(processor, "step_dates", sorted(dates or []) == (dates or []), "rising dates (2019-10-01), or None")
     _require(processor, "last_step", last is None or last >= (first or 0), f"{first or 0} (first_step) or more")
 
 
@@ -139,6 +145,12 @@ def _is_count(value: Any, most: float = math.inf) -> bool:
 
 def _is_step(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_date(value: Any) -> bool:
+    return (
+        isinstance(value, str) and re.fullmatch(r"\d{4}-[01]\d-[0-3]\d(T[0-2]\d:[0-5]\d:[0-5]\d)?", value) is not None
+    )
 
 
 def _is_number(value: Any) -> bool:

@@ -156,11 +156,15 @@ class WideOrigin:
     Args:
         first_step, last_step: the numbers in the names of its columns.
         variate_names: in the order of the last axis of `past_values`.
+        column_pattern: by which its columns were found; `None`: by their usual names.
+        step_dates: of the steps from the first to the last, ISO 8601; `None` where columns have numbers.
     """
 
     first_step: int
     last_step: int
     variate_names: list[str]
+    column_pattern: str | None = None
+    step_dates: list[str] | None = None
 
     def write(self, dataset: Any) -> None:
         """Notes this in the description of a `datasets.Dataset`, which selections and splits keep."""
