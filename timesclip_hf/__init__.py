@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from .model.processing_timesclip import TimesCLIPProcessor as TimesCLIPProcessor
     from .model.rendering import render_line as render_line
     from .training.adapters import lora_config as lora_config
+    from .training.heads import FittedHeads as FittedHeads
+    from .training.heads import fit_head as fit_head
     from .training.trainer import TimesCLIPTrainer as TimesCLIPTrainer
     from .training.training_args import TimesCLIPTrainingArguments as TimesCLIPTrainingArguments
 
@@ -88,6 +90,7 @@ _NAMES = {
     ".model.processing_timesclip": ["TimesCLIPProcessor"],
     ".model.rendering": ["render_line"],
     ".training.adapters": ["lora_config"],
+    ".training.heads": ["FittedHeads", "fit_head"],
     ".training.trainer": ["TimesCLIPTrainer"],
     ".training.training_args": ["TimesCLIPTrainingArguments"],
 }

@@ -123,6 +123,7 @@ def test_presets_build_the_branches_they_name():
         "text_only": (False, True, None),
         "vision_only": (True, False, None),
         "late": (True, True, None),
+        "probe": (True, True, None),
         "paper": (True, True, "global"),
         "forecast": (False, True, None),
     }

@@ -82,8 +82,8 @@ def test_a_linear_path_starts_at_zero_and_is_added_to_one_head(tiny_config, make
     batch = {**make_batch(model.config), "labels": None}
     with torch.no_grad():
         before = model(**batch)[0]
-        weight = torch.randn_like(model.head.shortcut.weight)
-        model.head.shortcut.weight.copy_(weight)
+        weight = torch.randn_like(model.head.shortcut.layer.weight)
+        model.head.shortcut.layer.weight.copy_(weight)
         change = model(**batch)[0] - before
     inputs = np.concatenate([batch["variate_values"].reshape(4, -1), batch["static_values"]], axis=1)
     np.testing.assert_allclose(change.numpy(), inputs @ weight.numpy().T, rtol=1e-4, atol=1e-5)
@@ -98,7 +98,7 @@ def test_a_linear_path_reads_levels_where_heads_do(tiny_config, enlarge, make_ba
         value = model(**batch).branch_predictions[:, 2, 0]
         scale, loc = batch["scale"].numpy() / [1, 2, 4], (batch["loc"].numpy() - [1, 2, 3]) / [1, 2, 4]
         inputs = np.concatenate([batch["variate_values"].reshape(4, -1), np.stack([loc, scale], -1).reshape(4, -1)], 1)
-        path = model.head["linear"]
+        path = model.head["linear"].layer
         np.testing.assert_allclose(value, (inputs @ path.weight.numpy().T + path.bias.numpy())[:, 0], rtol=1e-4)
 
 

@@ -65,6 +65,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vision_only": {"text_config": None, "alignment": None},
     # A head and a loss for each branch, and the mean of their answers: no branch starves beside the other.
     "late": {"branch_fusion": "late", "text_pooling": "mean", "vision_pooling": "mean", "alignment": None},
+    # Frozen towers, and linear heads on what they and the series themselves say, for `fit_head`.
+    "probe": {
+        "branch_fusion": "late",
+        "text_pooling": "mean",
+        "vision_pooling": "mean",
+        "head": "linear",
+        "head_reads": "features",
+        "linear_shortcut": True,
+        "variate_selection": None,
+        "alignment": None,
+        "freeze_vision": True,
+        "freeze_text": True,
+    },
     # The forecaster as published (arXiv 2506.24124).
     "paper": {
         "alignment": "global",
@@ -268,8 +281,9 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
                 `"full"` (more), an ablation of `full`, `"late"` (both branches, each with a head and a loss of its
-                own), `"paper"` (the forecaster as published) or `"forecast"` (a small one: text branch,
-                cross-attention selection, linear shortcut).
+                own), `"probe"` (frozen towers under linear heads, for `fit_head`: few hundred labels), `"paper"` (the
+                forecaster as published) or `"forecast"` (a small one: text branch, cross-attention selection, linear
+                shortcut).
             towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (small enough to train from random weights).
             **overrides: any field; wins over preset and towers.
 

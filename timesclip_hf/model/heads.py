@@ -45,24 +45,21 @@ class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
     """`ZeroLinear` of values as they come."""
 
 
-class LinearPath(ZeroSeriesLinear):
+class LinearPath(nn.Module):
     """The scaled series themselves, and what else is known of the sample, to `num_outputs`: what ridge would read.
 
     Starts at zero.
     """
 
     def __init__(self, config: TimesCLIPConfig, num_outputs: int):
-        steps = config.context_length + 2 * config.use_loc_scale
-        super().__init__(config.num_variates * steps + config.num_static_features, num_outputs)
+        super().__init__()
         self.sample_shape = (config.num_variates, config.context_length)
         self.num_static_features = config.num_static_features
+        steps = config.context_length + 2 * config.use_loc_scale
+        self.layer = ZeroSeriesLinear(config.num_variates * steps + config.num_static_features, num_outputs)
 
-    def forward(self, variate_values: Tensor | None, level: Tensor | None, static_values: Tensor | None) -> Tensor:  # type: ignore[override]
+    def forward(self, variate_values: Tensor | None, level: Tensor | None, static_values: Tensor | None) -> Tensor:
         """`(B, V, T)` scaled, standardised `loc` and `scale` `(B, V, 2)` or `None`, static values, to fp32."""
-        return super().forward(self.inputs(variate_values, level, static_values))
-
-    def inputs(self, variate_values: Tensor | None, level: Tensor | None, static_values: Tensor | None) -> Tensor:
-        """What the layer multiplies `(B, in_features)`: series, levels, static values."""
         if variate_values is None:
             raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
         check_sample_shape("variate_values", variate_values, self.sample_shape)
@@ -71,7 +68,7 @@ class LinearPath(ZeroSeriesLinear):
             parts.append(level.float().flatten(1))
         if self.num_static_features:
             parts.append(checked_static(static_values, self.num_static_features, parts[0]))
-        return torch.cat(parts, dim=-1)
+        return self.layer(torch.cat(parts, dim=-1))
 
 
 class SampleHead(nn.Module):

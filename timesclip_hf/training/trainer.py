@@ -28,6 +28,7 @@ from ..model.remote_code import links_cut
 from ..model.tasks import Task
 from .adapters import load_own_adapter
 from .best_epoch import EarlyStoppingCallback, search_hyperparameters, with_best_metric
+from .branch_weights import BranchWeights
 from .checkpoints import ResumableCheckpoints
 from .evaluation import BatchedMetrics, evaluating, every_row, whole
 from .given_data import check_data, check_given
@@ -57,6 +58,7 @@ class TimesCLIPTrainer(Trainer):
       `eval_loss` (an InfoNCE value depends on the batch size), and logs every term by name.
     - With a `TimesCLIPProcessor` as `processing_class`, batches are rendered from the stored arrays when needed, on
       the model's device; a frozen vision tower is asked once for each series (`args.feature_cache`).
+    - With `branch_fusion="late"` the validation part decides in the end by how much each branch counts.
     - Each model comes with the metrics of its task, and `TimesCLIPTrainingArguments` with what they say.
     - Beside every saved model lies a model card, README.md, of what was really run, unless somebody wrote one by hand;
       it reports a test part after `trainer.evaluate(test, metric_key_prefix="test")`. A push to the Hub is one commit
@@ -121,7 +123,8 @@ class TimesCLIPTrainer(Trainer):
         self.checkpoints, self.kept_weights = ResumableCheckpoints(self), KeptWeights(self)
         self.card = ModelCardCallback(self)
         stopping = [EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else []
-        for callback in (self.task_objective, self.checkpoints, *stopping, self.kept_weights, self.card):
+        weights = BranchWeights(self)  # once the weights to keep are in place
+        for callback in (self.task_objective, self.checkpoints, *stopping, self.kept_weights, weights, self.card):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
