@@ -260,7 +260,7 @@ def _render(options: argparse.Namespace) -> None:
         processor, newest_steps = _usual_processor(frame, _reading(options)), True
     else:
         processor, newest_steps = _saved_processor(options.model)
-    samples = read_samples(frame, processor, newest_steps=newest_steps, **_reading(options))
+    samples = read_samples(frame, processor, newest_steps=newest_steps, reads_static=False, **_reading(options))
     rows = list(samples.rows)
     if not rows or samples.table is None:
         raise ValueError("no series to draw: in each of them a variate has no value at all")

@@ -595,3 +595,20 @@ def test_public_series_are_continued_from_their_files(tiny_config: Any) -> None:
         assert result[names].notna().all(axis=None)
         if continued is not None:
             assert result["date"].iloc[0] == pd.Timestamp(continued)
+
+
+def test_a_forecaster_asks_for_no_static_values_that_it_does_not_read(build: Any) -> None:
+    model, processor = build(TimesCLIPForPrediction, "forecast", static=True, scaling="instance", prediction_length=4)
+    forecast = pipeline("time-series-forecasting", model=model, processor=processor)
+    expected, roles = forecast(SERIES), {"series_column": "field", "timestamp_column": "day"}
+    soils = long_table()
+    soils.loc[soils["field"] == 101, "soil"] = ["a", "b"] * 6  # nor minds what they hold
+    for table, options in (
+        (long_table(), roles), (long_table().drop(columns=["soil", "latitude"]), roles), (soils, roles),
+        (wide_table(), {}), (wide_table().drop(columns="soil").assign(latitude=np.nan), {}),
+    ):  # fmt: skip
+        found = forecast(table, **options)
+        np.testing.assert_allclose(found[NAMES], np.concatenate([one["predictions"] for one in expected]), rtol=1e-3)
+    some = [{"past_values": SERIES[0], "static_values": {"soil": "loess"}}, {"past_values": SERIES[1]}]
+    for found, other in zip(forecast(some), expected, strict=False):
+        np.testing.assert_allclose(found["predictions"], other["predictions"], rtol=1e-3)

@@ -2,6 +2,7 @@
 """What processor and model both know is compared in full, and nothing is refused that only one of them knows."""
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,28 @@ def test_in_training_a_model_must_know_what_its_task_takes_from_the_processor(pa
         check_agreement(unfitted, config, TimesCLIPForPrediction.task, training=True)
     config.error_scale = "instance"
     check_agreement(processor, config, TimesCLIPForPrediction.task, training=True)
+
+
+def test_what_was_fitted_for_nothing_is_told_once_in_training(pair: Any) -> None:
+    processor, config = pair
+    for model_class, words in (
+        (TimesCLIPForPrediction, "static values \\('soil', 'depth'\\), which no forecast depends on"),
+        (TimesCLIPForClassification, "fitted with labels as if they were amounts"),
+    ):
+        with pytest.warns(UserWarning, match=words) as said:
+            check_agreement(processor, config, model_class.task, training=True)
+        assert len(said) == 1 and said[0].filename == __file__
+    plain = TimesCLIPProcessor.from_config(config).fit(make_series(), static_values=STATIC)
+    untold = copy.deepcopy(config)
+    untold.target_mean = untold.target_std = None
+    with pytest.warns(UserWarning, match="targets are not standardised"):
+        check_agreement(plain, untold, TimesCLIPForRegression.task, training=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_agreement(plain, untold, TimesCLIPForClassification.task, training=True)
+        check_agreement(processor, config, TimesCLIPForRegression.task, training=True)
+        check_agreement(processor, config, TimesCLIPForPrediction.task)
+        check_agreement(processor, config, TimesCLIPForPreTraining.task, training=True)
 
 
 def test_a_processor_that_was_never_fitted_or_is_none_is_named(tiny_config: Any) -> None:

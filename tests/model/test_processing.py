@@ -199,6 +199,26 @@ def test_a_constant_training_variate_or_target_never_divides_by_rounding_noise()
     assert fitted["variates"]["std"][1] == 1 and fitted["targets"]["std"] == [1.0]
 
 
+def test_class_numbers_are_no_targets_and_look_alike_ones_are_told(recwarn: Any) -> None:
+    rng = np.random.default_rng(0)
+    series, classes = make_series()[np.arange(60) % 6], rng.permutation(np.arange(60) % 4)
+    rows = {"past_values": series.tolist()}
+    for labels in (classes.tolist(), (classes > 1).tolist()):
+        data = Dataset.from_dict({**rows, "labels": labels})
+        assert make_processor().fit(data).statistics["targets"] is None
+    targets = make_processor().fit(Dataset.from_dict({**rows, "labels": classes[:, None].tolist()}))
+    assert targets.statistics["targets"]["mean"] == [classes.mean()]
+    assert [str(w.message)[:44] for w in recwarn.list] == ["target 0 takes the whole numbers 0 to 3 alon"]
+    recwarn.clear()
+    with pytest.warns(
+        UserWarning, match="target 'crop' takes the whole numbers 1 to 4 alone.*TimesCLIPForClassification"
+    ):
+        make_processor(target_names=["crop"]).fit(series, labels=classes + 1)
+    for amounts in (classes + 0.5, classes * 10, classes - 1, np.arange(60), np.zeros(60), np.stack([classes] * 2, 1)):
+        make_processor().fit(series, labels=amounts)
+    assert not [w for w in recwarn.list if "alone" in str(w.message)]
+
+
 def test_other_data_never_changes_what_was_fitted() -> None:
     processor = make_processor().fit(make_series())
     before = json.dumps(processor.statistics)

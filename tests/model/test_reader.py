@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from timesclip_hf import NumpyProcessor, TimesCLIPDataCollator, TimesCLIPProcessor
 from timesclip_hf.model.reader import read_array, read_in_chunks, read_series
 
 VALUES = np.array([[[1.0, 10.0], [2.0, np.nan], [3.0, 30.0]], [[4.0, 40.0], [5.0, 50.0], [np.nan, 60.0]]])
@@ -144,3 +145,45 @@ def test_nothing_but_numpy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[[[1.0, 2.0], [3.0, 4.0]]]\n"
+
+
+NO = [[[True, False], [True, True], [True, True]], [[True, True], [False, True], [True, True]]]
+
+
+@pytest.mark.parametrize("nothing", [False, 0, 0.0, np.nan, None, np.ma.masked])
+@pytest.mark.parametrize("door", ["list", "array", "parts", "tensor", "collator", "numpy"])
+def test_what_is_missing_of_a_mask_is_not_observed_at_any_door(nothing: Any, door: str, tmp_path: Any) -> None:
+    observed = np.array(NO)
+    if nothing is np.ma.masked:
+        mask: Any = np.ma.MaskedArray(np.ones(observed.shape), ~observed)
+    else:
+        mask = np.where(observed, type(nothing)(1) if nothing is not None else True, nothing)
+        mask = mask if nothing is None else mask.astype(type(nothing))
+    series = np.arange(12.0).reshape(2, 3, 2)
+    if door == "list" and nothing is not np.ma.masked:
+        mask = mask.tolist()
+    elif door == "parts":
+        mask = list(mask)
+    elif door == "tensor" and nothing is not None:
+        mask = torch.from_numpy(np.ma.filled(mask, 0.0) if nothing is np.ma.masked else mask)
+    if door not in ("collator", "numpy"):
+        np.testing.assert_array_equal(read_series(series, mask)[1], observed)
+        return
+    processor = TimesCLIPProcessor(3, 1, 1, "none", scaling="none", image_size=None)
+    processor.save_pretrained(tmp_path)
+    read = NumpyProcessor.from_pretrained(tmp_path) if door == "numpy" else TimesCLIPDataCollator(processor)
+    rows = [{"past_values": one, "past_observed_mask": part} for one, part in zip(series, mask, strict=True)]
+    batch = read(series, past_observed_mask=mask) if door == "numpy" else read(rows)
+    np.testing.assert_array_equal(np.asarray(batch["patch_mask"]), observed.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("wrong", ["False", "0", ["yes"], {"a": 1}])
+def test_a_mask_of_anything_else_is_refused_and_not_taken_for_true(wrong: Any) -> None:
+    mask = np.ones((3, 2), object)
+    mask[1, 1] = wrong
+    processor = TimesCLIPProcessor(3, 1, 1, "none", scaling="none", image_size=None)
+    for given in (mask, mask.tolist()):
+        with pytest.raises(ValueError, match="past_observed_mask"):
+            read_series(VALUES[0], given)
+        with pytest.raises(ValueError, match="past_observed_mask"):
+            TimesCLIPDataCollator(processor)([{"past_values": VALUES[0], "past_observed_mask": given}])

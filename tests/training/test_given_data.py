@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from datasets import DatasetDict
+from datasets import ClassLabel, DatasetDict
 from small_trainers import QUIET, make_rows, trainer_builder
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -144,3 +144,32 @@ def test_a_class_is_no_processor(build: Any) -> None:
 
     with pytest.raises(ValueError, match="the class TimesCLIPProcessor; wanted is a fitted processor"):
         build(given={"processing_class": TimesCLIPProcessor})
+
+
+def test_labels_of_another_kind_of_task_are_refused_at_once(tiny_config: Any, tmp_path: Path) -> None:
+    build = trainer_builder(tiny_config, tmp_path)
+    classes, amounts = make_rows(24, 0, classes=3), make_rows(24)
+    named = classes.cast_column("labels", ClassLabel(names=["maize", "rice", "wheat"]))
+    listed = [dict(row) for row in classes]
+    for rows, words in (
+        (classes, r"classes \("),
+        (named, r"classes \('(maize|rice|wheat)'\)"),
+        (listed, r"classes \("),
+    ):
+        for given in ({"train": rows}, {"validation": {"near": amounts, "far": rows}}):
+            with pytest.raises(ValueError, match=f"_dataset(\\['far'\\])? has labels that are {words}.*a regression"):
+                build(**given)
+    scalars = amounts.remove_columns("labels").add_column("labels", [0.5] * 24)
+    for rows in (amounts, scalars):
+        with pytest.raises(ValueError, match="labels that are amounts.*load_wide_table"):
+            build(classes=3, train=rows)
+    text = amounts.remove_columns("labels").add_column("labels", ["rice"] * 24)
+    for kind in (0, 3):
+        with pytest.raises(ValueError, match="labels that are no numbers, such as 'rice'"):
+            build(classes=kind, train=text)
+    whole = amounts.remove_columns("labels").add_column("labels", [[3]] * 24)
+    build(train=scalars).train()  # one target may come without its list
+    build(train=whole).train()  # counts are amounts
+    build(classes=3, train=named, validation=classes).train()
+    own = {"compute_loss_func": lambda outputs, labels, num_items_in_batch=None: outputs.predictions.mean()}
+    build(train=classes, given=own)  # whose function knows what to make of them

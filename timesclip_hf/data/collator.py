@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..model.measured import unmasked
 from ..model.messages import Run, one_run
+from ..model.reader import read_mask
 
 # What of a row reaches a model; every other column is for splitting and for reading results.
 ROW_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
@@ -57,7 +58,9 @@ class TimesCLIPDataCollator:
         with one_run(self.run):
             batch = self.processor(
                 _stack([_numbers(series) for series in given["past_values"]]),
-                past_observed_mask=_stack([_flags(mask) for mask in given.get("past_observed_mask", [])]),
+                past_observed_mask=_stack(
+                    [np.asarray(read_mask(mask)) for mask in given.get("past_observed_mask", [])]
+                ),
                 static_values=None if statics is None else [_plain(values) for values in statics],
                 labels=_label_array(given["labels"]) if "labels" in given else None,
                 return_tensors="pt",
@@ -81,11 +84,6 @@ def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]] | No
 def _numbers(series: Any) -> NDArray[Any]:
     """One row's series in the precision that it has; lists, None in them for missing, in float64."""
     return np.asarray(unmasked(series), None if hasattr(series, "dtype") else np.float64)
-
-
-def _flags(mask: Any) -> NDArray[np.bool_]:
-    """One row's mask; what is masked of it is not observed."""
-    return np.asarray(np.ma.filled(mask, False) if isinstance(mask, np.ma.MaskedArray) else mask, bool)
 
 
 def _label_array(labels: list[Any]) -> NDArray[Any]:

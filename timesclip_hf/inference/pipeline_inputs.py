@@ -92,6 +92,7 @@ def read_samples(
     series_column: str | None = None,
     fill_gaps: bool = False,
     newest_steps: bool = True,
+    reads_static: bool = True,
     prediction_length: int = 0,
     column_pattern: str | None = None,
 ) -> Samples:
@@ -104,6 +105,7 @@ def read_samples(
         newest_steps: of a task that goes on from the newest steps, whatever their numbers in a table with one row per
             series. `False`: such tables are read by the numbers of their steps, as the processor was fitted; by a
             processor that does not say how, from the first step, as early predictions were always trained.
+        reads_static: whether the model's answer depends on static values, which tables must then have.
         prediction_length: steps by which the times of tables must go on, of a task that forecasts.
         column_pattern: for tables with one row per series, see `load_wide_table`; None: as the processor was fitted,
             or by the usual names.
@@ -120,11 +122,11 @@ def read_samples(
         pattern = _usable_pattern(frame, processor) if column_pattern is None else column_pattern
         if not _is_wide(frame, processor.variate_names, pattern):
             if timestamp_column is None and isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
-                timestamp_column = str(index.name or "index")
-            return _read_long(frame, processor, timestamp_column, series_column, fill_gaps, prediction_length)
+                roles["timestamp_column"] = str(index.name or "index")
+            return _read_long(frame, processor, roles, fill_gaps, reads_static, prediction_length)
         if given:
             raise ValueError(f"{given}: only for tables with one row per time step; this one has one per series")
-        return _read_wide(frame, index, processor, newest_steps, pattern)
+        return _read_wide(frame, index, processor, newest_steps, reads_static, pattern)
     if column_pattern is not None:
         given = f"{given} and column_pattern" if given else "column_pattern"
     if given:
@@ -267,10 +269,12 @@ def _is_wide(frame: pd.DataFrame, names: Sequence[str] | None, pattern: str | No
     )
 
 
-def _static_columns(processor: TimesCLIPProcessor, frame: pd.DataFrame) -> list[str]:
+def _static_columns(processor: TimesCLIPProcessor, frame: pd.DataFrame, needed: bool) -> list[str]:
+    """The columns that the processor was fitted on, as far as they are there, which all are that are needed."""
     names = [column["name"] for column in (processor.statistics or {}).get("static") or []]
-    check_known(names, frame, "missing static columns", "the model was trained on them")
-    return names
+    if needed:
+        check_known(names, frame, "missing static columns", "the model's answer depends on them")
+    return [name for name in names if name in frame]
 
 
 def _known_variates(processor: TimesCLIPProcessor, found: Iterable[str]) -> list[str] | None:
@@ -286,9 +290,14 @@ def _known_variates(processor: TimesCLIPProcessor, found: Iterable[str]) -> list
 
 
 def _read_wide(
-    frame: pd.DataFrame, index: pd.Index, processor: TimesCLIPProcessor, newest_steps: bool, pattern: str | None
+    frame: pd.DataFrame,
+    index: pd.Index,
+    processor: TimesCLIPProcessor,
+    newest_steps: bool,
+    reads_static: bool,
+    pattern: str | None,
 ) -> Samples:
-    static = _static_columns(processor, frame)
+    static = _static_columns(processor, frame, reads_static)
     columns = frame[[name for name in frame.columns if name not in static]]
     found = find_variates(columns, processor.variate_names or (), pattern)
     variates = _known_variates(processor, found) or list(found)[:1]
@@ -304,7 +313,7 @@ def _read_wide(
         steps = [first + step for step in steps]
     series = mark_missing(series, processor.missing_values, processor.variate_names)
     series, steps = _model_steps(series, steps, processor, newest_steps)
-    statics = read_statics(frame, static, faults).to_dict("records") if static else None
+    statics = read_statics(frame, static, faults).to_dict("records") if reads_static and static else None
     if len(faults) == len(frame):
         raise ValueError(f"no row can be read; row 0: {faults[0]}")
     blank, told = np.isnan(series).all(axis=1), _spans(steps, _dates_of(processor))  # (N, V)
@@ -388,13 +397,14 @@ def _spans(steps: list[int], dates: Mapping[int, str]) -> str:
 def _read_long(
     frame: pd.DataFrame,
     processor: TimesCLIPProcessor,
-    timestamp_column: str | None,
-    series_column: str | None,
+    columns: Mapping[str, str | None],
     fill_gaps: bool,
+    reads_static: bool,
     prediction_length: int,
 ) -> Samples:
-    roles = [name for name in (timestamp_column, series_column) if name is not None]
-    static = _static_columns(processor, frame)
+    timestamp_column, series_column = columns["timestamp_column"], columns["series_column"]
+    roles = [name for name in columns.values() if name is not None]
+    static = _static_columns(processor, frame, reads_static)
     values = [name for name in frame.columns if name not in (*roles, *static)]
     names = _known_variates(processor, values)
     others = [name for name in values if name not in (names or values)]
@@ -408,7 +418,7 @@ def _read_long(
     ids = pd.Series(0, frame.index) if series_column is None else decoded(frame[series_column])
     texts = ids.astype(str)
     all_names = {name: k for k, name in enumerate(texts.unique())}
-    faults = _changing_statics(frame[static], texts)
+    faults = _changing_statics(frame[static], texts) if reads_static else {}
     collection = read_long_series(
         frame,
         timestamp_column=timestamp_column,
@@ -428,7 +438,7 @@ def _read_long(
         time_kind=None if timestamp_column is None else frame[timestamp_column].iloc[:1],
     )
     samples = _read_collection(collection, processor, table, prediction_length)
-    if static and samples.table is not None:
+    if reads_static and static and samples.table is not None:
         records = frame.loc[firsts, static].to_dict("records")
         for row, position in zip(samples.rows, samples.table.positions, strict=True):
             row["static_values"] = records[position]

@@ -118,6 +118,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         task, run = self.model_class.task, _Run()
         if task.errors_in == "variates":
             reading["prediction_length"] = self.model.config.prediction_length
+        reading["reads_static"] = self._reads("static_values")
         with one_run(run.told):
             samples = read_samples(inputs, self.processor, newest_steps=task.reads_newest_steps, **reading)
         results = self._predict(samples, batch_size, progress_bar, writing, run)
@@ -207,7 +208,9 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
 
     def preprocess(self, input_: list[dict[str, Any]], **preprocess_parameters: Any) -> dict[str, Any]:
         """Samples to a batch."""
-        if self._reads("static_values") and any("static_values" not in sample for sample in input_):
+        if not self._reads("static_values"):
+            input_ = [{k: value for k, value in sample.items() if k != "static_values"} for sample in input_]
+        elif any("static_values" not in sample for sample in input_):
             names = [column["name"] for column in (self.processor.statistics or {}).get("static") or []]
             raise ValueError(
                 f"this model also needs the static values {names} of each series: pass samples "

@@ -3,9 +3,9 @@
 
 import copy
 import reprlib
-import warnings
 from typing import Any
 
+from .messages import warn_caller
 from .precision import costs_digits
 from .static_values import static_width
 from .tasks import Task
@@ -85,8 +85,9 @@ def check_agreement(processor: Any, config: Any, task: Task | None = None, train
         processor: a `TimesCLIPProcessor`.
         config: the model's `TimesCLIPConfig`.
         task: of the model's class; targets are not compared for one that predicts none. Not given: they are.
-        training: the model must also know what its task takes from the processor's statistics; a warning says where
-            errors of variates of different units would be added up.
+        training: the model must also know what its task takes from the processor's statistics; warnings say where
+            errors of variates of different units would be added up, targets are not standardised, and what was fitted
+            for nothing: static values of a forecaster, targets of a classifier.
 
     Raises:
         ValueError: names all that differs, both values, and what to do.
@@ -99,6 +100,7 @@ def check_agreement(processor: Any, config: Any, task: Task | None = None, train
         faults.append("the processor was never fitted")
     if training and task is not None:
         faults += _unknown_statistics(processor, config, task)
+        _warn_of_unread(processor, config, task)
     if faults:
         raise ValueError(
             f"Model and processor disagree: {'; '.join(faults)}: save the fitted processor beside the model "
@@ -131,12 +133,32 @@ def _unknown_statistics(processor: Any, config: Any, task: Task) -> list[str]:
     if "variate_std" in known:
         return ["variate_std is not set, so that errors of variates of different units would be added up"]
     if config.num_variates > 1:
-        warnings.warn(
+        warn_caller(
             "Errors of all variates are added up in their own units, since the processor was not fitted: "
-            "processor.fit(windows.train.series), then build the model from processor.complete_config(config).",
-            stacklevel=4,
+            "processor.fit(windows.train.series), then build the model from processor.complete_config(config)."
         )
     return []
+
+
+def _warn_of_unread(processor: Any, config: Any, task: Task) -> None:
+    """Tells what was fitted for nothing, and what was not fitted."""
+    statistics = processor.statistics or {}
+    if task.errors_in == "variates" and statistics.get("static"):
+        names = ", ".join(repr(column["name"]) for column in statistics["static"])
+        warn_caller(
+            f"the processor was fitted with static values ({names}), which no forecast depends on: {task.name} "
+            "reads series alone"
+        )
+    if task.answer == "logits" and statistics.get("targets"):
+        warn_caller(
+            "the processor was fitted with labels as if they were amounts, but classes have neither mean nor spread: "
+            "their statistics are not used; fit without labels, processor.fit(series)"
+        )
+    if task.errors_in == "targets" and config.target_std is None:
+        warn_caller(
+            "targets are not standardised, since the processor was fitted without labels: processor.fit(train) of a "
+            "Dataset with labels, or fit(series, labels=labels), then build the model from complete_config(config)"
+        )
 
 
 def _same(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> bool:

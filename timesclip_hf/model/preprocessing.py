@@ -12,6 +12,7 @@ import numpy as np
 
 from .arrays import Array, cast, contiguous, like, namespace, running_maximum, sliding_windows, take_along, zeros
 from .measured import check_scaled, describe, is_fill_value, unmasked
+from .messages import warn_caller
 from .precision import any_costs_digits, costs_digits, rounding_noise, widened
 from .reader import kept_steps, sides
 from .rendering import apply_color, render_line, variate_colors
@@ -180,9 +181,22 @@ def fit_targets(
         )
     for k, column in enumerate(array.T if screening is not None else ()):
         screening.see(_target_name(k, target_names), column)  # type: ignore[union-attr]
+    if array.shape[1] == 1 and _look_like_classes(array[:, 0]):
+        warn_caller(
+            f"{_target_name(0, target_names)} takes the whole numbers {array.min():g} to {array.max():g} alone: "
+            "amounts are fitted rightly, but classes are for TimesCLIPForClassification, fitted without labels "
+            "(load_wide_table(..., task='classification') reads them)"
+        )
     std = array.std(axis=0)
     std = np.where(is_constant(std, array.min(axis=0), array.max(axis=0), noise), 1.0, std)
     return {"mean": array.mean(axis=0).tolist(), "std": std.tolist()}
+
+
+def _look_like_classes(numbers: np.ndarray) -> bool:
+    """Whether numbers are 0 or 1 to k without a hole, each ten times or more on average."""
+    found = np.unique(numbers)
+    counted = found[0] in (0, 1) and np.array_equal(found, found[0] + np.arange(len(found)))
+    return bool(counted and 1 < len(found) <= len(numbers) / 10)
 
 
 def _target_name(number: int, names: Sequence[str] | None) -> str:

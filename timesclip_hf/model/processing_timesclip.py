@@ -392,7 +392,8 @@ def _columns_to_fit(dataset: Any) -> tuple[Any, Any, bool]:
         raise ValueError(f"The dataset has no column 'past_values', only {columns}")
     labels: Any = exact(dataset.select_columns(["labels"]), "labels")["labels"][:] if "labels" in columns else None
     are_forecasts = np.ndim(labels) > 2
-    are_classes = "labels" in columns and type(dataset.features["labels"]).__name__ == "ClassLabel"
+    # Numbers of classes are one whole number a row; targets are lists of numbers, even where there is one.
+    are_classes = labels is not None and np.ndim(labels) == 1 and np.asarray(labels).dtype.kind in "iub"
     static_values = dataset["static_values"][:] if "static_values" in columns else None
     return static_values, None if are_forecasts or are_classes else labels, are_forecasts  # they need no statistics
 

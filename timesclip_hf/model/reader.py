@@ -39,7 +39,7 @@ def read_series(
         past_values: `(B, T, V)` array, tensor or nested list, NaN = missing; `(T, V)`, or a table with one column for
             each variate (pandas, polars, pyarrow), is a batch of one; the `(T_i, V)` arrays or tables of a list may
             differ in length. What else is missing, and what is refused, says `measured`.
-        past_observed_mask: the same shape(s), False = missing.
+        past_observed_mask: the same shape(s), see `read_mask`.
         num_variates: how many to expect; `None`: any.
         variate_names: columns of a table, in this order; `None`: all of its columns, in theirs.
         first: number of the first sample, for errors.
@@ -63,7 +63,7 @@ def read_series(
     values = without_fill_values(mark_missing(values, missing_values, variate_names), "past_values")
     observed = ~xp.isnan(values)
     if past_observed_mask is not None:
-        mask, mask_lengths = _as_batch(past_observed_mask, "past_observed_mask", *expected)
+        mask, mask_lengths = _as_batch(_masks(past_observed_mask), "past_observed_mask", *expected)
         if mask.shape != values.shape or mask_lengths != lengths:
             raise ValueError(
                 f"past_observed_mask has shape {tuple(mask.shape)}, past_values has {tuple(values.shape)}; they must "
@@ -110,15 +110,47 @@ def read_array(values: Any, name: str, variate_names: Sequence[str] | None = Non
         return values
     if _is_table(values):
         return _table_values(values, name, variate_names)
-    try:
-        array = np.asarray(unmasked(values))
-    except ValueError as error:  # NumPy's words for rows of unequal length
-        raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
+    array = _as_array(values, name)
     if array.dtype.kind not in "fiubc":
         raise ValueError(
             f"{name} has dtype {array.dtype}; expected numbers, of equal length in every row, with NaN for missing"
         )
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # netCDF and FITS have a foreign byte order
+
+
+def read_mask(mask: Any) -> Any:
+    """A mask in which `False` says that nothing was observed: where it was False or 0, and where it is itself missing
+    (NaN, None, or masked in `numpy.ma`). Tensors and tables stay what they are.
+
+    Raises:
+        ValueError: cells that are neither booleans nor numbers.
+    """
+    if not isinstance(mask, (list, tuple, np.ndarray)):
+        return mask
+    array = _as_array(mask, "past_observed_mask")
+    if array.dtype.kind not in "fiub":
+        wrong = next(
+            (cell for cell in array.flat if not isinstance(cell, (bool, int, float, np.generic, type(None)))), None
+        )
+        if array.dtype.kind != "O" or wrong is not None:
+            raise ValueError(
+                f"past_observed_mask must hold True and False, or 1 and 0, found {wrong or array.flat[0]!r}"
+            )
+        array = np.where(array == None, np.nan, array).astype(np.float64)  # noqa: E711, cell by cell
+    return (array == array) & (array != 0)
+
+
+def _as_array(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(unmasked(values))
+    except ValueError as error:  # NumPy's words for rows of unequal length
+        raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
+
+
+def _masks(masks: Any) -> Any:
+    if isinstance(masks, (list, tuple)) and len(masks) and not np.isscalar(masks[0]):
+        return [read_mask(mask) for mask in masks]
+    return read_mask(masks)
 
 
 def is_dataset(data: Any) -> bool:
@@ -285,6 +317,7 @@ __all__ = [
     "kept_steps",
     "read_array",
     "read_in_chunks",
+    "read_mask",
     "read_series",
     "reading",
     "sides",

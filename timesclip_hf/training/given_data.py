@@ -18,6 +18,7 @@ from transformers import default_data_collator
 from ..data.collator import TimesCLIPDataCollator
 from ..data.long import SeriesCollection
 from ..data.tables import is_table
+from ..model.tasks import Task
 
 _WANTED = (
     "wanted are rows with 'past_values' and 'labels': a datasets.Dataset (load_wide_table makes one), ForecastWindows "
@@ -82,6 +83,42 @@ def check_data(name: str, data: Any, collator: Any, parts: bool = False) -> None
         raise ValueError(f"{name} has no 'past_values', only {sorted(map(str, row))}; {_WANTED}")
 
 
+def check_labels(name: str, data: Any, task: Task) -> None:
+    """Raises `ValueError` for data whose labels are of another kind of task; their first row is looked at.
+
+    Classes are whole numbers, one a row; targets are numbers in a list or an array, even where there is one.
+    """
+    if isinstance(data, Mapping):
+        for key, part in data.items():
+            check_labels(f"{name}[{key!r}]", part, task)
+        return
+    if data is None or not hasattr(data, "__len__") or task.name not in ("regression", "classification"):
+        return
+    features = getattr(data, "features", None)
+    names = getattr(features["labels"], "names", None) if features and "labels" in features else None
+    label = data[0].get("labels")
+    if label is None:
+        return
+    found = np.asarray(label)
+    classes = found.ndim == 0 and found.dtype.kind in "iub"
+    if task.name == "regression" and classes:
+        told = f"{names[int(found)]!r}" if names else f"{label!r}"
+        raise ValueError(
+            f"{name} has labels that are classes ({told}), and the model is a regression: TimesCLIPForClassification "
+            "tells classes apart. A target that is an amount is a list of numbers, [3.0], even where there is one"
+        )
+    if found.dtype.kind in "OUS":
+        raise ValueError(
+            f"{name} has labels that are no numbers, such as {label!r}: load_wide_table(..., "
+            "task='classification') turns text into classes"
+        )
+    if task.name == "classification" and not classes and found.size == 1:
+        raise ValueError(
+            f"{name} has labels that are amounts ({label!r}), and the model is a classification, whose labels are "
+            "whole numbers from 0, one a row: load_wide_table(..., task='classification') makes them"
+        )
+
+
 def _advice(data: Any) -> str | None:
     """What to do with a container that is not one of rows; `None`: it is one."""
     if isinstance(data, str | os.PathLike):
@@ -112,4 +149,4 @@ def _named(value: Any) -> str:
     return f"a {type(value).__module__.partition('.')[0]}.{type(value).__name__}{text}".replace("a builtins.", "a ")
 
 
-__all__ = ["check_data", "check_given"]
+__all__ = ["check_data", "check_given", "check_labels"]

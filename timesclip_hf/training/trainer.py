@@ -31,7 +31,7 @@ from .best_epoch import EarlyStoppingCallback, search_hyperparameters, with_best
 from .branch_weights import BranchWeights
 from .checkpoints import ResumableCheckpoints
 from .evaluation import BatchedMetrics, evaluating, every_row, whole
-from .given_data import check_data, check_given
+from .given_data import check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
 from .hooks import check_hooks
 from .loss_terms import LossTerms
@@ -111,6 +111,9 @@ class TimesCLIPTrainer(Trainer):
         check_combination(self, alignment_objective(self.model) is not None, kwargs.get("optimizers"))
         if isinstance(processing_class, TimesCLIPProcessor):
             check_agreement(processing_class, self.model.config, self.task, training=True)
+        if isinstance(self.data_collator, TimesCLIPDataCollator) and self.compute_loss_func is None:
+            check_labels("train_dataset", self.train_dataset, self.task)
+            check_labels("eval_dataset", self.eval_dataset, self.task)
         self.task_objective = TaskObjective(self)
         self.args = with_best_metric(args, self.task, self.model, self.eval_dataset)
         if not self.task.has_labels:
