@@ -1,7 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The command `timesclip`: predictions for a table, and pictures of what a model sees, without writing Python."""
+"""The command `timesclip`: a model of a table, predictions, pictures of what a model sees, without writing Python."""
 
 import argparse
+import functools
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import cli_train
 from .escaping import csv_quoting, one_line, safe_cells, visible
 
 _LAYOUTS = """\
@@ -66,8 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 after an error, which is told in one line on stderr.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, words = parser.parse_known_args(arguments)
     command = f"timesclip {options.command}"
+    if options.command == "train":  # of the others, transformers knows some
+        options.run = functools.partial(_train, words=words)
+    elif words:
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are lines of their own
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"{command}: warning: {_one_line(message)}", file=sys.stderr)
@@ -132,7 +139,21 @@ def _parser() -> _Parser:
             "regular expression with the groups variate and step or date; else as the model was trained",
         )
         command.add_argument("--no-header", action="store_true", help="the text file has no line of column names")
+    train = commands.add_parser(
+        "train",
+        help="train a model on your table, and say how good it is",
+        description=cli_train.TRAIN,
+        epilog=cli_train.TRAIN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    cli_train.add_arguments(train, _positive)
     return parser
+
+
+def _train(options: argparse.Namespace, words: list[str]) -> None:
+    _quiet()
+    cli_train.run(options, words)
 
 
 def _positive(text: str) -> int:

@@ -17,6 +17,7 @@ from .metrics import regression_metrics
 
 _AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # properties of text that holds names
 _RASTER_COLUMNS = 4
+_COUNTED_CLASSES = 20  # more of them, and counts would not fit into their squares
 
 
 def _variate_names(given: Sequence[str] | None, count: int, what: str = "variates") -> list[str]:
@@ -185,6 +186,66 @@ def plot_forecasts(
     return figure
 
 
+def plot_confusion(predictions: ArrayLike, targets: ArrayLike, class_names: Sequence[str]) -> Figure:
+    """How often each class (row) was taken for each other (column).
+
+    Args:
+        predictions, targets: `(n,)` class numbers.
+        class_names: one for each class.
+    """
+    found, observed = np.asarray(predictions), np.asarray(targets)
+    count = len(class_names)
+    counts = np.zeros((count, count), int)
+    np.add.at(counts, (observed, found), 1)
+    size = max(4.0, 0.6 * count)
+    figure = Figure(figsize=(size + 1.5, size), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if count <= _COUNTED_CLASSES:
+        for row, column in np.argwhere(counts):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
+    names = [label(name) for name in class_names]
+    axes.set_xticks(range(count), names, rotation=90, **_AS_IT_IS)
+    axes.set_yticks(range(count), names, **_AS_IT_IS)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("observed")
+    axes.set_title(f"accuracy {np.trace(counts) / max(counts.sum(), 1):.3f}, n = {counts.sum()}")
+    return figure
+
+
+def plot_curves(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    x_name: str,
+    y_name: str,
+    title: str | None = None,
+    mark: float | None = None,
+) -> Figure:
+    """Lines over one axis: losses by epoch, errors by how much of a series was seen.
+
+    Args:
+        lines: name -> points `(x, y)`.
+        x_name, y_name: for the axes.
+        title: above all.
+        mark: x of a vertical line, of the epoch that was kept, say.
+    """
+    if not lines:
+        raise ValueError("lines is empty: there is no curve to draw")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    handles = [axes.plot(*zip(*points, strict=True), marker="o", markersize=3)[0] for points in lines.values()]
+    if mark is not None:
+        axes.axvline(mark, color="grey", linewidth=0.8, linestyle=":")
+    axes.set_xlabel(label(x_name), **_AS_IT_IS)
+    axes.set_ylabel(label(y_name), **_AS_IT_IS)
+    axes.grid(color="0.9")
+    if title is not None:
+        axes.set_title(label(title), **_AS_IT_IS)
+    _add_legend(axes, handles, [label(name) for name in lines], fontsize="small")
+    return figure
+
+
 def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str | None = None) -> Figure:
     """A row for each cell of an ablation, from top to bottom: a dot for each seed, a bar at their mean.
 
@@ -218,4 +279,7 @@ def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str
     return figure
 
 
-__all__ = ["plot_ablation", "plot_forecasts", "plot_model_view", "plot_predictions", "plot_selection_attention"]
+__all__ = [
+    "plot_ablation", "plot_confusion", "plot_curves", "plot_forecasts", "plot_model_view", "plot_predictions",
+    "plot_selection_attention",
+]  # fmt: skip

@@ -119,7 +119,7 @@ def collect_facts(trainer: Any, measurements: Mapping[str, Measurement] | None =
         adapter=adapter,
         measured={part: metrics for part, metrics in measured.items() if metrics},
         measured_in=_unit_of_errors(task, model.config, processor),
-        curve=_curve(trainer),
+        curve=training_curve(trainer),
         kept=kept,
         dataset_tags=_hub_datasets(trainer.train_dataset),
         sizes={part: count for part, count in sizes.items() if count is not None},
@@ -294,7 +294,7 @@ def _measured_in_training(trainer: Any, step: int) -> dict[str, dict[str, float]
     return parts
 
 
-def _curve(trainer: Any) -> list[dict[str, float]]:
+def training_curve(trainer: Any) -> list[dict[str, float]]:
     """Epoch, training losses since the row before, validation loss and the metric that chooses."""
     evaluations = _evaluations(trainer)
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -345,4 +345,4 @@ def _unit_of_errors(task: Task, config: TimesCLIPConfig, processor: TimesCLIPPro
     return f"{', '.join(units)} (R2 and percentages aside)" if units else None
 
 
-__all__ = ["CardFacts", "Measurement", "collect_facts"]
+__all__ = ["CardFacts", "Measurement", "collect_facts", "training_curve"]

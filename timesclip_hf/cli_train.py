@@ -1,0 +1,269 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The command `timesclip train`: its words, its questions, and what it prints; the work is in `training`."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .escaping import one_line, visible
+
+if TYPE_CHECKING:
+    from .data.roles import SplitPlan, TableRoles
+
+TRAIN = """\
+Train a model on your table, and say how good it is beside ridge and boosting.
+
+The table (CSV, Parquet, Excel) has one row per series: ndvi_00, ndvi_01, ..., red_00, red_01, ..., the column to predict,
+and perhaps a column that says where (site, farm) and when (year) a row is from: they split the rows honestly into train,
+validation and test. For forecasts it has one row per time step: give --timestamp and --horizon."""
+
+TRAIN_EXAMPLES = """\
+examples:
+  timesclip train fields.csv --target yield --target-unit t/ha --output model/
+  timesclip train fields.csv --target crop --group farm --static soil elevation --output model/
+  timesclip train loads.csv --timestamp date --horizon 24 --output model/
+  timesclip predict new_fields.csv --model model/ --output predictions.csv
+
+--help-all lists the training arguments of transformers, which may be given, too (--learning-rate 3e-4, ...).
+exit codes: 0 all went well; 2 something was wrong, and one line says what."""
+
+_WHOLE_SEASON = 4  # --random-length alone begins at this fraction of a season
+
+
+def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
+    """The words of the command.
+
+    Args:
+        parser: of the command.
+        positive: reads a whole number above 0.
+    """
+    parser.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .parquet")
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder to write the model and its report to")
+    what = parser.add_argument_group("what to learn")
+    what.add_argument("--target", metavar="COL", help="column to predict")
+    what.add_argument("--target-unit", metavar="UNIT", default="", help="its unit, for the report: t/ha")
+    what.add_argument("--task", choices=["regression", "classification"], help="else found from the target's cells")
+    what.add_argument("--variates", nargs="+", metavar="NAME", help="read these alone, in this order; else all found")
+    what.add_argument("--static", nargs="+", metavar="COL", default=[], help="read these beside the series; or: all")
+    split = parser.add_argument_group("which rows are for testing (asked, or chosen and told, where you say nothing)")
+    split.add_argument("--group", metavar="COL", help="whole sites, farms, ...: is it good where it has not been?")
+    split.add_argument("--time", metavar="COL", help="the latest years, seasons, ...: is it good next year?")
+    split.add_argument("--split", metavar="COL", help="a column that says train, validation, test; or: random")
+    model = parser.add_argument_group("model")
+    model.add_argument("--preset", default="auto", metavar="NAME", help="auto (default), small, medium, full, ...")
+    model.add_argument("--towers", default="tiny", choices=["tiny", "clip-b16"], help="tiny (default) or CLIP's size")
+    model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
+    model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
+    model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")
+    model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS",
+                       help="LOW HIGH: learn from parts of the season, so that the model answers at any step")  # fmt: skip
+    model.add_argument("--seed", type=int, default=0, help="of weights, batches and what is drawn at random (0)")
+    model.add_argument("--no-peers", action="store_true", help="do not fit ridge and boosting beside it")
+    series = parser.add_argument_group("forecasts")
+    series.add_argument("--timestamp", metavar="COL", help="column of the times; one row per time step")
+    series.add_argument("--horizon", type=positive, metavar="H", help="steps to forecast")
+    series.add_argument("--context", type=positive, metavar="T", help="steps to look back")
+    series.add_argument("--series", metavar="COL", help="column that says which series a time step is of")
+    series.add_argument(
+        "--season", type=positive, metavar="S", help="steps in a season; else by the rhythm of the times"
+    )
+    parser.add_argument(
+        "--help-all", action=_HelpAll, nargs=0, help="also list the training arguments of transformers"
+    )
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+        parser.print_help()
+        print("\ntraining arguments of transformers (those that the command sets itself follow the number of rows):\n")
+        text = _training_parser().format_help()
+        print(text[text.index("\n\n") + 2 :])
+        parser.exit()
+
+
+def _training_parser() -> argparse.ArgumentParser:
+    from transformers import HfArgumentParser
+
+    from .training.training_args import TimesCLIPTrainingArguments
+
+    parser = HfArgumentParser(TimesCLIPTrainingArguments, prog="timesclip train", add_help=False, allow_abbrev=False)
+    for action in parser._actions:  # nothing but what was given
+        action.default, action.required = argparse.SUPPRESS, False
+    return parser
+
+
+def read_training(words: list[str]) -> dict[str, Any]:
+    """Training arguments of transformers that were given, by name; raises for words that are none."""
+    if not words:
+        return {}
+    parser = _training_parser()
+    parser.error = _refuse  # type: ignore[assignment]
+    found, rest = parser.parse_known_args(words)
+    if rest:
+        raise ValueError(f"unknown: {' '.join(rest)} (help: timesclip train --help)")
+    given = vars(found)
+    if taken := sorted(given.keys() & {"output_dir", "seed", "num_train_epochs"}):
+        raise ValueError(f"--{taken[0]}: say --output, --seed or --epochs")
+    return given
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+def run(options: argparse.Namespace, words: list[str]) -> None:
+    """Trains, reports, writes.
+
+    Args:
+        options: of `add_arguments`.
+        words: of the command line that they do not know: training arguments of transformers.
+    """
+    _check(options)
+    from .training.fit_series import Recipe
+    from .training.write_model import write_table_model
+
+    output = Path(options.output)
+    checkpoints = {"vision": options.vision_checkpoint, "text": options.text_checkpoint}
+    recipe: dict[str, Any] = {
+        "towers": options.towers,
+        "checkpoints": {branch: name for branch, name in checkpoints.items() if name is not None},
+        "epochs": options.epochs,
+        "seed": options.seed,
+        "training": read_training(words),
+    }
+    command = shlex.join(["timesclip", "train", *_shown(options, words)])
+    if options.timestamp is not None or options.horizon is not None:
+        from .training.fit_forecast import ForecastJob, train_forecast
+
+        job = ForecastJob(
+            options.table, options.timestamp, options.horizon, options.context, options.series, options.variates,
+            options.season, options.preset, Recipe(**recipe), not options.no_peers,
+        )  # fmt: skip
+        train_forecast(job, output, command, _tell)
+        return
+    from .training.fit_table import TableJob, fit, prepare
+
+    job = TableJob(
+        options.table, options.target, options.target_unit, options.task, options.variates, options.static,
+        options.group, options.time, options.split, options.preset, Recipe(**recipe), not options.no_peers,
+    )  # fmt: skip
+    prepared = prepare(job, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
+    job = with_lengths(job, options.random_length, prepared.num_steps)
+    for line in describe(prepared):
+        _tell(line)
+    outcome = fit(prepared, job, output / "training", _tell)
+    print(write_table_model(prepared, outcome, job, output, command))
+
+
+def with_lengths(job: Any, lengths: list[int] | None, steps: int) -> Any:
+    """The job with the lengths of `--random-length`: two numbers, or a quarter of the season to all of it."""
+    if lengths is None:
+        return job
+    import dataclasses
+
+    if len(lengths) not in (0, 2):
+        raise ValueError(f"--random-length {' '.join(map(str, lengths))}: give LOW and HIGH, or no number at all")
+    low, high = lengths or (max(1, steps // _WHOLE_SEASON), steps)
+    if not low <= high <= steps:
+        raise ValueError(f"--random-length {low} {high}: LOW to HIGH must lie within the {steps} steps of the table")
+    return dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, random_length=(low, high)))
+
+
+def describe(prepared: Any) -> list[str]:
+    """What was found in the table and what is done with it, line by line."""
+    from .data.tables import some_of
+
+    roles, plan = prepared.roles, prepared.plan
+    first, last = roles.steps
+    lines = [
+        f"{len(prepared.frame)} series of {len(roles.variates)} variates ({some_of(roles.variates, 12)}), steps {first} "
+        f"to {last}",
+        f"target {roles.target}: {roles.task} ({roles.task_reason})"
+        + (f"; classes {some_of(prepared.class_names, 12)}" if prepared.class_names else ""),
+    ]
+    unused = [str(c) for c in (*roles.times, *roles.groups) if c.name not in (plan.column, *roles.statics)]
+    unused += [name for name in roles.others if name != plan.column]
+    if roles.statics:
+        lines.append(f"read beside the series: {some_of(roles.statics, 12)}")
+    if unused:
+        lines.append(f"not read: {some_of(unused, 12)}; what is known beforehand may be: --static NAME ...")
+    lines.append(f"split {prepared.split_in_words()}")
+    if plan.reason != "as asked for":
+        others = [f"--time {c.name}" for c in roles.times if c.name != plan.column]
+        others += [f"--group {c.name}" for c in roles.groups if c.name != plan.column]
+        took = f"--{'split' if plan.kind in ('column', 'random') else plan.kind} {plan.column or 'random'}"
+        lines.append(f"  took {took}: {plan.reason}" + (f"; else {', '.join(others)}" if others else ""))
+    return lines + prepared.left_out
+
+
+def _ask(roles: "TableRoles") -> "SplitPlan | None":
+    """Lets somebody at a terminal choose how to split; nothing to choose: `None`."""
+    from .data.roles import SplitPlan, choose_split
+
+    first = choose_split(roles)
+    if first.kind in ("column", "random"):
+        return first
+    plans = [SplitPlan("time", c.name, "as asked for") for c in roles.times]
+    plans += [SplitPlan("group", c.name, "as asked for") for c in roles.groups]
+    plans.sort(key=lambda plan: (plan.kind, plan.column) != (first.kind, first.column))
+    plans.append(SplitPlan("random", None, "as asked for"))
+    counts = {c.name: c.count for c in (*roles.times, *roles.groups)}
+    _tell("Rows of one place or one season are alike: on both sides of a split they flatter every model. Test on")
+    for number, plan in enumerate(plans, 1):
+        words = {"time": "the latest of", "group": "whole values of", "random": "rows drawn at random"}[plan.kind]
+        _tell(f"  {number}  {words}" + (f" {plan.column} ({counts[plan.column]} of them)" if plan.column else ""))
+    while True:
+        print("choose [1]: ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer.strip():
+            return plans[0]
+        if answer.strip().isdecimal() and 1 <= int(answer) <= len(plans):
+            return plans[int(answer) - 1]
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What can be said before anything is loaded."""
+    output = Path(options.output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output}: this is a file, a folder is needed")
+    if not output.parent.is_dir():
+        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    forecast = options.timestamp is not None or options.horizon is not None
+    if forecast and (options.timestamp is None or options.horizon is None):
+        raise ValueError(
+            f"forecasts need --timestamp and --horizon, found only --{'horizon' if options.horizon else 'timestamp'}"
+        )
+    if not forecast and options.target is None:
+        raise ValueError("--target says which column to predict; for forecasts give --timestamp and --horizon")
+    names = ("target", "task", "static", "group", "time", "split", "random_length")
+    given = [name for name in names if getattr(options, name) not in (None, [])]
+    if forecast and given:
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} is for tables with one row per series; --horizon is for forecasts"
+        )
+    given = [name for name in ("context", "series", "season") if getattr(options, name) is not None]
+    if not forecast and given:
+        raise ValueError(f"--{given[0]} is for forecasts: give --timestamp and --horizon, too")
+
+
+def _shown(options: argparse.Namespace, words: list[str]) -> list[str]:
+    """The command line again, without folders of this machine."""
+    shown = [Path(options.table).name]
+    for name, value in vars(options).items():
+        if name in ("table", "output", "run", "command") or value in (None, [], "", False):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if (name, value) in (("preset", "auto"), ("towers", "tiny"), ("seed", 0)):
+            continue
+        values = value if isinstance(value, list) else [] if value is True else [value]
+        shown += [flag, *map(str, values)]
+    return [*shown, *words, "--output", Path(options.output).name]
+
+
+def _tell(line: str) -> None:
+    print(visible(line) if sys.stderr.isatty() else one_line(line), file=sys.stderr, flush=True)
+
+
+__all__ = ["TRAIN", "TRAIN_EXAMPLES", "add_arguments", "read_training", "run"]

@@ -1,0 +1,160 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""One model, made in the way that was chosen, from parts that are ready: what is behind `timesclip train`."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import set_seed
+from transformers.trainer_callback import PrinterCallback
+
+from ..data.partial import PartialSeries
+from ..model.configuration_timesclip import PRESETS, TimesCLIPConfig
+from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression
+from ..model.processing_timesclip import TimesCLIPProcessor
+from .progress import ProgressBar
+from .trainer import TimesCLIPTrainer
+from .training_args import TimesCLIPTrainingArguments
+from .ways import Way, schedule
+
+MODEL_CLASSES: dict[str, Any] = {
+    "regression": TimesCLIPForRegression,
+    "classification": TimesCLIPForClassification,
+    "forecasting": TimesCLIPForPrediction,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is asked for of a model, beside its way.
+
+    Args:
+        towers: of `TOWERS`, where no checkpoint is given.
+        checkpoints: branch -> Hub id or folder.
+        epochs: in place of what the way takes.
+        seed: of weights, batches and dropout.
+        random_length: `(low, high)`: train on parts of the series, see `PartialSeries`.
+        training: arguments of training that win over all others.
+    """
+
+    towers: str = "tiny"
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    epochs: int | None = None
+    seed: int = 0
+    random_length: tuple[int, int] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Fitted:
+    """A model, and the trainer that made it and can ask it."""
+
+    trainer: TimesCLIPTrainer
+    processor: TimesCLIPProcessor
+    seconds: float
+    warnings: list[str] = field(default_factory=list)
+
+    def answers(self, rows: Any) -> np.ndarray:
+        """What the model says of rows: numbers `(n, num_targets)`, scores of classes, or forecasts `(n, H, V)`."""
+        return np.asarray(self.trainer.predict(rows).predictions)
+
+
+def fit_series(
+    task: str,
+    way: Way,
+    recipe: Recipe,
+    shape: Mapping[str, Any],
+    processing: Mapping[str, Any],
+    fit_on: Any,
+    train: Any,
+    validation: Any,
+    folder: Path,
+) -> Fitted:
+    """Makes processor and model, trains, and keeps the epoch that is best on validation.
+
+    Args:
+        task: a key of `MODEL_CLASSES`.
+        way: which model.
+        recipe: what else is asked for.
+        shape: fields of the configuration that follow from the data.
+        processing: of the processor.
+        fit_on: what the processor is fitted on, the training part.
+        train, validation: rows.
+        folder: for what is written in between; it is gone afterwards.
+
+    Raises:
+        ValueError: a preset with a vision tower of random weights that would stay frozen.
+    """
+    started = time.perf_counter()
+    set_seed(recipe.seed)
+    settings = {**shape, **way.config}
+    config = _config(way, recipe, settings)
+    processor = TimesCLIPProcessor.from_config(config, **processing).fit(fit_on)
+    config = processor.complete_config(config)
+    if recipe.checkpoints:
+        model = MODEL_CLASSES[task].from_vision_text_pretrained(**_towers(way, recipe), config=config)
+    else:
+        model = MODEL_CLASSES[task](config)
+    if recipe.random_length is not None:
+        side = processor.padding_side or "right"
+        train = PartialSeries(train, recipe.random_length, side, recipe.seed)
+        validation = PartialSeries(validation, recipe.random_length, side, recipe.seed + 1, every_epoch=False)
+    arguments = _arguments(way, recipe, len(train), folder)
+    trainer = TimesCLIPTrainer(model, arguments, processor, train_dataset=train, eval_dataset=validation)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(ProgressBar())
+    trainer.train()
+    shutil.rmtree(folder, ignore_errors=True)
+    return Fitted(trainer, processor, time.perf_counter() - started, _still_improving(trainer))
+
+
+def _arguments(way: Way, recipe: Recipe, count: int, folder: Path) -> TimesCLIPTrainingArguments:
+    given = {**way.training, **recipe.training}
+    epochs = recipe.epochs or given.pop("num_train_epochs", None)
+    plan = schedule(count, int(given["per_device_train_batch_size"]), epochs)
+    if epochs is not None:
+        plan["num_train_epochs"] = epochs
+    quiet = {"report_to": "none", "disable_tqdm": True, "seed": recipe.seed}
+    return TimesCLIPTrainingArguments(str(folder), **{**plan, **quiet, **given})
+
+
+def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPConfig:
+    if recipe.checkpoints:
+        towers = _towers(way, recipe)
+        return TimesCLIPConfig.from_vision_text_pretrained(**towers, preset=way.preset, **settings)
+    config = TimesCLIPConfig.from_preset(way.preset, towers=recipe.towers, **settings)
+    if config.vision_config is not None and config.freeze_vision:
+        raise ValueError(
+            f"--towers {recipe.towers} would freeze a vision tower of random weights, which sees nothing: give "
+            "--vision-checkpoint, or choose --towers tiny"
+        )
+    return config
+
+
+def _towers(way: Way, recipe: Recipe) -> dict[str, str | None]:
+    """The checkpoint of each branch that the preset has; a pair gives both."""
+    given = recipe.checkpoints
+    names = {"vision": given.get("vision"), "text": given.get("text", given.get("vision"))}
+    absent = [branch for branch in names if f"{branch}_config" in PRESETS[way.preset]]
+    if unread := [branch for branch in given if branch in absent]:
+        raise ValueError(
+            f"--{unread[0]}-checkpoint: the preset {way.preset} has no {unread[0]} branch: choose another"
+        )
+    return {branch: None if branch in absent else name for branch, name in names.items()}
+
+
+def _still_improving(trainer: TimesCLIPTrainer) -> list[str]:
+    """A warning, where the last look at the validation part was the best of several."""
+    state = trainer.state
+    looks = [log["step"] for log in state.log_history if "eval_runtime" in log]
+    if len(looks) < 2 or state.best_global_step != looks[-1] or state.global_step < state.max_steps:
+        return []
+    epochs = trainer.args.num_train_epochs
+    return [f"validation was still improving at the last epoch: try --epochs {2 * epochs:g} (now {epochs:g})"]
+
+
+__all__ = ["Fitted", "MODEL_CLASSES", "Recipe", "fit_series"]

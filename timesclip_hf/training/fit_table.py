@@ -1,0 +1,309 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""From somebody's table to a trained model beside its peers: the work of `timesclip train`, as functions.
+
+    read -> roles -> split -> way -> fit -> compare -> (train_report) write
+
+The test part is asked once, at the end; everything that is chosen is chosen on train and validation.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import ClassLabel, Dataset
+from numpy.typing import NDArray
+
+from ..data.partial import PartialSeries
+from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, describe_split, find_roles, split_rows
+from ..data.tables import decoded, read_table, some_of
+from ..data.wide import load_wide_table, read_statics
+from ..metrics import classification_metrics, regression_metrics
+from .fit_series import Fitted, Recipe, fit_series
+from .peers import Part, peers_for
+from .ways import Way, choose_way, patches
+
+_ROW = "timesclip_row"  # a column of our own, by which rows are found again
+_CURVE_POINTS = 8
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """What somebody wants of `timesclip train`, for a table with one row per series.
+
+    Args:
+        table: path or frame.
+        target: column to predict.
+        target_unit: for reports and cards.
+        task: `"regression"` or `"classification"`; `None`: found.
+        variates: `None`: all that are found.
+        statics: columns to read beside the series; `["all"]`: all that may be.
+        group, time, split: see `asked_split`.
+        preset: of `PRESETS`, or `"auto"`.
+        recipe: towers, checkpoints, epochs, seed, ...
+        peers: whether to fit the peers, too.
+    """
+
+    table: Any
+    target: str
+    target_unit: str = ""
+    task: str | None = None
+    variates: Sequence[str] | None = None
+    statics: Sequence[str] = ()
+    group: str | None = None
+    time: str | None = None
+    split: str | None = None
+    preset: str = "auto"
+    recipe: Recipe = field(default_factory=Recipe)
+    peers: bool = True
+
+
+@dataclass
+class Prepared:
+    """A table that is read and split, before anything is learnt.
+
+    Args:
+        frame: its rows that have a target and a value of each variate.
+        roles, plan: of its columns, and how they are split.
+        rows: part -> numbers of its rows.
+        parts: part -> data set with `past_values`, `labels`, perhaps `static_values`.
+        class_names: of a classification, in the order of class numbers.
+        left_out: what is to be told of rows that are not used.
+    """
+
+    frame: pd.DataFrame
+    roles: TableRoles
+    plan: SplitPlan
+    rows: dict[str, NDArray[np.int64]]
+    parts: dict[str, Dataset]
+    class_names: list[str]
+    left_out: list[str]
+
+    @property
+    def num_steps(self) -> int:
+        return self.roles.steps[1] - self.roles.steps[0] + 1
+
+    def split_in_words(self) -> str:
+        return describe_split(self.frame, self.plan, self.rows)
+
+    def labels(self, part: str) -> NDArray[Any]:
+        """`(n,)` numbers or class numbers."""
+        return np.asarray(self.parts[part]["labels"][:]).reshape(len(self.rows[part]))
+
+    def measure(self, answers: Any, part: str) -> dict[str, float]:
+        """Metrics of answers to a part."""
+        labels, answers = self.labels(part), np.asarray(answers)
+        return (
+            classification_metrics(answers, labels)
+            if self.class_names
+            else regression_metrics(answers.reshape(len(labels)), labels)
+        )
+
+
+@dataclass
+class Outcome:
+    """Everything that a report tells.
+
+    Args:
+        name: of our model in the table.
+        way, fitted: how it was made, and what came out.
+        answers: part -> what it says of it.
+        measured: model -> metrics on the test part; ours first.
+        validation: the same of ours on the validation part.
+        curve: steps seen -> model -> metrics on the test part; empty unless parts of series were learnt.
+    """
+
+    name: str
+    way: Way
+    fitted: Fitted
+    answers: dict[str, NDArray[Any]]
+    measured: dict[str, dict[str, float]]
+    validation: dict[str, float]
+    curve: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None = None) -> Prepared:
+    """Reads and splits the table.
+
+    Args:
+        job: what is wanted.
+        ask: called where the split was not said, for somebody to choose; `None` of it, or not given: `choose_split`.
+
+    Raises:
+        ValueError, FileNotFoundError: whatever is wrong with the table, in words.
+    """
+    frame = read_table(job.table)
+    roles = find_roles(frame, job.target, task=job.task, variates=job.variates, statics=job.statics)
+    how = {"group": job.group, "time": job.time, "split": job.split}
+    plan = asked_split(frame, roles, how) or (ask(roles) if ask is not None else None) or choose_split(roles)
+    frame, left_out = _with_target(frame, job.target)
+    dataset, class_names, unseen = _load(frame, roles)
+    numbers = np.asarray(dataset[_ROW][:], np.int64)
+    frame = frame.iloc[numbers].reset_index(drop=True)
+    dataset = dataset.select_columns(
+        [n for n in dataset.column_names if n in ("past_values", "labels", "static_values")]
+    )
+    classes = np.asarray(dataset["labels"][:]) if class_names else None
+    rows = split_rows(frame, plan, classes, job.recipe.seed)
+    parts = {name: dataset.select(selected) for name, selected in rows.items()}
+    prepared = Prepared(frame, roles, plan, rows, parts, class_names, left_out + unseen)
+    _check_parts(prepared)
+    return prepared
+
+
+def _with_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
+    cells = decoded(frame[target])
+    blank = (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy(bool)
+    if not blank.any():
+        return frame, []
+    return frame[~blank].reset_index(drop=True), [f"{blank.sum()} rows without {target} are left out"]
+
+
+def _load(frame: pd.DataFrame, roles: TableRoles) -> tuple[Dataset, list[str], list[str]]:
+    """The table as a data set, the names of its classes, and what is told of rows that nothing was seen of."""
+    numbered = pd.concat([frame, pd.Series(np.arange(len(frame)), name=_ROW)], axis=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load_wide_table(
+            numbered[[name for name in numbered if name not in roles.others]],
+            target=roles.target,
+            task=roles.task,
+            variates=roles.variates,
+            static_columns=roles.statics,
+            drop_unobserved=True,
+        )
+    labels = dataset.features["labels"]
+    names = list(labels.names) if isinstance(labels, ClassLabel) else []
+    return dataset, names, [str(warning.message) for warning in caught]
+
+
+def _check_parts(prepared: Prepared) -> None:
+    if prepared.class_names:
+        known = set(prepared.labels("train").tolist())
+        for part in ("validation", "test"):
+            if unseen := sorted(set(prepared.labels(part).tolist()) - known):
+                names = some_of(prepared.class_names[number] for number in unseen)
+                raise ValueError(
+                    f"the {part} part has classes that the train part has not: {names}; split by another column "
+                    "(--group, --time, --split random), or leave these rows out"
+                )
+        if len(known) < 2:
+            raise ValueError(
+                f"the train part has one class only: {prepared.class_names[known.pop()]}; split otherwise"
+            )
+    elif np.ptp(prepared.labels("train")) == 0:
+        raise ValueError(f"--target {prepared.roles.target}: the same number in every row of the train part")
+
+
+# --- fitting --------------------------------------------------------------------------------------------------------
+
+
+def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], None] = lambda line: None) -> Outcome:
+    """Trains the model, then its peers, and measures all of them on the test part.
+
+    Args:
+        prepared: of `prepare`.
+        job: what is wanted.
+        folder: for what is written in between.
+        tell: is told what goes on.
+    """
+    roles, recipe = prepared.roles, job.recipe
+    train, validation = prepared.parts["train"], prepared.parts["validation"]
+    way = choose_way(len(train), roles.task, preset=job.preset, pretrained=bool(recipe.checkpoints))
+    tell(f"model: preset {way.preset} ({way.reason})")
+    shape: dict[str, Any] = {"num_variates": len(roles.variates), "context_length": prepared.num_steps}
+    shape |= patches(prepared.num_steps)
+    processing: dict[str, Any] = {"variate_names": list(roles.variates)}
+    fit_on = train
+    if prepared.class_names:
+        shape["id2label"] = dict(enumerate(prepared.class_names))
+        shape["label2id"] = {name: number for number, name in enumerate(prepared.class_names)}
+        fit_on = train.remove_columns("labels")  # class numbers have no mean to standardise by
+    else:
+        processing |= {"target_names": [roles.target], "target_units": [job.target_unit]}
+    fitted = fit_series(roles.task, way, recipe, shape, processing, fit_on, train, validation, folder)
+    answers = {part: fitted.answers(prepared.parts[part]) for part in ("validation", "test")}
+    name = f"TimesCLIP {way.preset}"
+    measured = {name: prepared.measure(answers["test"], "test")}
+    if job.peers:
+        measured |= measure_peers(prepared, recipe.seed, tell)
+    outcome = Outcome(
+        name, way, fitted, answers, measured, prepared.measure(answers["validation"], "validation"),
+        warnings=[*fitted.warnings],
+    )  # fmt: skip
+    if recipe.random_length is not None:
+        outcome.curve = length_curve(prepared, outcome, recipe, tell)
+    return outcome
+
+
+def measure_peers(prepared: Prepared, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Peer -> its metrics on the test part."""
+    parts = {name: as_part(prepared, name) for name in prepared.parts}
+    measured = {}
+    for name, peer in peers_for(len(prepared.class_names)).items():
+        tell(f"comparing with {name}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of scikit-learn, on searches that did not converge
+            answers = peer(parts["train"], parts["validation"], parts["test"], seed)
+        measured[name] = prepared.measure(answers, "test")
+    return measured
+
+
+def as_part(prepared: Prepared, part: str, seen: int | None = None) -> Part:
+    """A part in the form that peers take; `seen`: with its first (or newest) so many steps alone."""
+    rows = prepared.rows[part]
+    values = np.asarray(prepared.parts[part].with_format("numpy")["past_values"][:])
+    if seen is not None:
+        values = np.stack([row["past_values"] for row in PartialSeries(prepared.parts[part], seen)])[:, :seen]
+    frame = prepared.frame.iloc[rows].reset_index(drop=True)
+    plan = prepared.plan
+    folds = None if plan.column is None else decoded(frame[plan.column]).astype(str).to_numpy()
+    if plan.kind == "column":
+        folds = _folds_of_table(prepared, frame)
+    return Part(
+        values,
+        read_statics(frame, prepared.roles.statics) if prepared.roles.statics else frame[[]],
+        prepared.labels(part),
+        frame,
+        folds,
+        len(prepared.class_names),
+    )
+
+
+def _folds_of_table(prepared: Prepared, frame: pd.DataFrame) -> NDArray[Any] | None:
+    """What rows share, where the table itself says which part they belong to."""
+    named = prepared.roles.times or prepared.roles.groups
+    if not named:
+        return None
+    return decoded(frame[min(named, key=lambda candidate: candidate.count).name]).astype(str).to_numpy()
+
+
+def length_curve(
+    prepared: Prepared, outcome: Outcome, recipe: Recipe, tell: Callable[[str], None]
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Steps seen -> our one model, and ridge fitted for this length -> metrics on the test part."""
+    assert recipe.random_length is not None
+    low, high = recipe.random_length
+    side = outcome.fitted.processor.padding_side or "right"
+    peer_name, peer = list(peers_for(len(prepared.class_names)).items())[1]
+    tell("measuring after each part of the season")
+    curve = {}
+    for seen in sorted({round(step) for step in np.linspace(low, high, _CURVE_POINTS)}):
+        test = PartialSeries(prepared.parts["test"], seen, side)
+        curve[seen] = {outcome.name: prepared.measure(outcome.fitted.answers(test), "test")}
+        if side == "right":
+            parts = [as_part(prepared, part, seen) for part in ("train", "validation", "test")]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                curve[seen][f"{peer_name} for each"] = prepared.measure(peer(*parts, recipe.seed), "test")
+    return curve
+
+
+__all__ = ["Outcome", "Prepared", "TableJob", "as_part", "fit", "length_curve", "measure_peers", "prepare"]

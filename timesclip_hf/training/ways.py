@@ -1,0 +1,105 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Which model is trained for so many labelled series, and for how long: one rule, printed with its reason."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ..model.configuration_timesclip import PRESETS
+
+# Of towers that come from checkpoints; the paper takes 1e-6 to 5e-5.
+PRETRAINED_RATE = 1e-5
+_SMALL_DATA = 500  # labelled series, below which batches are halved
+_LEAST_UPDATES = 1500
+_EPOCHS = (10, 200)
+_EVALUATIONS = 40  # at most: each one writes a checkpoint
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is made.
+
+    Args:
+        kind: `"network"`: towers and head are trained; `"heads"`: frozen towers, heads in closed form.
+        preset: of `TimesCLIPConfig`.
+        reason: why so, in words.
+        config: fields of the configuration that differ from the preset.
+        training: fields of `TimesCLIPTrainingArguments`, of a network.
+    """
+
+    kind: Literal["network", "heads"]
+    preset: str
+    reason: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def choose_way(num_series: int, task: str, *, preset: str = "auto", pretrained: bool = False) -> Way:
+    """The way for `num_series` training series (windows, of forecasts).
+
+    Args:
+        num_series: of the training part.
+        task: `"regression"`, `"classification"` or `"forecasting"`.
+        preset: a preset to train in any case; `"auto"`: the best for this number.
+        pretrained: whether the vision tower comes from a checkpoint.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    if preset != "auto" and preset not in PRESETS:
+        raise ValueError(f"--preset {preset}: unknown, choose auto or one of {', '.join(sorted(PRESETS))}")
+    way = Way("network", preset, "as asked for")
+    if preset == "auto" and task == "forecasting":
+        way = replace(way, preset="paper" if pretrained else "forecast", reason="the preset for forecasts")
+    elif preset == "auto" and pretrained:
+        way = replace(way, preset="full", reason="a vision tower from a checkpoint was given")
+    elif preset == "auto":
+        way = replace(way, preset="small", reason=f"{num_series} training series")
+    return replace(way, training=training_for(num_series, task, pretrained))
+
+
+def training_for(num_series: int, task: str, pretrained: bool = False) -> dict[str, Any]:
+    """Rates, batches and epochs that suit so many series: few of them are read in smaller batches and more often."""
+    settings: dict[str, Any] = {
+        "learning_rate": 1e-4 if pretrained else 1e-3,
+        "weight_decay": 0.05,
+        "per_device_train_batch_size": 32 if num_series < _SMALL_DATA else 64,
+        "per_device_eval_batch_size": 256,
+    }
+    if pretrained:
+        settings["tower_learning_rate"] = PRETRAINED_RATE
+    if task == "forecasting":
+        settings |= {"weight_decay": 0.0, "epoch_decay": 0.7}
+    return settings
+
+
+def schedule(num_series: int, batch_size: int, epochs: int | None = None) -> dict[str, Any]:
+    """How long to train and when to look at the validation part, as fields of `TimesCLIPTrainingArguments`.
+
+    At least some 1 500 updates, in 10 to 200 epochs; at most 40 looks; the end after a quarter of them without gain.
+    """
+    updates = math.ceil(num_series / batch_size)
+    fewest, most = _EPOCHS
+    epochs = epochs or min(most, max(fewest, math.ceil(_LEAST_UPDATES / updates)))
+    every = math.ceil(epochs / _EVALUATIONS)
+    looks = math.ceil(epochs / every)
+    return {
+        "num_train_epochs": looks * every,
+        "eval_strategy": "steps",
+        "eval_steps": every * updates,
+        "save_strategy": "steps",
+        "save_steps": every * updates,
+        "logging_strategy": "steps",
+        "logging_steps": every * updates,
+        "early_stopping_patience": max(4, looks // 4),
+    }
+
+
+def patches(context_length: int) -> dict[str, int]:
+    """Length and stride of patches, for series of so many steps: about six to a series, of 4 to 16 steps."""
+    length = min(context_length, 16, max(4, round(context_length / 6)))
+    return {"patch_length": length, "patch_stride": max(1, length // 2)}
+
+
+__all__ = ["PRETRAINED_RATE", "Way", "choose_way", "patches", "schedule", "training_for"]

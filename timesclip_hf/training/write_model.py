@@ -1,0 +1,87 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The folder that `timesclip train` leaves: model, processor, card, figures, pictures, predictions of the test part."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..data.wide import step_columns
+from ..escaping import with_unit
+from . import train_report as report
+from .fit_table import Outcome, Prepared, TableJob
+
+
+def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, output: Path, command: str) -> str:
+    """Writes all of it.
+
+    Args:
+        prepared, outcome, job: of `fit_table`.
+        output: the folder.
+        command: the line that makes it again, for the card.
+
+    Returns:
+        What somebody reads in the end: a sentence, a table, warnings, where everything is, what to do next.
+    """
+    roles, fitted, task = prepared.roles, outcome.fitted, prepared.roles.task
+    tables = [report.table(task, outcome.measured, job.target_unit)]
+    if outcome.curve:
+        tables.append(report.curve_table(task, outcome.curve, job.target_unit))
+    source = Path(str(job.table)).name if isinstance(job.table, str | Path) else "a table"
+    output.mkdir(parents=True, exist_ok=True)
+    fitted.trainer.save_model(str(output))
+    fitted.trainer.create_model_card(
+        output,
+        model_name=f"timesclip-{roles.target}",
+        dataset=source,
+        split=f"{prepared.split_in_words()}.",
+        sizes={part: len(rows) for part, rows in prepared.rows.items()},
+        measured={"test": outcome.measured[outcome.name], "validation": outcome.validation},
+        hyperparameters={"preset": outcome.way.preset},
+        command=command,
+        table=tables[0],
+    )
+    files = _write_test(prepared, outcome, output, job)
+    report.write_metrics(
+        output,
+        {
+            "command": command,
+            "task": task,
+            "target": roles.target,
+            "unit": job.target_unit,
+            "split": {"by": prepared.plan.kind, "column": prepared.plan.column},
+            "sizes": {part: len(rows) for part, rows in prepared.rows.items()},
+            "model": {"name": outcome.name, "preset": outcome.way.preset, "reason": outcome.way.reason},
+            "seconds": round(fitted.seconds, 1),
+            "validation": outcome.validation,
+            "test": outcome.measured,
+            "by steps seen": outcome.curve,
+        },
+    )
+    count = f"{len(prepared.rows['test'])} series"
+    lines = [report.sentence(task, outcome.measured, job.target_unit, count), "", tables[0], ""]
+    if outcome.curve:
+        lines += [report.usable_from(task, outcome.curve, outcome.name), "", tables[1], ""]
+    lines += [f"warning: {line}" for line in outcome.warnings]
+    lines.append(f"written to {output}: the model, README.md, metrics.json, {', '.join(files)}")
+    lines.append(f"next: timesclip predict NEW.csv --model {output} --output predictions.csv")
+    return "\n".join(lines)
+
+
+def _write_test(prepared: Prepared, outcome: Outcome, output: Path, job: TableJob) -> list[str]:
+    """Predictions of the test part, and pictures; names of the files."""
+    roles, answers, labels = prepared.roles, outcome.answers["test"], prepared.labels("test")
+    frame: Any = prepared.frame.iloc[prepared.rows["test"]]
+    inputs = [name for name in frame.columns if name not in (roles.target, *roles.statics)]
+    steps = step_columns(inputs, roles.variates)
+    identity: pd.DataFrame = frame.drop(columns=[*steps, roles.target])
+    observed = [prepared.class_names[number] for number in labels] if prepared.class_names else labels
+    found = report.predictions_table(identity, roles.target, observed, answers, prepared.class_names)
+    report.write_csv(found, output / "test_predictions.csv")
+    title = with_unit(roles.target, job.target_unit)
+    files = ["test_predictions.csv"]
+    files += report.write_pictures(output, outcome.fitted.trainer, answers, labels, title, prepared.class_names)
+    return files + (report.write_length_curve(output, roles.task, outcome.curve) if outcome.curve else [])
+
+
+__all__ = ["write_table_model"]
