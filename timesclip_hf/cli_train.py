@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 TRAIN = """\
 Train a model on your table, and say how good it is beside ridge and boosting.
 
-The table (CSV, Parquet, Excel) has one row per series: ndvi_00, ndvi_01, ..., red_00, red_01, ..., the column to predict,
-and perhaps a column that says where (site, farm) and when (year) a row is from: they split the rows honestly into train,
+The table (CSV, Parquet) has one row per series: ndvi_00, ndvi_01, ..., red_00, red_01, ..., the column to predict, and
+perhaps columns that say where (site, farm) and when (year) a row is from: they split the rows honestly into train,
 validation and test. For forecasts it has one row per time step: give --timestamp and --horizon."""
 
 TRAIN_EXAMPLES = """\
@@ -57,18 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
     model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
     model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
     model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")
-    model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS",
-                       help="LOW HIGH: learn from parts of the season, so that the model answers at any step")  # fmt: skip
+    any_step = "LOW HIGH: learn from parts of the season, so that the model answers at any step"
+    model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS", help=any_step)
     model.add_argument("--seed", type=int, default=0, help="of weights, batches and what is drawn at random (0)")
     model.add_argument("--no-peers", action="store_true", help="do not fit ridge and boosting beside it")
     series = parser.add_argument_group("forecasts")
-    series.add_argument("--timestamp", metavar="COL", help="column of the times; one row per time step")
+    series.add_argument("--timestamp", "--timestamp-column", metavar="COL", help="column of the times")
     series.add_argument("--horizon", type=positive, metavar="H", help="steps to forecast")
     series.add_argument("--context", type=positive, metavar="T", help="steps to look back")
-    series.add_argument("--series", metavar="COL", help="column that says which series a time step is of")
-    series.add_argument(
-        "--season", type=positive, metavar="S", help="steps in a season; else by the rhythm of the times"
-    )
+    series.add_argument("--series", "--series-column", metavar="COL", help="column of the series' names")
+    series.add_argument("--season", type=positive, metavar="S", help="steps in a season; else by the times' rhythm")
     parser.add_argument(
         "--help-all", action=_HelpAll, nargs=0, help="also list the training arguments of transformers"
     )
@@ -88,7 +86,8 @@ def _training_parser() -> argparse.ArgumentParser:
 
     from .training.training_args import TimesCLIPTrainingArguments
 
-    parser = HfArgumentParser(TimesCLIPTrainingArguments, prog="timesclip train", add_help=False, allow_abbrev=False)
+    arguments: Any = TimesCLIPTrainingArguments
+    parser: Any = HfArgumentParser(arguments, prog="timesclip train", add_help=False, allow_abbrev=False)
     for action in parser._actions:  # nothing but what was given
         action.default, action.required = argparse.SUPPRESS, False
     return parser
@@ -137,11 +136,11 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     if options.timestamp is not None or options.horizon is not None:
         from .training.fit_forecast import ForecastJob, train_forecast
 
-        job = ForecastJob(
+        forecast = ForecastJob(
             options.table, options.timestamp, options.horizon, options.context, options.series, options.variates,
             options.season, options.preset, Recipe(**recipe), not options.no_peers,
         )  # fmt: skip
-        train_forecast(job, output, command, _tell)
+        print(train_forecast(forecast, output, command, _tell))
         return
     from .training.fit_table import TableJob, fit, prepare
 
@@ -178,8 +177,8 @@ def describe(prepared: Any) -> list[str]:
     roles, plan = prepared.roles, prepared.plan
     first, last = roles.steps
     lines = [
-        f"{len(prepared.frame)} series of {len(roles.variates)} variates ({some_of(roles.variates, 12)}), steps {first} "
-        f"to {last}",
+        f"{len(prepared.frame)} series of {len(roles.variates)} variates, steps {first} to {last}: "
+        f"{some_of(roles.variates, 12)}",
         f"target {roles.target}: {roles.task} ({roles.task_reason})"
         + (f"; classes {some_of(prepared.class_names, 12)}" if prepared.class_names else ""),
     ]
@@ -210,7 +209,7 @@ def _ask(roles: "TableRoles") -> "SplitPlan | None":
     plans.sort(key=lambda plan: (plan.kind, plan.column) != (first.kind, first.column))
     plans.append(SplitPlan("random", None, "as asked for"))
     counts = {c.name: c.count for c in (*roles.times, *roles.groups)}
-    _tell("Rows of one place or one season are alike: on both sides of a split they flatter every model. Test on")
+    _tell("Rows of one place or season are alike; on both sides of a split they flatter every model. Test on")
     for number, plan in enumerate(plans, 1):
         words = {"time": "the latest of", "group": "whole values of", "random": "rows drawn at random"}[plan.kind]
         _tell(f"  {number}  {words}" + (f" {plan.column} ({counts[plan.column]} of them)" if plan.column else ""))
@@ -232,17 +231,15 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--output {output}: there is no folder {output.parent}")
     forecast = options.timestamp is not None or options.horizon is not None
     if forecast and (options.timestamp is None or options.horizon is None):
-        raise ValueError(
-            f"forecasts need --timestamp and --horizon, found only --{'horizon' if options.horizon else 'timestamp'}"
-        )
+        found = "horizon" if options.horizon else "timestamp"
+        raise ValueError(f"forecasts need --timestamp and --horizon, found only --{found}")
     if not forecast and options.target is None:
         raise ValueError("--target says which column to predict; for forecasts give --timestamp and --horizon")
     names = ("target", "task", "static", "group", "time", "split", "random_length")
     given = [name for name in names if getattr(options, name) not in (None, [])]
     if forecast and given:
-        raise ValueError(
-            f"--{given[0].replace('_', '-')} is for tables with one row per series; --horizon is for forecasts"
-        )
+        flag = given[0].replace("_", "-")
+        raise ValueError(f"--{flag} is for tables with one row per series; --horizon is for forecasts")
     given = [name for name in ("context", "series", "season") if getattr(options, name) is not None]
     if not forecast and given:
         raise ValueError(f"--{given[0]} is for forecasts: give --timestamp and --horizon, too")

@@ -28,6 +28,8 @@ from transformers import PatchTSTConfig, PatchTSTForPrediction
 from timesclip_hf.data.splits import WindowSplits
 from timesclip_hf.data.windows import ForecastWindows
 from timesclip_hf.model.preprocessing import fill_missing
+from timesclip_hf.training.forecast_peers import repeat_last as repeat_last_value
+from timesclip_hf.training.forecast_peers import repeat_season
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def naive(rule: Callable[[Tensor, int], Tensor], splits: WindowSplits) -> PeerFo
 
 def repeat_last(splits: WindowSplits, seed: int, settings: PeerSettings) -> PeerForecast:
     """Repeat the last value of each variate."""
-    return naive(lambda past, horizon: past[:, -1:].repeat(1, horizon, 1), splits)
+    return naive(repeat_last_value, splits)
 
 
 def window_mean(splits: WindowSplits, seed: int, settings: PeerSettings) -> PeerForecast:
@@ -184,7 +186,7 @@ def seasonal_naive(splits: WindowSplits, seed: int, settings: PeerSettings) -> P
             f"seasonal naive repeats a season of 2 to {context} steps (the context length), but seasonality is "
             f"{season}: leave it out (peers_for does) or lengthen the context"
         )
-    return naive(lambda past, horizon: past[:, [step % season - season for step in range(horizon)]], splits)
+    return naive(lambda past, horizon: repeat_season(past, horizon, season), splits)
 
 
 # --- peers that learn -----------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Parts of series, as they are known before a season is over, for one model that answers at any step.
 
-The rule: of a series that is read from its first step (`padding_side="right"`: steps have a fixed meaning), the first so
-many steps stay; of one that is read from its newest (`"left"`), the last ones. All others become missing, NaN, before
-anything is made of them, so patches, plots and static values agree, and fitted statistics stay those of whole series. No
-part is so short that a variate has no value at all.
+The rule: of a series that is read from its first step (`padding_side="right"`: steps have a fixed meaning), the first
+so many steps stay; of one that is read from its newest (`"left"`), the last ones. All others become missing, NaN,
+before anything is made of them, so patches, plots and static values agree, and fitted statistics stay those of whole
+series. No part is so short that a variate has no value at all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,8 +87,8 @@ def _check_lengths(random_length: Any, steps: int) -> tuple[int, int]:
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in lengths)
     if len(lengths) != 2 or not whole or not 1 <= lengths[0] <= lengths[1] <= steps:
         raise ValueError(
-            f"random_length is {random_length!r}, expected (low, high), whole numbers of steps from 1 to the {steps} of "
-            "these series, low first"
+            f"random_length is {random_length!r}, expected (low, high), whole numbers of steps from 1 to the {steps} "
+            "of these series, low first"
         )
     return int(lengths[0]), int(lengths[1])
 

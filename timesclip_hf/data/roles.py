@@ -3,14 +3,14 @@
 
 The rule. Steps of variates are what `find_variates` finds. The target is a class where its cells are text, booleans,
 or at most ten different whole numbers with five rows each on average; else a number. A column tells *when* if it is
-named as times are (year, season, date, ...) or holds dates, and its values can be put in order; of whole numbers that are
-no years, only season and its like, and other numbers do not tell when (`harvest_moisture`). It tells *where* (or who) if it is
-named as places and owners are (site, farm, region, patient, ..., or anything that ends in id) and three or more of its values
-stand in several rows.
+named as times are (year, season, date, ...) or holds dates, and its values can be put in order; of whole numbers that
+are no years, only season and its like, and other numbers do not tell when (`harvest_moisture`). It tells *where* (or
+who) if it is named as places and owners are (site, farm, region, patient, ..., or anything that ends in id) and three
+or more of its values stand in several rows.
 
-The split follows the use: a model is made for times to come, so the latest are its test wherever there are four times or
-more; without, places that it has not seen; single rows at random only where the table has neither, or on request. All
-other columns are left alone unless they are named as static: some of them may be known only after the harvest.
+The split follows the use: a model is made for times to come, so the latest are its test wherever there are four times
+or more; without, places that it has not seen; single rows at random only where the table has neither, or on request.
+All other columns are left alone unless they are named as static: some of them may be known only after the harvest.
 """
 
 import re
@@ -38,10 +38,10 @@ _SEASONS = set(
 _WHEN = _SEASONS | set("date dates day month time timestamp datetime harvest sowing planting datum".split())
 _WHERE = set(
     "site sites farm farms region regions location loc station country county state district province village town "
-    "municipality zone block plot plots field fields parcel paddock grower farmer owner producer household cooperative "
-    "estate trial experiment patient subject person user customer client sensor device machine unit store shop hospital "
-    "house building river basin catchment ort standort betrieb schlag gemeinde kreis ferme parcelle commune finca lote "
-    "fazenda talhao azienda campo comune".split()
+    "municipality zone block plot plots field fields parcel paddock grower farmer owner producer household estate "
+    "cooperative trial experiment patient subject person user customer client sensor device machine unit store shop "
+    "hospital house building river basin catchment ort standort betrieb schlag gemeinde kreis ferme parcelle commune "
+    "finca lote fazenda talhao azienda campo comune".split()
 )
 
 
@@ -144,7 +144,7 @@ def find_roles(
     taken = {candidate.name for candidate in times}
     groups = [c for name in (*plain, *named) if name not in taken and (c := group_candidate(frame[name])) is not None]
     split_column = next((name for name in plain if _holds_parts(frame[name])), None)
-    taken |= {candidate.name for candidate in groups} | {split_column}
+    taken |= {candidate.name for candidate in groups} | ({split_column} if split_column else set())
     if list(statics) == ["all"] and not named:
         named = [name for name in plain if name not in taken and _describes(frame[name])]
     found_task, reason = find_task(frame[target])
@@ -327,7 +327,8 @@ def split_rows(
             raise ValueError(f"--split {plan.column}: no row says {' or '.join(absent)}, and all three are needed")
     elif count < _LEAST_GROUPS:
         raise ValueError(
-            f"--{plan.kind} {plan.column}: {count} different values are too few, train, validation and test need one each"
+            f"--{plan.kind} {plan.column}: {count} different values are too few: train, validation and test need one "
+            "each"
         )
     elif plan.kind == "time":
         test, validation = _latest(np.asarray(rows["key"]))
@@ -349,7 +350,8 @@ def describe_split(frame: pd.DataFrame, plan: SplitPlan, rows: dict[str, NDArray
     test = decoded(frame[plan.column]).iloc[rows["test"]]
     values = test.drop_duplicates().tolist()
     if plan.kind == "time":
-        first = decoded(frame[plan.column]).loc[as_times(frame[plan.column]).iloc[rows["test"]].idxmin()]
+        earliest = rows["test"][int(as_times(frame[plan.column]).iloc[rows["test"]].argmin())]
+        first = decoded(frame[plan.column]).iloc[earliest]
         return f"by time, {plan.column}: the latest, from {first} on, are the test part ({sizes})"
     return f"whole values of {plan.column}: {some_of(values)} are the test part ({sizes})"
 

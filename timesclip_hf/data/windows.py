@@ -77,7 +77,7 @@ class ForecastWindows(Dataset[ForecastWindow]):
         Raises:
             IndexError: there is no such window.
         """
-        series, start = self._locate(index)
+        series, start = self.locate(index)
         border = start + self.context_length
         values = self.series[series]
         return {"past_values": values[start:border], "labels": values[border : border + self.prediction_length]}
@@ -94,13 +94,13 @@ class ForecastWindows(Dataset[ForecastWindow]):
 
     def series_index(self, index: int) -> int:
         """Which of `series` a window is cut from."""
-        return self._locate(index)[0]
+        return self.locate(index)[0]
 
     def timestamps(self, index: int) -> Times | None:
         """The `(T + H,)` times of a window, as a `SeriesCollection` has them; None if they are not known."""
         if self.collection.timestamps is None:
             return None
-        series, start = self._locate(index)
+        series, start = self.locate(index)
         return self.collection.timestamps[series][start : start + self.context_length + self.prediction_length]
 
     def head(self, fraction: float) -> "ForecastWindows":
@@ -129,8 +129,8 @@ class ForecastWindows(Dataset[ForecastWindow]):
         """Windows of the same lengths and stride over other series."""
         return ForecastWindows(collection, self.context_length, self.prediction_length, self.stride)
 
-    def _locate(self, index: int) -> tuple[int, int]:
-        """Series and first step of a window."""
+    def locate(self, index: int) -> tuple[int, int]:
+        """Number of the series that a window is cut from, and its first step there."""
         index = operator.index(index)
         position = index + len(self) if index < 0 else index
         if not 0 <= position < len(self):

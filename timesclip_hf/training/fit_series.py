@@ -124,7 +124,7 @@ def _arguments(way: Way, recipe: Recipe, count: int, folder: Path) -> TimesCLIPT
 
 def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPConfig:
     if recipe.checkpoints:
-        towers = _towers(way, recipe)
+        towers: Any = _towers(way, recipe)
         return TimesCLIPConfig.from_vision_text_pretrained(**towers, preset=way.preset, **settings)
     config = TimesCLIPConfig.from_preset(way.preset, towers=recipe.towers, **settings)
     if config.vision_config is not None and config.freeze_vision:

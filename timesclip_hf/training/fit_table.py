@@ -7,7 +7,7 @@ The test part is asked once, at the end; everything that is chosen is chosen on 
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -299,10 +299,12 @@ def length_curve(
         test = PartialSeries(prepared.parts["test"], seen, side)
         curve[seen] = {outcome.name: prepared.measure(outcome.fitted.answers(test), "test")}
         if side == "right":
-            parts = [as_part(prepared, part, seen) for part in ("train", "validation", "test")]
+            train, validation, part = (as_part(prepared, name, seen) for name in ("train", "validation", "test"))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                curve[seen][f"{peer_name} for each"] = prepared.measure(peer(*parts, recipe.seed), "test")
+                curve[seen][f"{peer_name} for each"] = prepared.measure(
+                    peer(train, validation, part, recipe.seed), "test"
+                )
     return curve
 
 

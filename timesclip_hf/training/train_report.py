@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""What is told and written of a training: one sentence, a table, pictures, predictions, a card, all figures as JSON."""
+"""What is told and written of a training: one sentence, a table, pictures, predictions, all figures as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,18 @@ from ..escaping import csv_quoting, markdown, safe_cells, with_unit
 from ..hub.facts import training_curve
 from ..plots import plot_confusion, plot_curves, plot_predictions
 
-# Task -> columns of the table, the one that orders it first; and whether it should be large.
-COLUMNS = {
+# Task -> columns of the table; the first one orders it.
+COLUMNS: dict[str, dict[str, str]] = {
     "regression": {"mae": "typical error", "rmse": "RMSE", "r2": "R2", "mape": "MAPE %"},
     "classification": {
-        "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "log_loss": "log loss",
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "macro_f1": "macro F1",
+        "log_loss": "log loss",
     },
     "forecasting": {"mae": "typical error", "mse": "MSE", "smape": "sMAPE %"},
-}  # fmt: skip
+}
+_NEARLY = 0.9
 _LARGE = {"accuracy", "balanced_accuracy", "macro_f1", "r2"}
 
 
@@ -100,13 +104,17 @@ def usable_from(task: str, curve: Mapping[int, Mapping[str, Mapping[str, float]]
     """From when on the model is nearly as good as ever, in one sentence."""
     metric = curve_metric(task)
     values = {seen: figures[name][metric] for seen, figures in curve.items()}
-    best = max(values.values())
-    first = next(seen for seen, value in values.items() if value >= 0.9 * best)
-    return f"after {first} steps it has nine tenths of its best {COLUMNS[task][metric]} ({figure(values[first])} of {figure(best)})"
+    whole = values[max(values)]
+    poor = [seen for seen, value in values.items() if value < _NEARLY * whole]
+    first = min((seen for seen in values if seen > max(poor, default=0)), default=max(values))
+    return (
+        f"from {first} steps on it has nine tenths of its {COLUMNS[task][metric]} of the whole series "
+        f"({figure(values[first])} of {figure(whole)})"
+    )
 
 
 def predictions_table(
-    identity: pd.DataFrame, target: str, observed: Sequence[Any], answers: NDArray[Any], class_names: Sequence[str]
+    identity: pd.DataFrame, target: str, observed: Any, answers: NDArray[Any], class_names: Sequence[str]
 ) -> pd.DataFrame:
     """The user's own columns of the test part, what was observed, and what the model said."""
     found = identity.reset_index(drop=True)

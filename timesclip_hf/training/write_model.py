@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The folder that `timesclip train` leaves: model, processor, card, figures, pictures, predictions of the test part."""
+"""The folder that `timesclip train` leaves: model, processor, card, figures, pictures, test predictions."""
 
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,182 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""What columns are for, found by name and content, and the honest split that follows."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from timesclip_hf.data.roles import (
+    SplitPlan,
+    as_times,
+    asked_split,
+    choose_split,
+    describe_split,
+    find_roles,
+    find_task,
+    group_candidate,
+    split_rows,
+    time_candidate,
+)
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    """48 rows of two variates and three steps; 6 farms in 8 years unless columns say otherwise."""
+    rng = np.random.default_rng(0)
+    own: dict[str, Any] = {"farm": [f"F{i}" for i in range(6)] * 8, "year": np.repeat(range(2010, 2018), 6)}
+    series = {f"{name}_{step:02d}": rng.normal(size=48) for name in ("ndvi", "red") for step in range(3)}
+    return pd.DataFrame({**own, "yield": rng.normal(size=48), **series, **columns})
+
+
+def test_variates_steps_times_and_groups_are_found() -> None:
+    roles = find_roles(table(soil=["clay", "loam"] * 24), "yield")
+    assert (roles.variates, roles.steps, roles.task) == (["ndvi", "red"], (0, 2), "regression")
+    assert [str(c) for c in roles.times] == ["year (8)"] and [str(c) for c in roles.groups] == ["farm (6)"]
+    assert roles.statics == [] and roles.others == ["soil"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "task"),
+    [
+        (["wheat", "maize"] * 10, "classification"),
+        ([True, False] * 10, "classification"),
+        ([0, 1, 2, 3] * 5, "classification"),
+        ([1.0, 2.0] * 10, "classification"),  # whole numbers as pandas reads them beside blank cells
+        ([0.5, 1.5] * 10, "regression"),
+        (list(range(20)), "regression"),
+        ([3, 5, 9, 4, 7, 8] * 3, "regression"),  # three rows of each: rather amounts
+        (["3.5", "4", "n/a?"] * 5, "regression"),  # numbers with a wrong cell, which reading names
+        (pd.Categorical(["a", "b"] * 10), "classification"),
+    ],
+)
+def test_the_task_follows_from_the_targets_cells(cells: Any, task: str) -> None:
+    assert find_task(pd.Series(cells, name="y"))[0] == task
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "count"),
+    [
+        ("season", [1, 2, 3, 4] * 5, 4),
+        ("harvest_year", [2001, 2002, 2003] * 5, 3),
+        ("Season", ["2018/19", "2019/20", "2020/21"] * 5, 3),
+        ("sowing", list(pd.date_range("2020-01-01", periods=15)), 15),
+        ("when", list(pd.date_range("2020-01-01", periods=15)), 15),  # dates tell when, whatever they are called
+        ("dateSown", ["2020-01-01", "2020-02-01", "2021-01-01"] * 5, 3),
+        ("harvest_moisture", [11.5, 12.5, 13.5] * 5, None),
+        ("harvest_count", [4, 5, 6] * 5, None),  # whole numbers, but no years
+        ("season", ["wet", "dry", "between"] * 5, None),  # no order
+        ("soil", ["a", "b", "c"] * 5, None),
+    ],
+)
+def test_columns_that_tell_when_are_named_or_hold_dates_and_have_an_order(name: str, cells: Any, count: Any) -> None:
+    found = time_candidate(pd.Series(cells, name=name))
+    assert (found.count if found else None) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "found"),
+    [
+        ("farmName", ["a", "b", "c"] * 5, True),
+        ("grower_id", [7, 8, 9] * 5, True),
+        ("plot_id", list(range(15)), False),  # one row each: nothing to keep together
+        ("variety", ["a", "b", "c"] * 5, False),
+        ("site", ["a", "b"] * 5, False),  # train, validation and test need one each
+    ],
+)
+def test_columns_that_tell_where_are_named_so_and_repeat(name: str, cells: Any, found: bool) -> None:
+    assert (group_candidate(pd.Series(cells, name=name)) is not None) is found
+
+
+def test_seasons_of_text_are_ordered_by_their_year() -> None:
+    assert as_times(pd.Series(["2019/20", "season 2018", "2020"])).tolist() == [2019, 2018, 2020]
+
+
+def test_times_are_split_before_groups_and_the_latest_are_the_test() -> None:
+    frame = table()
+    plan = choose_split(find_roles(frame, "yield"))
+    assert (plan.kind, plan.column) == ("time", "year")
+    rows = split_rows(frame, plan)
+    years = {name: sorted(set(frame["year"].iloc[numbers])) for name, numbers in rows.items()}
+    # Of eight years, two are nearest to a fifth of the rows, and one to 15 percent.
+    assert years == {"train": [*range(2010, 2015)], "validation": [2015], "test": [2016, 2017]}
+    assert "from 2016 on" in describe_split(frame, plan, rows)
+
+
+def test_few_times_leave_the_split_to_groups() -> None:
+    frame = table(year=[2010, 2011, 2012] * 16)
+    plan = choose_split(find_roles(frame, "yield"))
+    assert (plan.kind, plan.column) == ("group", "farm")
+    rows = split_rows(frame, plan)
+    farms = [set(frame["farm"].iloc[numbers]) for numbers in rows.values()]
+    assert [len(part) for part in farms] == [4, 1, 1] and len(set.union(*farms)) == 6
+
+
+def test_a_column_that_says_the_parts_wins() -> None:
+    frame = table(part=["train"] * 30 + ["validation"] * 8 + ["test"] * 10)
+    plan = choose_split(find_roles(frame, "yield"))
+    assert (plan.kind, plan.column) == ("column", "part")
+    assert [len(rows) for rows in split_rows(frame, plan).values()] == [30, 8, 10]
+
+
+def test_without_such_columns_rows_are_drawn_and_the_reason_warns() -> None:
+    frame = table().drop(columns=["farm", "year"])
+    plan = choose_split(find_roles(frame, "yield"))
+    assert plan.kind == "random" and "flatter" in plan.reason
+    rows = split_rows(frame, plan)
+    assert sorted(np.concatenate([*rows.values()]).tolist()) == list(range(48))
+    assert [len(numbers) for numbers in rows.values()] == [31, 7, 10]
+
+
+def test_rows_at_random_are_drawn_from_each_class_alike() -> None:
+    classes = np.array(["rare"] * 10 + ["common"] * 90)
+    rows = split_rows(pd.DataFrame({"x": range(100)}), SplitPlan("random", None, ""), classes)
+    assert [(classes[numbers] == "rare").sum() for numbers in rows.values()] == pytest.approx([6.5, 1.5, 2], abs=1)
+
+
+def test_all_statics_are_those_without_another_role_that_are_complete_and_not_names() -> None:
+    own = {"soil": ["clay", "loam"] * 24, "slope": np.arange(48.0), "note": [f"n{i}" for i in range(48)]}
+    frame = table(**own, ph=[np.nan, *[6.5] * 47])
+    assert find_roles(frame, "yield", statics=["all"]).statics == ["soil", "slope"]
+
+
+def test_a_static_column_may_be_the_group() -> None:
+    roles = find_roles(table(), "yield", statics=["farm"])
+    assert roles.statics == ["farm"] and [c.name for c in roles.groups] == ["farm"]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"group": "farm", "time": "year"}, "exclude each other"),
+        ({"group": "farmm"}, "near: farm"),
+        ({"time": "yield"}, "this is the target"),
+    ],
+)
+def test_splits_that_cannot_be_are_named(how: dict[str, str], message: str) -> None:
+    frame = table()
+    with pytest.raises(ValueError, match=message):
+        asked_split(frame, find_roles(frame, "yield"), how)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (SplitPlan("group", "soil", ""), "2 different values are too few"),
+        (SplitPlan("time", "soil", ""), "no numbers, ISO dates or years"),
+        (SplitPlan("column", "soil", ""), "may hold train, validation, test"),
+    ],
+)
+def test_columns_that_give_no_three_parts_are_named(plan: SplitPlan, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_rows(table(soil=["clay", "loam"] * 24), plan)
+
+
+def test_a_table_of_time_steps_is_told_to_name_its_times() -> None:
+    with pytest.raises(ValueError, match="--timestamp and --horizon"):
+        find_roles(pd.DataFrame({"date": ["2020-01-01"], "load": [1.0]}), "load")
+
+
+def test_a_target_that_is_not_there_is_told_with_near_names() -> None:
+    with pytest.raises(ValueError, match=r"--target: no such column: 'yeild' \(near: yield\)"):
+        find_roles(table(), "yeild")

@@ -1,0 +1,220 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""`timesclip train`: from a table to a folder with a model and what to think of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from timesclip_hf import cli_train
+from timesclip_hf.cli import main
+from timesclip_hf.training import peers
+
+BANDS, STEPS = ["ndvi", "red"], 8
+FAST = ["--epochs", "1", "--no-peers"]
+
+
+@pytest.fixture(autouse=True)
+def no_rocket(monkeypatch: Any) -> None:
+    """Its kernels take half a minute to compile."""
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    """4 farms in 6 years, 2 fields each; what they yield, what they grow."""
+    rng = np.random.default_rng(0)
+    rows = [(f"farm {f}", 2010 + y, f"f{f}{y}{k}") for f in range(4) for y in range(6) for k in range(2)]
+    frame = pd.DataFrame(rows, columns=["farm", "year", "field"])
+    level = rng.normal(size=len(frame))
+    frame["soil"] = np.where(rng.random(len(frame)) < 0.5, "clay", "loam")
+    frame["yield"] = (6 + level).round(2)
+    frame["crop"] = np.where(level > 0, "maize", "wheat")
+    steps = {f"{b}_{s:02d}": (level + rng.normal(0, 0.2, len(frame))).round(3) for b in BANDS for s in range(STEPS)}
+    pd.concat([frame, pd.DataFrame(steps)], axis=1).to_csv(tmp_path / "fields.csv", index=False)
+    return tmp_path / "fields.csv"
+
+
+@pytest.fixture
+def loads(tmp_path: Path) -> Path:
+    hours = np.arange(24 * 20)
+    frame = pd.DataFrame({"date": pd.date_range("2024-01-01", periods=len(hours), freq="h")})
+    frame["load"] = 500 + 80 * np.sin(2 * np.pi * hours / 24) + np.random.default_rng(0).normal(0, 5, len(hours))
+    frame.to_csv(tmp_path / "loads.csv", index=False)
+    return tmp_path / "loads.csv"
+
+
+def train(*words: Any) -> int:
+    return main(["train", *map(str, words)])
+
+
+def test_a_regression_is_trained_told_and_written(fields: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "model"
+    code = train(fields, "--target", "yield", "--target-unit", "t/ha", "--output", output, "--epochs", 2)
+    out, err = capsys.readouterr()
+    assert code == 0
+    first, *_ = out.splitlines()
+    assert first.startswith("typical error ") and " t/ha, on 8 series that it has not seen; always guessing" in first
+    assert "ridge: " in first and "| gradient boosting" in out and "| TimesCLIP small" in out
+    for told in (
+        "steps 0 to 7: ndvi, red",
+        "yield: regression (yield holds numbers)",
+        "took --time year",
+        "else --group farm",
+        "not read: farm (4), field, soil, crop",
+        "from 2015 on",
+    ):
+        assert told in err
+    files = {path.name for path in output.iterdir()}
+    assert {"config.json", "model.safetensors", "processor_config.json", "README.md", "metrics.json"} <= files
+    assert {"test_predictions.csv", "predictions.png", "learning_curve.png"} <= files
+    assert "training" not in files  # checkpoints are gone
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["sizes"] == {"train": 32, "validation": 8, "test": 8}
+    assert {"mean", "ridge", "gradient boosting"} <= metrics["test"].keys()
+    card = (output / "README.md").read_text()
+    assert "timesclip train fields.csv --target yield" in card and str(tmp_path) not in card
+
+
+def test_test_predictions_have_the_tables_own_columns_and_are_those_of_the_saved_model(
+    fields: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "model"
+    assert train(fields, "--target", "yield", "--output", output, *FAST) == 0
+    found = pd.read_csv(output / "test_predictions.csv")
+    assert list(found.columns) == ["farm", "year", "field", "soil", "crop", "yield", "predicted_yield"]
+    table = pd.read_csv(fields)
+    rest = table[table["year"] >= 2015]
+    assert found["field"].tolist() == rest["field"].tolist() and found["yield"].tolist() == rest["yield"].tolist()
+    rest.drop(columns="yield").to_csv(tmp_path / "new.csv", index=False)
+    words = ["predict", tmp_path / "new.csv", "--model", output, "--output", tmp_path / "predictions.csv"]
+    assert main(list(map(str, words))) == 0
+    again = pd.read_csv(tmp_path / "predictions.csv")
+    np.testing.assert_allclose(again["predicted_yield"], found["predicted_yield"], rtol=1e-4)
+
+
+def test_classes_are_trained_by_their_names(fields: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "model"
+    words = ("--target", "crop", "--group", "farm", "--static", "soil", "--output", output, "--epochs", 1)
+    assert train(fields, *words) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("right for ") and "always naming the most frequent class" in out
+    assert "classes maize, wheat" in err and "took" not in err
+    found = pd.read_csv(output / "test_predictions.csv")
+    assert set(found["predicted_label"]) <= {"maize", "wheat"} and found["score"].between(0.5, 1).all()
+    assert len(set(found["farm"])) == 1  # one whole farm
+
+
+def test_parts_of_a_season_give_a_curve(fields: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "model"
+    words = ("--target", "yield", "--output", output, "--epochs", 1, "--random-length", 3, 8)
+    assert train(fields, *words) == 0
+    assert "steps seen" in capsys.readouterr().out and (output / "steps_seen.png").exists()
+    curve = json.loads((output / "metrics.json").read_text())["by steps seen"]
+    assert [*curve] == ["3", "4", "5", "6", "7", "8"] and set(curve["3"]) == {"TimesCLIP small", "ridge for each"}
+
+
+def test_a_forecaster_stands_beside_seasonal_naive(loads: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "model"
+    code = train(loads, "--timestamp", "date", "--horizon", 12, "--context", 48, "--output", output, "--epochs", 1)
+    out, err = capsys.readouterr()
+    assert code == 0 and "seasonal naive: " in out.splitlines()[0] and "a season has 24" in err
+    found = pd.read_csv(output / "test_predictions.csv")
+    assert list(found.columns) == ["date", "load", "predicted_load"] and len(found) % 12 == 0
+    words = ["predict", loads, "--model", output, "--timestamp-column", "date", "--output", tmp_path / "next.csv"]
+    assert main(list(map(str, words))) == 0
+    assert len(pd.read_csv(tmp_path / "next.csv")) == 12
+
+
+def test_rows_without_a_target_are_left_out_and_told(fields: Path, tmp_path: Path, capsys: Any) -> None:
+    table = pd.read_csv(fields)
+    table.loc[:2, "yield"] = np.nan
+    table.to_csv(fields, index=False)
+    assert train(fields, "--target", "yield", "--output", tmp_path / "model", *FAST) == 0
+    assert "3 rows without yield are left out" in capsys.readouterr().err
+
+
+def test_training_arguments_of_transformers_are_passed_on(fields: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model"
+    words = ("--learning-rate", "3e-4", "--per_device_train_batch_size", 8, "--weight_decay=0.25")
+    assert train(fields, "--target", "yield", "--output", output, *FAST, *words) == 0
+    saved = json.loads((output / "training_args.json").read_text())
+    found = [saved[name] for name in ("learning_rate", "per_device_train_batch_size", "weight_decay")]
+    assert found == [3e-4, 8, 0.25]
+
+
+def test_the_same_seed_gives_the_same_model(fields: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert train(fields, "--target", "yield", "--output", tmp_path / name, *FAST, "--seed", 3) == 0
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--target says which column"),
+        (["--target", "yeild"], "--target: no such column: 'yeild' (near: yield, field)"),
+        (["--target", "yield", "--static", "yield"], "is the target"),
+        (["--target", "yield", "--group", "soils"], "--group: no such column: 'soils' (near: soil)"),
+        (["--target", "yield", "--group", "soil"], "2 different values are too few"),
+        (["--target", "yield", "--time", "year", "--group", "farm"], "exclude each other"),
+        (["--target", "crop", "--task", "regression"], "non-numeric cells in column 'crop'"),
+        (["--target", "yield", "--preset", "smal"], "--preset smal: unknown"),
+        (["--target", "yield", "--towers", "clip-b16", "--preset", "full"], "give --vision-checkpoint"),
+        (["--target", "yield", "--vision-checkpoint", "x", "--preset", "small"], "has no vision branch"),
+        (["--target", "yield", "--learnin-rate", "1"], "unknown: --learnin-rate 1"),
+        (["--target", "yield", "--learning-rate", "fast"], "invalid float value"),
+        (["--target", "yield", "--random-length", "3"], "give LOW and HIGH"),
+        (["--target", "yield", "--random-length", "3", "9"], "the 8 steps of the table"),
+        (["--horizon", "3"], "need --timestamp and --horizon"),
+        (["--target", "yield", "--context", "3"], "--context is for forecasts"),
+        (["--target", "yield", "--timestamp", "year", "--horizon", "3"], "--target is for tables with one row"),
+    ],
+)
+def test_errors_of_beginners_are_one_line(
+    words: list[str], message: str, fields: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert train(fields, "--output", tmp_path / "model", *words) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("timesclip train: error: ") and message in error
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_output_that_is_a_file_or_lies_nowhere_is_refused(fields: Path, tmp_path: Path, capsys: Any) -> None:
+    assert train(fields, "--target", "yield", "--output", fields) == 2
+    assert "this is a file" in capsys.readouterr().err
+    assert train(fields, "--target", "yield", "--output", tmp_path / "a" / "b") == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_other_commands_take_no_unknown_words(fields: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(fields), "--model", "x", "--learning-rate", "1"])
+    assert stop.value.code == 2 and "unrecognized arguments: --learning-rate 1" in capsys.readouterr().err
+
+
+def test_help_is_a_page_and_help_all_lists_training_arguments(capsys: Any) -> None:
+    for flag, words in (("--help", False), ("--help-all", True)):
+        with pytest.raises(SystemExit) as stop:
+            main(["train", flag])
+        out = capsys.readouterr().out
+        assert stop.value.code == 0 and "--target-unit" in out and ("--gradient_accumulation_steps" in out) is words
+        assert words or len(out.splitlines()) <= 75
+
+
+def test_somebody_at_a_terminal_is_asked_how_to_split(
+    fields: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    answers = iter(["what?\n", "2\n"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin.readline", lambda: next(answers), raising=False)
+    monkeypatch.setattr(cli_train, "describe", lambda prepared: [prepared.plan.kind, str(prepared.plan.column)])
+    assert train(fields, "--target", "yield", "--output", tmp_path / "model", *FAST) == 0
+    err = capsys.readouterr().err
+    assert "1  the latest of year (6 of them)" in err and "2  whole values of farm (4 of them)" in err
+    assert "choose [1]: choose [1]: group\nfarm\n" in err

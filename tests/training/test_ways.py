@@ -1,0 +1,41 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Which model for how many series, and for how long."""
+
+import pytest
+
+from timesclip_hf.training.ways import choose_way, patches, schedule
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "epochs"), [(196, 32, 200), (400, 32, 116), (2034, 64, 47), (10**5, 64, 10)]
+)
+def test_few_series_are_read_more_often(count: int, batch: int, epochs: int) -> None:
+    """1 500 updates: 7 an epoch make 215 epochs, of which 200 are the most; 13 make 116; 32 make 47."""
+    way = choose_way(count, "regression")
+    assert way.training["per_device_train_batch_size"] == batch
+    plan = schedule(count, batch)
+    assert epochs <= plan["num_train_epochs"] <= epochs + 4  # whole looks at the validation part
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 40, 41, 200])
+def test_validation_is_looked_at_at_most_forty_times_and_at_the_end(epochs: int) -> None:
+    plan = schedule(100, 32, epochs)
+    looks = plan["num_train_epochs"] * 4 / plan["eval_steps"]  # 4 updates an epoch
+    assert looks == int(looks) and looks <= 40 and plan["eval_steps"] == plan["save_steps"]
+
+
+def test_a_preset_that_is_asked_for_is_taken_and_an_unknown_one_named() -> None:
+    assert choose_way(50, "regression", preset="full").preset == "full"
+    with pytest.raises(ValueError, match="choose auto or one of"):
+        choose_way(50, "regression", preset="ful")
+
+
+def test_a_checkpoint_for_the_plots_asks_for_a_model_that_sees_them() -> None:
+    way = choose_way(50, "regression", pretrained=True)
+    assert way.preset == "full" and way.training["tower_learning_rate"] < way.training["learning_rate"]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 12, 24, 36, 96, 500])
+def test_patches_fit_into_the_series(steps: int) -> None:
+    sizes = patches(steps)
+    assert 1 <= sizes["patch_stride"] <= sizes["patch_length"] <= min(steps, 16)

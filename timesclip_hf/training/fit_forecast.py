@@ -1,0 +1,236 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""From a table with one row per time step to a forecaster beside its peers: `timesclip train --horizon`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..data.long import SeriesCollection, load_long_table
+from ..data.rhythms import instants
+from ..data.splits import WindowSplits, split_windows
+from ..data.tables import some_of
+from ..metrics import forecast_metrics
+from ..plots import plot_forecasts
+from . import train_report as report
+from .fit_series import Fitted, Recipe, fit_series
+from .forecast_peers import measure_naive
+from .ways import Way, choose_way, patches
+
+_TRAIN, _VALIDATION, _TEST = 0.7, 0.1, 0.2
+_CONTEXTS = (16, 512)  # fewest and most steps to look back, unless somebody says so
+_MOST_WINDOWS = 20_000  # of the training part; of more, every second, third, ... one is taken
+# Seconds between two steps -> steps in a season: a day of hours, a week of days, a year of the others.
+_SEASONS = (
+    (60, 1440), (300, 288), (600, 144), (900, 96), (1800, 48), (3600, 24), (86_400, 7), (604_800, 52), (864_000, 36),
+    (1_382_400, 23), (2_629_800, 12), (7_889_400, 4),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ForecastJob:
+    """What somebody wants of `timesclip train`, for a table with one row per time step.
+
+    Args:
+        table: path or frame.
+        timestamp, series: columns of the times and of the series' names.
+        horizon: steps to forecast.
+        context: steps to look back; `None`: four horizons or two seasons, as far as the series are long enough.
+        variates: columns to read and forecast; `None`: all but those two.
+        season: steps in a season; `None`: by the rhythm of the times.
+        preset, recipe, peers: see `TableJob`.
+    """
+
+    table: Any
+    timestamp: str
+    horizon: int
+    context: int | None = None
+    series: str | None = None
+    variates: Sequence[str] | None = None
+    season: int | None = None
+    preset: str = "auto"
+    recipe: Recipe = field(default_factory=Recipe)
+    peers: bool = True
+
+
+def train_forecast(job: ForecastJob, output: Path, command: str, tell: Callable[[str], None]) -> str:
+    """Reads, splits, trains, compares and writes.
+
+    Args:
+        job: what is wanted.
+        output: folder of the model and all that is told of it.
+        command: the line that makes it again.
+        tell: is told what was found and what goes on.
+
+    Returns:
+        What somebody reads in the end.
+
+    Raises:
+        ValueError, FileNotFoundError: whatever is wrong with the table, in words.
+    """
+    series = load_long_table(
+        job.table, timestamp_column=job.timestamp, series_column=job.series, variates=job.variates, fill_gaps=True
+    )
+    season = job.season or find_season(series)
+    context = job.context or choose_context(series, job.horizon, season)
+    splits = cut(series, context, job.horizon)
+    tell(f"{series!r}: {some_of(series.variate_names, 12)}")
+    tell(f"looks back {context} steps, forecasts {job.horizon}" + (f", a season has {season}" if season > 1 else ""))
+    how = "each series by time: the last fifth is the test part, the tenth before it validation"
+    tell(f"split {how} ({_sizes(splits)})")
+    way = choose_way(len(splits.train), "forecasting", preset=job.preset, pretrained=bool(job.recipe.checkpoints))
+    tell(f"model: preset {way.preset} ({way.reason})")
+    shape = {"num_variates": len(series.variate_names), "context_length": context, "prediction_length": job.horizon}
+    processing = {"variate_names": list(series.variate_names), "scaling": "instance"}
+    fitted = fit_series(
+        "forecasting", way, job.recipe, shape | patches(context), processing, splits.train.series, splits.train,
+        splits.validation, output / "training",
+    )  # fmt: skip
+    answers = {f"TimesCLIP {way.preset}": fitted.answers(splits.test).astype(np.float64)}
+    if job.peers:
+        tell("comparing with seasonal naive and a linear map")
+        answers |= measure_naive(splits, season)
+    return _write(job, splits, way, fitted, answers, how, output, command)
+
+
+def find_season(series: SeriesCollection) -> int:
+    """Steps in a season, by the usual distance of two times; 1: none is known."""
+    if series.timestamps is None or not isinstance(series.timestamps[0], pd.DatetimeIndex | np.ndarray):
+        return 1
+    times = series.timestamps[0]
+    if not np.issubdtype(getattr(times, "dtype", None), np.datetime64) and not isinstance(times, pd.DatetimeIndex):
+        return 1
+    seconds = float(np.median(np.diff(pd.DatetimeIndex(times).asi8))) / _per_second(pd.DatetimeIndex(times))
+    return next((steps for distance, steps in _SEASONS if abs(seconds / distance - 1) < 0.05), 1)
+
+
+def _per_second(times: pd.DatetimeIndex) -> float:
+    return {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[times.unit]
+
+
+def choose_context(series: SeriesCollection, horizon: int, season: int) -> int:
+    """Steps to look back: four horizons or two seasons, and no more than half of the shortest training part leaves.
+
+    Raises:
+        ValueError: the shortest series is too short for this horizon.
+    """
+    shortest = min(len(values) for values in series.values)
+    room = (int(_TRAIN * shortest) - horizon) // 2
+    fewest, most = _CONTEXTS
+    wanted = min(most, max(fewest, 4 * horizon, 2 * season))
+    if room < 4 or int(_VALIDATION * shortest) < 1:
+        name = series.series_names[int(np.argmin([len(values) for values in series.values]))]
+        raise ValueError(
+            f"series {name!r} has {shortest} steps, too few to learn --horizon {horizon} from: some "
+            f"{2 * horizon + 12} are the least"
+        )
+    return min(wanted, room)
+
+
+def cut(series: SeriesCollection, context: int, horizon: int) -> WindowSplits:
+    """Windows of train, validation and test; where a tenth of the series is shorter than the horizon, one each."""
+    lengths = [len(values) for values in series.values]
+    shares: dict[str, Any] = {"train": _TRAIN, "validation": _VALIDATION, "test": _TEST}
+    if int(min(lengths) * _VALIDATION) < horizon or int(min(lengths) * _TEST) < horizon:
+        shares = {"train": None, "validation": horizon, "test": max(horizon, int(_TEST * min(lengths)))}
+    windows = sum(max(0, int(_TRAIN * length) - context - horizon) for length in lengths)
+    stride = max(1, windows // _MOST_WINDOWS)
+    return split_windows(series, context_length=context, prediction_length=horizon, stride=stride, **shares)
+
+
+def _sizes(splits: WindowSplits) -> str:
+    return ", ".join(f"{len(getattr(splits, name))} {name}" for name in ("train", "validation", "test")) + " windows"
+
+
+def _write(
+    job: ForecastJob, splits: WindowSplits, way: Way, fitted: Fitted, answers: dict[str, NDArray[np.float64]],
+    how: str, output: Path, command: str,
+) -> str:  # fmt: skip
+    labels = np.stack([splits.test[row]["labels"] for row in range(len(splits.test))])
+    alone = len(splits.test.variate_names) == 1 and len(splits.test.series_names) == 1
+    scale = None if alone else np.stack([splits.std[splits.test.series_index(n)] for n in range(len(splits.test))])
+    measured = {name: forecast_metrics(forecasts, labels, scale) for name, forecasts in answers.items()}
+    unit = splits.test.variate_names[0] if alone else "spreads"
+    words = "in units of the column" if alone else "in units of each variate's spread in the training part"
+    table = report.table("forecasting", measured)
+    own = next(iter(answers))
+    output.mkdir(parents=True, exist_ok=True)
+    fitted.trainer.save_model(str(output))
+    sizes = {part: len(getattr(splits, part)) for part in ("train", "validation", "test")}
+    fitted.trainer.create_model_card(
+        output,
+        model_name="timesclip-forecast",
+        dataset=Path(str(job.table)).name if isinstance(job.table, str | Path) else "a table",
+        split=f"{how}.",
+        sizes=sizes,
+        measured={"test": measured[own]},
+        measured_in=words,
+        hyperparameters={"preset": way.preset},
+        command=command,
+        table=table,
+    )
+    report.write_csv(_predictions(splits, answers[own], job), output / "test_predictions.csv")
+    _draw(splits, answers, labels).savefig(output / "predictions.png", dpi=120)
+    files = ["test_predictions.csv", "predictions.png", *report.write_learning_curve(output, fitted.trainer)]
+    facts = {
+        "command": command,
+        "task": "forecasting",
+        "sizes": sizes,
+        "model": {"name": own, "preset": way.preset, "reason": way.reason},
+        "seconds": round(fitted.seconds, 1),
+        "errors in": words,
+        "test": measured,
+    }
+    report.write_metrics(output, facts)
+    lines = [report.sentence("forecasting", measured, unit, f"{len(labels)} windows"), f"({words})", "", table, ""]
+    lines += [f"warning: {line}" for line in fitted.warnings]
+    return "\n".join(
+        [
+            *lines,
+            f"written to {output}: the model, README.md, metrics.json, {', '.join(files)}",
+            f"next: timesclip predict NEW.csv --model {output} --timestamp-column {job.timestamp} --output next.csv",
+        ]
+    )
+
+
+def _predictions(splits: WindowSplits, forecasts: NDArray[np.float64], job: ForecastJob) -> pd.DataFrame:
+    """Forecasts of test windows that do not overlap, beside what came: a row for each series and step."""
+    test, rows = splits.test, []
+    last: dict[int, int] = {}
+    context, horizon, names = test.context_length, test.prediction_length, test.variate_names
+    for number in range(len(test)):
+        series, start = test.locate(number)
+        if start < last.get(series, 0):
+            continue
+        last[series] = start + horizon
+        times = test.timestamps(number)
+        truth = test[number]["labels"]
+        for step in range(horizon):
+            row: dict[str, Any] = {} if job.series is None else {job.series: test.series_names[series]}
+            row[job.timestamp] = times[context + step] if times is not None else start + context + step
+            row |= {name: truth[step, k] for k, name in enumerate(names)}
+            row |= {f"predicted_{name}": forecasts[number, step, k] for k, name in enumerate(names)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _draw(splits: WindowSplits, answers: dict[str, NDArray[np.float64]], labels: NDArray[Any]) -> Any:
+    """The last test window."""
+    test = splits.test
+    names = [name for name in answers if name in (next(iter(answers)), "seasonal naive")]
+    times = test.timestamps(len(test) - 1)
+    return plot_forecasts(
+        test[len(test) - 1]["past_values"],
+        labels[-1],
+        {name: answers[name][-1] for name in names},
+        test.variate_names,
+        None if times is None or np.issubdtype(instants(times).dtype, np.object_) else np.asarray(times),
+        "the last window of the test part",
+    )
+
+
+__all__ = ["ForecastJob", "choose_context", "cut", "find_season", "train_forecast"]
