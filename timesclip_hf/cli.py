@@ -142,6 +142,7 @@ def _parser() -> _Parser:
     train = commands.add_parser(
         "train",
         help="train a model on your table, and say how good it is",
+        usage=cli_train.USAGE,
         description=cli_train.TRAIN,
         epilog=cli_train.TRAIN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,6 +12,8 @@ from .escaping import one_line, visible
 if TYPE_CHECKING:
     from .data.roles import SplitPlan, TableRoles
 
+USAGE = "timesclip train CSV --target COL --output DIR [options]"
+
 TRAIN = """\
 Train a model on your table, and say how good it is beside ridge and boosting.
 
@@ -46,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
     what.add_argument("--target-unit", metavar="UNIT", default="", help="its unit, for the report: t/ha")
     what.add_argument("--task", choices=["regression", "classification"], help="else found from the target's cells")
     what.add_argument("--variates", nargs="+", metavar="NAME", help="read these alone, in this order; else all found")
+    what.add_argument(
+        "--column-pattern", metavar="P", help="how steps are named: dates, months, dots, ..., or a regex"
+    )
     what.add_argument("--static", nargs="+", metavar="COL", default=[], help="read these beside the series; or: all")
     split = parser.add_argument_group("which rows are for testing (asked, or chosen and told, where you say nothing)")
     split.add_argument("--group", metavar="COL", help="whole sites, farms, ...: is it good where it has not been?")
@@ -147,6 +152,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     job = TableJob(
         options.table, options.target, options.target_unit, options.task, options.variates, options.static,
         options.group, options.time, options.split, options.preset, Recipe(**recipe), not options.no_peers,
+        options.column_pattern,
     )  # fmt: skip
     prepared = prepare(job, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
     job = with_lengths(job, options.random_length, prepared.num_steps)
@@ -235,7 +241,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"forecasts need --timestamp and --horizon, found only --{found}")
     if not forecast and options.target is None:
         raise ValueError("--target says which column to predict; for forecasts give --timestamp and --horizon")
-    names = ("target", "task", "static", "group", "time", "split", "random_length")
+    names = ("target", "task", "static", "group", "time", "split", "random_length", "column_pattern")
     given = [name for name in names if getattr(options, name) not in (None, [])]
     if forecast and given:
         flag = given[0].replace("_", "-")
@@ -263,4 +269,4 @@ def _tell(line: str) -> None:
     print(visible(line) if sys.stderr.isatty() else one_line(line), file=sys.stderr, flush=True)
 
 
-__all__ = ["TRAIN", "TRAIN_EXAMPLES", "add_arguments", "read_training", "run"]
+__all__ = ["TRAIN", "TRAIN_EXAMPLES", "USAGE", "add_arguments", "read_training", "run"]

@@ -3,6 +3,7 @@
 
 import pytest
 
+from timesclip_hf import PRESETS
 from timesclip_hf.training.ways import choose_way, patches, schedule
 
 
@@ -11,7 +12,7 @@ from timesclip_hf.training.ways import choose_way, patches, schedule
 )
 def test_few_series_are_read_more_often(count: int, batch: int, epochs: int) -> None:
     """1 500 updates: 7 an epoch make 215 epochs, of which 200 are the most; 13 make 116; 32 make 47."""
-    way = choose_way(count, "regression")
+    way = choose_way(count, "regression", preset="late")
     assert way.training["per_device_train_batch_size"] == batch
     plan = schedule(count, batch)
     assert epochs <= plan["num_train_epochs"] <= epochs + 4  # whole looks at the validation part
@@ -31,11 +32,18 @@ def test_a_preset_that_is_asked_for_is_taken_and_an_unknown_one_named() -> None:
 
 
 def test_a_checkpoint_for_the_plots_asks_for_a_model_that_sees_them() -> None:
-    way = choose_way(50, "regression", pretrained=True)
-    assert way.preset == "full" and way.training["tower_learning_rate"] < way.training["learning_rate"]
+    way = choose_way(5000, "regression", pretrained=True)
+    assert PRESETS[way.preset].get("vision_config", "there") == "there"
+    assert way.training["tower_learning_rate"] < way.training["learning_rate"]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 12, 24, 36, 96, 500])
 def test_patches_fit_into_the_series(steps: int) -> None:
     sizes = patches(steps)
     assert 1 <= sizes["patch_stride"] <= sizes["patch_length"] <= min(steps, 16)
+
+
+def test_few_labels_are_learnt_by_heads_in_closed_form_and_parts_of_series_never() -> None:
+    assert (few := choose_way(196, "classification")).kind == "heads" and "196" in few.reason
+    assert choose_way(2034, "regression").kind == "network"
+    assert choose_way(196, "regression", partial=True).kind == "network"

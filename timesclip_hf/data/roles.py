@@ -23,9 +23,10 @@ import pandas as pd
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from .columns import step_columns
 from .splits import PARTS, split_by_column, split_by_group, split_chronologically
 from .tables import check_known, decoded, some_of
-from .wide import find_variates, step_columns
+from .wide import find_variates
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
 _MOST_CLASSES, _ROWS_OF_A_CLASS = 10, 5
@@ -109,6 +110,7 @@ def find_roles(
     task: str | None = None,
     variates: Sequence[str] | None = None,
     statics: Sequence[str] = (),
+    column_pattern: str | None = None,
 ) -> TableRoles:
     """Finds what the columns of a wide table are for.
 
@@ -118,19 +120,20 @@ def find_roles(
         task: `"regression"` or `"classification"`; `None`: as the target's cells say.
         variates: names and order; `None`: all that are found.
         statics: columns to read beside the series; `["all"]`: every one that has no other role.
+        column_pattern: how columns of steps are named, see `data.columns`.
 
     Raises:
         ValueError: columns that are not there, a target that is a variate's step, no variates.
     """
     columns = list(frame.columns)
     named = [] if list(statics) == ["all"] and "all" not in columns else list(statics)
-    known = [name for name in columns if name not in step_columns(columns)] or columns
+    known = [name for name in columns if name not in step_columns(columns, (), column_pattern)] or columns
     check_known([target], columns, "--target: no such column", f"found {some_of(map(repr, known), 20)}")
     check_known(named, columns, "--static: no such columns", f"found {some_of(map(repr, known), 20)}")
     if target in named:
         raise ValueError(f"--static: {target!r} is the target, which cannot be known beforehand")
     inputs = [name for name in columns if name not in (target, *named)]
-    found = find_variates(inputs, variates or ())
+    found = find_variates(inputs, variates or (), column_pattern)
     if not found:
         raise ValueError(
             "the table has no series: expected a column for each step of a variate, such as ndvi_00, ndvi_01, ...; "
@@ -138,7 +141,7 @@ def find_roles(
         )
     check_known(variates or (), found, "--variates: no such variates")
     chosen = list(variates or found)
-    in_series = step_columns(inputs, variates or ())
+    in_series = step_columns(inputs, variates or (), column_pattern)
     plain = [name for name in inputs if name not in in_series]
     times = [c for name in plain if (c := time_candidate(frame[name])) is not None]
     taken = {candidate.name for candidate in times}

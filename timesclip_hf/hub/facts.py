@@ -62,7 +62,8 @@ class CardFacts:
     measured_in: str | None = None  # unit of errors, in words
     curve: Sequence[Mapping[str, float]] = ()  # column -> value; `step` tells rows apart and is not shown
     # Which weights were saved: `trained` ones; of which `step` and `epoch`, `averaged_over` how many epochs, `best_by`
-    # which metric (None: the last ones), and whether training was `still_going_on`.
+    # which metric (None: the last ones), and whether training was `still_going_on`; or how heads were fitted in
+    # `closed_form`.
     kept: Mapping[str, Any] = field(default_factory=dict)
     dataset: str | None = None  # readable name of the data
     dataset_tags: str | Sequence[str] = ()  # Hub ids of the data

@@ -16,6 +16,7 @@ from ..data.partial import PartialSeries
 from ..model.configuration_timesclip import PRESETS, TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
+from .heads import FittedHeads, fit_head
 from .progress import ProgressBar
 from .trainer import TimesCLIPTrainer
 from .training_args import TimesCLIPTrainingArguments
@@ -51,12 +52,17 @@ class Recipe:
 
 @dataclass
 class Fitted:
-    """A model, and the trainer that made it and can ask it."""
+    """A model, and the trainer that made it and can ask it.
+
+    `notes` are told, `warnings` as such; `heads`: what `fit_head` found, of heads in closed form.
+    """
 
     trainer: TimesCLIPTrainer
     processor: TimesCLIPProcessor
     seconds: float
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    heads: FittedHeads | None = None
 
     def answers(self, rows: Any) -> np.ndarray:
         """What the model says of rows: numbers `(n, num_targets)`, scores of classes, or forecasts `(n, H, V)`."""
@@ -73,8 +79,9 @@ def fit_series(
     train: Any,
     validation: Any,
     folder: Path,
+    groups: Any = None,
 ) -> Fitted:
-    """Makes processor and model, trains, and keeps the epoch that is best on validation.
+    """Makes processor and model, trains, and keeps the epoch that is best on validation; or fits its heads.
 
     Args:
         task: a key of `MODEL_CLASSES`.
@@ -85,6 +92,7 @@ def fit_series(
         fit_on: what the processor is fitted on, the training part.
         train, validation: rows.
         folder: for what is written in between; it is gone afterwards.
+        groups: of heads in closed form, see `fit_head`.
 
     Raises:
         ValueError: a preset with a vision tower of random weights that would stay frozen.
@@ -99,6 +107,8 @@ def fit_series(
         model = MODEL_CLASSES[task].from_vision_text_pretrained(**_towers(way, recipe), config=config)
     else:
         model = MODEL_CLASSES[task](config)
+    if way.kind == "heads":
+        return _fit_heads(model, processor, recipe, train, validation, folder, groups, started)
     if recipe.random_length is not None:
         side = processor.padding_side or "right"
         train = PartialSeries(train, recipe.random_length, side, recipe.seed)
@@ -109,7 +119,47 @@ def fit_series(
     trainer.add_callback(ProgressBar())
     trainer.train()
     shutil.rmtree(folder, ignore_errors=True)
-    return Fitted(trainer, processor, time.perf_counter() - started, _still_improving(trainer))
+    seconds = time.perf_counter() - started
+    return Fitted(trainer, processor, seconds, _still_improving(trainer), _told_weights(trainer.model.config))
+
+
+def _fit_heads(
+    model: Any,
+    processor: TimesCLIPProcessor,
+    recipe: Recipe,
+    train: Any,
+    validation: Any,
+    folder: Path,
+    groups: Any,
+    started: float,
+) -> Fitted:
+    """Heads in closed form, and a trainer that asks, saves and describes the model."""
+    heads = fit_head(model, processor, train, groups, seed=recipe.seed)
+    still: dict[str, Any] = {
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "feature_cache": "off",
+    }
+    arguments = TimesCLIPTrainingArguments(
+        str(folder), **still, report_to="none", disable_tqdm=True, seed=recipe.seed, per_device_eval_batch_size=256
+    )
+    trainer = TimesCLIPTrainer(model, arguments, processor, train_dataset=train, eval_dataset=validation)
+    trainer.remove_callback(PrinterCallback)
+    shutil.rmtree(folder, ignore_errors=True)
+    scores = ", ".join(f"{name} {score:.3f}" for name, score in heads.scores.items())
+    unused = [f"--{name.replace('_', '-')}" for name in (*(["epochs"] if recipe.epochs else []), *recipe.training)]
+    lost = [f"{', '.join(unused)}: without effect on heads in closed form; --preset late trains a network"]
+    notes = [f"heads in closed form, out of fold: {scores}", *_told_weights(model.config)]
+    return Fitted(trainer, processor, time.perf_counter() - started, lost if unused else [], notes, heads)
+
+
+def _told_weights(config: TimesCLIPConfig) -> list[str]:
+    """By how much each branch counts, where there are several."""
+    if config.branch_fusion != "late" or not config.branch_weights:
+        return []
+    shares = zip(config.branches, config.branch_weights, strict=True)
+    return [f"branches count: {', '.join(f'{name} {weight:.2f}' for name, weight in shares)}"]
 
 
 def _arguments(way: Way, recipe: Recipe, count: int, folder: Path) -> TimesCLIPTrainingArguments:
@@ -127,7 +177,7 @@ def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPC
         towers: Any = _towers(way, recipe)
         return TimesCLIPConfig.from_vision_text_pretrained(**towers, preset=way.preset, **settings)
     config = TimesCLIPConfig.from_preset(way.preset, towers=recipe.towers, **settings)
-    if config.vision_config is not None and config.freeze_vision:
+    if config.vision_config is not None and config.freeze_vision and way.kind == "network":
         raise ValueError(
             f"--towers {recipe.towers} would freeze a vision tower of random weights, which sees nothing: give "
             "--vision-checkpoint, or choose --towers tiny"

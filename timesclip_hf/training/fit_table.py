@@ -45,6 +45,7 @@ class TableJob:
         preset: of `PRESETS`, or `"auto"`.
         recipe: towers, checkpoints, epochs, seed, ...
         peers: whether to fit the peers, too.
+        column_pattern: how columns of steps are named, see `data.columns`.
     """
 
     table: Any
@@ -59,6 +60,7 @@ class TableJob:
     preset: str = "auto"
     recipe: Recipe = field(default_factory=Recipe)
     peers: bool = True
+    column_pattern: str | None = None
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Prepared:
 
     @property
     def num_steps(self) -> int:
-        return self.roles.steps[1] - self.roles.steps[0] + 1
+        return np.shape(self.parts["train"][0]["past_values"])[0]
 
     def split_in_words(self) -> str:
         return describe_split(self.frame, self.plan, self.rows)
@@ -140,11 +142,13 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
         ValueError, FileNotFoundError: whatever is wrong with the table, in words.
     """
     frame = read_table(job.table)
-    roles = find_roles(frame, job.target, task=job.task, variates=job.variates, statics=job.statics)
+    roles = find_roles(
+        frame, job.target, task=job.task, variates=job.variates, statics=job.statics, column_pattern=job.column_pattern
+    )
     how = {"group": job.group, "time": job.time, "split": job.split}
     plan = asked_split(frame, roles, how) or (ask(roles) if ask is not None else None) or choose_split(roles)
     frame, left_out = _with_target(frame, job.target)
-    dataset, class_names, unseen = _load(frame, roles)
+    dataset, class_names, unseen = _load(frame, roles, job.column_pattern)
     numbers = np.asarray(dataset[_ROW][:], np.int64)
     frame = frame.iloc[numbers].reset_index(drop=True)
     dataset = dataset.select_columns(
@@ -166,7 +170,7 @@ def _with_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[s
     return frame[~blank].reset_index(drop=True), [f"{blank.sum()} rows without {target} are left out"]
 
 
-def _load(frame: pd.DataFrame, roles: TableRoles) -> tuple[Dataset, list[str], list[str]]:
+def _load(frame: pd.DataFrame, roles: TableRoles, column_pattern: str | None) -> tuple[Dataset, list[str], list[str]]:
     """The table as a data set, the names of its classes, and what is told of rows that nothing was seen of."""
     numbered = pd.concat([frame, pd.Series(np.arange(len(frame)), name=_ROW)], axis=1)
     with warnings.catch_warnings(record=True) as caught:
@@ -178,6 +182,7 @@ def _load(frame: pd.DataFrame, roles: TableRoles) -> tuple[Dataset, list[str], l
             variates=roles.variates,
             static_columns=roles.statics,
             drop_unobserved=True,
+            column_pattern=column_pattern,
         )
     labels = dataset.features["labels"]
     names = list(labels.names) if isinstance(labels, ClassLabel) else []
@@ -216,7 +221,10 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
     """
     roles, recipe = prepared.roles, job.recipe
     train, validation = prepared.parts["train"], prepared.parts["validation"]
-    way = choose_way(len(train), roles.task, preset=job.preset, pretrained=bool(recipe.checkpoints))
+    partial = recipe.random_length is not None
+    way = choose_way(len(train), roles.task, preset=job.preset, pretrained=bool(recipe.checkpoints), partial=partial)
+    if partial and way.kind == "heads":
+        raise ValueError(f"--random-length trains a network, and --preset {way.preset} has heads in closed form")
     tell(f"model: preset {way.preset} ({way.reason})")
     shape: dict[str, Any] = {"num_variates": len(roles.variates), "context_length": prepared.num_steps}
     shape |= patches(prepared.num_steps)
@@ -228,7 +236,11 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
         fit_on = train.remove_columns("labels")  # class numbers have no mean to standardise by
     else:
         processing |= {"target_names": [roles.target], "target_units": [job.target_unit]}
-    fitted = fit_series(roles.task, way, recipe, shape, processing, fit_on, train, validation, folder)
+    fitted = fit_series(
+        roles.task, way, recipe, shape, processing, fit_on, train, validation, folder, _folds(prepared, "train")
+    )
+    for line in fitted.notes:
+        tell(line)
     answers = {part: fitted.answers(prepared.parts[part]) for part in ("validation", "test")}
     name = f"TimesCLIP {way.preset}"
     measured = {name: prepared.measure(answers["test"], "test")}
@@ -263,26 +275,26 @@ def as_part(prepared: Prepared, part: str, seen: int | None = None) -> Part:
     if seen is not None:
         values = np.stack([row["past_values"] for row in PartialSeries(prepared.parts[part], seen)])[:, :seen]
     frame = prepared.frame.iloc[rows].reset_index(drop=True)
-    plan = prepared.plan
-    folds = None if plan.column is None else decoded(frame[plan.column]).astype(str).to_numpy()
-    if plan.kind == "column":
-        folds = _folds_of_table(prepared, frame)
     return Part(
         values,
         read_statics(frame, prepared.roles.statics) if prepared.roles.statics else frame[[]],
         prepared.labels(part),
         frame,
-        folds,
+        _folds(prepared, part),
         len(prepared.class_names),
     )
 
 
-def _folds_of_table(prepared: Prepared, frame: pd.DataFrame) -> NDArray[Any] | None:
-    """What rows share, where the table itself says which part they belong to."""
-    named = prepared.roles.times or prepared.roles.groups
-    if not named:
+def _folds(prepared: Prepared, part: str) -> NDArray[Any] | None:
+    """What rows of a part share and cross-validation must not tear apart: times or groups, as those of the split."""
+    column = prepared.plan.column
+    if prepared.plan.kind == "column":
+        named = [*prepared.roles.times, *prepared.roles.groups]
+        column = min(named, key=lambda candidate: candidate.count).name if named else None
+    if column is None:
         return None
-    return decoded(frame[min(named, key=lambda candidate: candidate.count).name]).astype(str).to_numpy()
+    folds = decoded(prepared.frame[column]).astype(str).to_numpy()[prepared.rows[part]]
+    return folds if len(np.unique(folds)) > 1 else None
 
 
 def length_curve(

@@ -11,6 +11,7 @@ from ..model.configuration_timesclip import PRESETS
 # Of towers that come from checkpoints; the paper takes 1e-6 to 5e-5.
 PRETRAINED_RATE = 1e-5
 _SMALL_DATA = 500  # labelled series, below which batches are halved
+_FEW_LABELS = 500  # below which heads in closed form beat a network that is trained
 _LEAST_UPDATES = 1500
 _EPOCHS = (10, 200)
 _EVALUATIONS = 40  # at most: each one writes a checkpoint
@@ -35,7 +36,9 @@ class Way:
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose_way(num_series: int, task: str, *, preset: str = "auto", pretrained: bool = False) -> Way:
+def choose_way(
+    num_series: int, task: str, *, preset: str = "auto", pretrained: bool = False, partial: bool = False
+) -> Way:
     """The way for `num_series` training series (windows, of forecasts).
 
     Args:
@@ -43,19 +46,26 @@ def choose_way(num_series: int, task: str, *, preset: str = "auto", pretrained: 
         task: `"regression"`, `"classification"` or `"forecasting"`.
         preset: a preset to train in any case; `"auto"`: the best for this number.
         pretrained: whether the vision tower comes from a checkpoint.
+        partial: whether parts of series are learnt, which heads in closed form cannot.
 
     Raises:
         ValueError: an unknown preset.
     """
     if preset != "auto" and preset not in PRESETS:
         raise ValueError(f"--preset {preset}: unknown, choose auto or one of {', '.join(sorted(PRESETS))}")
-    way = Way("network", preset, "as asked for")
+    way = Way("heads" if preset == "probe" else "network", preset, "as asked for")
     if preset == "auto" and task == "forecasting":
         way = replace(way, preset="paper" if pretrained else "forecast", reason="the preset for forecasts")
-    elif preset == "auto" and pretrained:
-        way = replace(way, preset="full", reason="a vision tower from a checkpoint was given")
+    elif preset == "auto" and num_series < _FEW_LABELS and not partial:
+        reason = f"{num_series} training series, fewer than {_FEW_LABELS}: frozen towers, heads in closed form"
+        way = replace(way, kind="heads", preset="probe", reason=reason)
     elif preset == "auto":
-        way = replace(way, preset="small", reason=f"{num_series} training series")
+        reason = (
+            "parts of series are learnt" if partial else f"{num_series} training series: both branches are trained"
+        )
+        way = replace(way, preset="late", reason=reason)
+    if way.kind == "heads":
+        return way
     return replace(way, training=training_for(num_series, task, pretrained))
 
 

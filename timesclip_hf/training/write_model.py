@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..data.wide import step_columns
+from ..data.columns import step_columns
 from ..escaping import with_unit
 from . import train_report as report
 from .fit_table import Outcome, Prepared, TableJob
@@ -40,6 +40,7 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
         hyperparameters={"preset": outcome.way.preset},
         command=command,
         table=tables[0],
+        kept={"closed_form": "; ".join(fitted.notes)} if fitted.heads is not None else {},
     )
     files = _write_test(prepared, outcome, output, job)
     report.write_metrics(
@@ -73,7 +74,7 @@ def _write_test(prepared: Prepared, outcome: Outcome, output: Path, job: TableJo
     roles, answers, labels = prepared.roles, outcome.answers["test"], prepared.labels("test")
     frame: Any = prepared.frame.iloc[prepared.rows["test"]]
     inputs = [name for name in frame.columns if name not in (roles.target, *roles.statics)]
-    steps = step_columns(inputs, roles.variates)
+    steps = step_columns(inputs, roles.variates, job.column_pattern)
     identity: pd.DataFrame = frame.drop(columns=[*steps, roles.target])
     observed = [prepared.class_names[number] for number in labels] if prepared.class_names else labels
     found = report.predictions_table(identity, roles.target, observed, answers, prepared.class_names)
