@@ -176,6 +176,30 @@ def test_columns_may_have_names_of_their_own(
     assert main(["render", str(fields), *options, str(tmp_path / "p.png")]) == 0
 
 
+def test_excel_files_and_decimal_commas_are_read_and_excel_files_written(
+    save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    model = save(TimesCLIPForRegression)
+    table = pd.read_csv(fields).assign(field=["=1+1", "+x", "-5", "f3", None])
+    expected = pipeline("time-series-regression", model=model)(table)["prediction"]
+    table.to_csv(tmp_path / "comma.csv", index=False, sep=";", decimal=",")
+    table.to_excel(tmp_path / "table.xlsx", index=False)
+    book = openpyxl.load_workbook(tmp_path / "table.xlsx")
+    book.active["A2"].data_type = "s"  # pandas writes text as a formula
+    book.save(tmp_path / "table.xlsx")
+    capsys.readouterr()
+    for name in ("comma.csv", "table.xlsx"):
+        words = ["predict", str(tmp_path / name), "--model", model, "--output", str(tmp_path / "p.xlsx")]
+        assert main(words) == 0, capsys.readouterr().err
+        found = pd.read_excel(tmp_path / "p.xlsx")
+        np.testing.assert_allclose(found["prediction"], expected, rtol=1e-6)
+        assert found["year"].tolist() == table["year"].tolist()
+    sheet = openpyxl.load_workbook(tmp_path / "p.xlsx").active
+    assert [sheet.cell(row, 1).value for row in range(1, 7)] == ["field", "=1+1", "+x", "-5", "f3", None]
+    assert {sheet.cell(row, 1).data_type for row in range(1, 6)} == {"s"}  # text, not formulas
+
+
 @pytest.mark.parametrize("safe", [True, False])
 def test_text_of_the_table_and_of_the_model_is_no_formula_in_the_predictions(
     save: Any, fields: Path, tmp_path: Path, capsys: pytest.CaptureFixture, safe: bool
@@ -235,8 +259,9 @@ def _emptied(path: Path) -> None:
     path.write_text("")
 
 
-def _with_semicolons(path: Path) -> None:
+def _with_uneven_semicolons(path: Path) -> None:
     pd.read_csv(path).to_csv(path, index=False, sep=";", decimal=",")
+    path.write_text(path.read_text() + "f9;2021\n")
 
 
 def _in_latin_letters(path: Path) -> None:
@@ -254,7 +279,7 @@ def _header_only(path: Path) -> None:
         (_with_text, "non-numeric cells in column 'nir_02'"),
         (_emptied, "the table is empty"),
         (_header_only, "the table is empty"),
-        (_with_semicolons, "separated by commas, not by ';'"),
+        (_with_uneven_semicolons, "separated by ';', but not equally many"),
         (_in_latin_letters, "not UTF-8 text"),
         (Path.unlink, "no such file"),
     ],
@@ -278,7 +303,7 @@ def test_faults_of_a_table_are_one_line_and_exit_code_2(
         (["--model", "/no/such/folder"], "no such folder, nor a model on the Hub"),
         (["--model", "{folder}"], "this folder holds no model"),
         (["--model", "x", "--output", "nowhere/p.csv"], "there is no folder nowhere"),
-        (["--model", "x", "--output", "p.xlsx"], "must end in .csv or .parquet"),
+        (["--model", "x", "--output", "p.ods"], "must end in .csv, .xlsx or .parquet"),
         (["--model", "x", "--output", "{folder}/fields.csv"], "this is your table"),
         (["--model", "x", "--device", "gpu"], "--device gpu cannot be used here"),
         (["--model", "x", "--batch-size", "0"], "'0' is no whole number above 0"),
@@ -338,9 +363,9 @@ def test_help_explains_each_command_with_an_example(command: str, capsys: pytest
 
 
 def test_package_runs_as_the_command() -> None:
-    words = [sys.executable, "-m", "timesclip_hf", "predict", "x.csv", "--model", "x", "--output", "p.xlsx"]
+    words = [sys.executable, "-m", "timesclip_hf", "predict", "x.csv", "--model", "x", "--output", "p.ods"]
     finished = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
-    assert finished.returncode == 2 and finished.stderr.startswith("timesclip predict: error: --output p.xlsx")
+    assert finished.returncode == 2 and finished.stderr.startswith("timesclip predict: error: --output p.ods")
 
 
 @pytest.mark.skipif(not (DATA / "ETTh1.csv").exists(), reason="the public series are not in this checkout")

@@ -16,7 +16,7 @@ from . import cli_train
 from .escaping import csv_quoting, one_line, safe_cells, visible
 
 _LAYOUTS = """\
-The table (CSV or Parquet, numbers with a decimal point, blank cells for missing values) may have
+The table (CSV, Excel or Parquet, blank cells for missing values) may have
 
   one row per series, as fields of a farm:       field, ndvi_00, ndvi_01, ..., red_00, red_01, ...
   one row per time step, as a log of sensors:    time, load, temperature
@@ -109,10 +109,12 @@ def _parser() -> _Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.set_defaults(run=run)
-        command.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt or .parquet")
+        command.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet")
         if name == "predict":
             command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
-            command.add_argument("--output", metavar="CSV", help="file to write (.csv or .parquet); else printed")
+            command.add_argument(
+                "--output", metavar="CSV", help="file to write (.csv, .xlsx or .parquet); else printed"
+            )
             command.add_argument(
                 "--batch-size", type=_positive, metavar="N", help="series at once; less needs less memory"
             )
@@ -194,7 +196,7 @@ def _check_output(options: argparse.Namespace, accepted: tuple[str, ...]) -> Pat
     """Before the work, not after it."""
     path = Path(options.output)
     if path.suffix.lower() not in accepted:
-        raise ValueError(f"--output {path}: the name must end in {' or '.join(accepted)}")
+        raise ValueError(f"--output {path}: the name must end in {', '.join(accepted[:-1])} or {accepted[-1]}")
     if not path.parent.is_dir():
         raise ValueError(f"--output {path}: there is no folder {path.parent}")
     if path.exists() and Path(options.table).exists() and path.samefile(options.table):
@@ -225,9 +227,10 @@ def _find_task(model: str) -> str:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    output = None if options.output is None else _check_output(options, (".csv", ".parquet"))
+    output = None if options.output is None else _check_output(options, (".csv", ".xlsx", ".parquet"))
     from transformers import pipeline
 
+    from .data.files import write_excel
     from .data.long import load_series_rows
     from .data.tables import read_table
 
@@ -242,6 +245,8 @@ def _predict(options: argparse.Namespace) -> None:
     result = predict(table, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
     if output is not None and output.suffix.lower() == ".parquet":
         result.to_parquet(output, index=False)
+    elif output is not None and output.suffix.lower() == ".xlsx":
+        write_excel(result, output)
     else:
         _write_csv(result, output, options.safe_csv)
     if output is not None:

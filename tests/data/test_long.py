@@ -82,7 +82,7 @@ def test_columns_that_cannot_be_variates_are_named():
 
 def test_wrong_cells_are_named_and_blank_ones_are_missing(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n,3\nx,4\n")
-    with expect_error("non-numeric cells in column 'a'", "row 2: 'x'"):
+    with expect_error("non-numeric cells in column 'a'", "the header is row 1", "row 4: 'x'"):
         load_long_table(tmp_path / "t.csv")
     with expect_error("infinite", "column 'a'", "row 1"):
         load_long_table(pd.DataFrame({"a": [1.0, np.inf]}))
@@ -92,9 +92,9 @@ def test_wrong_cells_are_named_and_blank_ones_are_missing(tmp_path):
     np.testing.assert_array_equal(load_long_table(tmp_path / "t.csv").values[0], [[1, 2], [np.nan, 3]])
 
 
-def test_files_that_are_not_separated_by_commas_say_so(tmp_path):
-    (tmp_path / "t.csv").write_text("a;b\n1;2\n")
-    with expect_error("one column, 'a;b'", "separated by commas"):
+def test_files_that_nothing_separates_into_equally_many_cells_say_so(tmp_path):
+    (tmp_path / "t.csv").write_text("a;b\n1;2;3\n")
+    with expect_error("one column, 'a;b'", "separated by ';'"):
         load_long_table(tmp_path / "t.csv")
 
 

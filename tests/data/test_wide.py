@@ -282,7 +282,7 @@ def test_a_data_set_remembers_its_steps_and_variates():
 def test_non_numeric_cells_are_named_by_column_row_and_cell(tmp_path):
     path = tmp_path / "fields.csv"
     path.write_text('yield,x_00,x_01\n1,2,3\n1,"2,5",4\n1,cloud,4\n')
-    expect_error(path, "non-numeric", "'x_00'", "row 1: '2,5'", "row 2: 'cloud'")
+    expect_error(path, "non-numeric", "'x_00'", "row 3: '2,5'", "row 4: 'cloud'", "header is row 1")
     expect_error(small_table().assign(**{"yield": ["1", "2", "none"]}), "'yield'", "row 2: 'none'")
     for cell in (pd.Timestamp("2020-01-01"), pd.Timedelta("1D"), 1j, [1.0]):
         expect_error(small_table().assign(ndvi_01=[cell] * 3), "non-numeric", "'ndvi_01'", "row 0")
@@ -328,7 +328,7 @@ def test_rows_longer_than_the_header_raise_instead_of_shifting(tmp_path):
 
 
 def test_other_files_and_missing_files_are_named(tmp_path):
-    expect_error(tmp_path / "fields.xlsx", "'.xlsx'", ".csv and .parquet")
+    expect_error(tmp_path / "fields.ods", "'.ods'", ".csv, .xlsx and .parquet")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.csv: no such file"):
         load_wide_table(tmp_path / "nowhere.csv", target="yield")
 

@@ -522,7 +522,7 @@ def test_series_without_any_value_of_a_variate_are_left_out_of_forecasts(forecas
         (lambda t: t.iloc[:0], "the table is empty"),
         (lambda t: t.assign(predicted_yield=1.0), "already has columns .'predicted_yield'"),
         (lambda t: "no_such_file.csv", "no_such_file.csv: no such file"),
-        (lambda t: "fields.xlsx", "cannot read files of type '.xlsx'"),
+        (lambda t: "fields.ods", "cannot read files of type '.ods'"),
         (lambda t: SERIES[0], "needs the static values .'soil', 'latitude'"),
         (lambda t: SERIES[0, :, 0], r"1 dimension; expected \(time, variates\)"),
         (lambda t: SERIES[None], "4 dimensions"),

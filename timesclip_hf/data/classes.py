@@ -40,10 +40,10 @@ def read_classes(column: pd.Series, class_names: Any = None) -> tuple[NDArray[np
     cells = decoded(column).astype(object)
     told = [_class_of(cell) for cell in cells]
     blank = np.array([name == "" for name in told], bool)
-    check_complete(blank, "classes (in files, NA, None, null and the like count as missing)", column.name)
+    check_complete(blank, "classes (in files, NA, None, null and the like count as missing)", column)
     if (wrong := np.array([name is None for name in told], bool)).any():
         raise ValueError(
-            f"cells of column {column.name!r} that name no class, in {row_numbers(wrong)}: "
+            f"cells of column {column.name!r} that name no class, in {row_numbers(wrong, column)}: "
             f"{some_of(map(repr, dict.fromkeys(cells[wrong])))}; classes are text, booleans or whole numbers. For "
             "numbers that are measured, leave out task='classification'"
         )

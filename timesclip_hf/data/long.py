@@ -16,6 +16,7 @@ from .tables import (
     check_complete,
     check_known,
     decoded,
+    parsed_numbers,
     read_table,
     read_variates,
     repeated_names,
@@ -197,7 +198,7 @@ def read_long_series(
         left = [select for name, select in rows.items() if name not in found]
         if not left:
             raise ValueError(f"no series can be read; series {next(iter(found))!r}: {next(iter(found.values()))}")
-        without = frame.iloc[np.sort(np.concatenate(left))].reset_index(drop=True)
+        without = frame.iloc[np.sort(np.concatenate(left))]  # whose rows keep their numbers
         faults.update(found)  # type: ignore[union-attr]
         options: dict[str, Any] = {"timestamp_column": timestamp_column, "series_column": series_column}
         return read_long_series(without, variates=names, fill_gaps=fill_gaps, faults=faults, **options)
@@ -278,7 +279,7 @@ def load_series_rows(table: Any, *, id_column: str | None = None) -> SeriesColle
     observed = ~np.isnan(values)
     blank: NDArray[np.bool_] = ~np.any(observed, axis=1)
     if blank.any():
-        raise ValueError(f"series without values in {row_numbers(blank)}: drop these rows")
+        raise ValueError(f"series without values in {row_numbers(blank, frame)}: drop these rows")
     names = list(_rows_of_series(frame, id_column))
     if len(names) < len(frame):
         repeated = frame[id_column][frame[id_column].duplicated()].astype(str).unique()
@@ -330,7 +331,7 @@ def _holds_numbers(column: pd.Series) -> bool:
         return False
     cells = decoded(column).astype(object).dropna()
     cells = cells[[not isinstance(cell, str) or bool(cell.strip()) for cell in cells]]
-    return not len(cells) or bool(pd.to_numeric(cells, errors="coerce").notna().any())
+    return not len(cells) or bool(parsed_numbers(cells).notna().any())
 
 
 def _in_time_order(rows: dict[str, Any], times: Times, column: str) -> dict[str, Any]:
@@ -355,7 +356,7 @@ def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str,
         return {"0": slice(None)}
     column = decoded(frame[series_column])
     blank = column.isna() | (column.astype(str).str.strip() == "")
-    check_complete(blank.to_numpy(bool), "series names", series_column)
+    check_complete(blank.to_numpy(bool), "series names", frame[series_column])
     codes, names = pd.factorize(column.astype(str))
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes))

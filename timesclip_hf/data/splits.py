@@ -145,7 +145,7 @@ def columns_of(dataset: Dataset, names: Sequence[str]) -> pd.DataFrame:
         {name: [row[name] for row in found[home]] if home != name else found[name] for name, home in wanted.items()}
     )
     for name in names:
-        check_complete(frame[name].isna().to_numpy(bool), "values", name)
+        check_complete(frame[name].isna().to_numpy(bool), "values", frame[name])
     return frame
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .rhythms import Times, find_rhythm, instants, join_times
-from .tables import check_complete, decoded, row_numbers, some_of, warn_caller
+from .tables import check_complete, decoded, parsed_numbers, row_numbers, some_of, warn_caller
 
 # Whole numbers that are dates where every one of them is valid: digits, format.
 _DATE_NUMBERS = {8: "%Y%m%d", 7: "%Y%j", 6: "%Y%m"}
@@ -111,9 +111,9 @@ def _read_column(column: pd.Series) -> pd.Series:
     blank = column.isna()
     if is_text := not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column)):
         blank |= column.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
-    check_complete(blank.to_numpy(bool), "timestamps", column.name)
+    check_complete(blank.to_numpy(bool), "timestamps", column)
     if is_text:
-        numbers = pd.to_numeric(column.astype(object), errors="coerce")
+        numbers = parsed_numbers(column.astype(object))
         column = _parse_dates(column) if numbers.isna().any() else numbers
     if pd.api.types.is_complex_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         raise ValueError(f"timestamps of column {column.name!r} are {column.dtype}, expected dates or numbers")
@@ -125,12 +125,13 @@ def _read_time_numbers(column: pd.Series) -> NDArray[Any]:
     if whole and (beyond := ((column > _LARGEST) | (column < -_LARGEST)).to_numpy(bool)).any():
         raise ValueError(
             f"timestamps of column {column.name!r} are whole numbers beyond 2**62, which wrap when they are "
-            f"subtracted: {some_of(column[beyond].unique(), 3)}, in {row_numbers(beyond)}; correct them, or count "
-            "from a later time"
+            f"subtracted: {some_of(column[beyond].unique(), 3)}, in {row_numbers(beyond, column)}; correct them, or "
+            "count from a later time"
         )
     numbers = column.to_numpy(np.int64 if whole else np.float64)
     if not np.isfinite(numbers).all():
-        raise ValueError(f"timestamps infinite: column {column.name!r}, in {row_numbers(~np.isfinite(numbers))}")
+        infinite = row_numbers(~np.isfinite(numbers), column)
+        raise ValueError(f"timestamps infinite: column {column.name!r}, in {infinite}")
     for digits, date_format in _DATE_NUMBERS.items():
         low, high = (year * 10 ** (digits - 4) for year in (1900, 2101))
         if whole and low <= numbers.min() and numbers.max() < high:
@@ -202,7 +203,7 @@ def _with_one_zone(column: pd.Series, utc: pd.Series) -> pd.Series:
     if (absent := written.isna().to_numpy()).any():
         raise ValueError(
             f"timestamps of column {column.name!r}: some have an offset from UTC and others none, in "
-            f"{row_numbers(absent)}: {some_of(map(repr, column[absent].unique()), 3)}; write all of them alike"
+            f"{row_numbers(absent, column)}: {some_of(map(repr, column[absent].unique()), 3)}; write all of them alike"
         )
     codes, names = pd.factorize(written.str.upper())
     offsets = np.array([_offset_minutes(name) for name in names])[codes] * np.timedelta64(60, "s")

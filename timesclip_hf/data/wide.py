@@ -27,10 +27,12 @@ from .tables import (
     check_known,
     decoded,
     name_list,
+    parsed_numbers,
     read_numbers,
     read_table,
     read_variates,
     repeated_names,
+    row_number,
     row_numbers,
     some_of,
     warn_caller,
@@ -107,12 +109,12 @@ def load_wide_table(
             warn_caller(f"columns that are not read as steps: {told}, or name the true variates in `variates`")
         if told := suggested_dates(in_series) if not dates else None:
             warn_caller(f"{told}; they are read as steps {_span(steps)} of {some_of(names)}, unless these are named")
-    seen, complaint = find_observed_rows(series, names, steps)
+    seen, complaint = find_observed_rows(series, names, steps, frame)
     if complaint and not drop_unobserved:
         raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
     if complaint:
         warnings.warn(f"{complaint}; {np.sum(~seen)} rows left out", stacklevel=2)
-        series, frame = series[seen], frame[seen].reset_index(drop=True)
+        series, frame = series[seen], frame[seen]
     labels = _read_labels(frame, targets, task, class_names)
     dataset = _as_dataset(frame, series, labels, statics, kept)
     WideOrigin(steps[0], steps[-1], names, column_pattern, dates or None).write(dataset)
@@ -164,7 +166,7 @@ def _read_labels(
             raise
         raise ValueError(f"{error}. If these are classes, pass task='classification'") from error
     for name, labels in zip(targets, values.T, strict=True):
-        check_complete(np.isnan(labels), "targets", name)
+        check_complete(np.isnan(labels), "targets", frame[name])
     return values, List(Value("float64"))
 
 
@@ -258,15 +260,15 @@ def at_steps(series: NDArray[np.floating], first: int, start: int, length: int) 
 
 
 def find_observed_rows(
-    series: NDArray[np.floating], names: list[str], steps: list[int]
+    series: NDArray[np.floating], names: list[str], steps: list[int], table: pd.DataFrame
 ) -> tuple[NDArray[np.bool_], str | None]:
-    """Rows `(N,)` that have a value of every variate, and what there is to say about the others."""
+    """Rows `(N,)` of a table that have a value of every variate, and what there is to say about the others."""
     blank: NDArray[np.bool_] = np.all(np.isnan(series), axis=1)  # (N, V)
     rows: NDArray[np.bool_] = np.any(blank, axis=1)
     if not rows.any():
         return ~rows, None
-    where = some_of(f"row {row}: {names[variate]}" for row, variate in np.argwhere(blank))
-    return ~rows, f"no value at all in steps {_span(steps)}, in {row_numbers(rows)}: {where}"
+    where = some_of(f"row {row_number(row, table)}: {names[variate]}" for row, variate in np.argwhere(blank))
+    return ~rows, f"no value at all in steps {_span(steps)}, in {row_numbers(rows, table)}: {where}"
 
 
 def read_statics(frame: pd.DataFrame, names: Sequence[str], faults: dict[int, str] | None = None) -> pd.DataFrame:
@@ -279,7 +281,7 @@ def read_statics(frame: pd.DataFrame, names: Sequence[str], faults: dict[int, st
     for name, values in columns.items():
         missing = pd.isna(values)
         if faults is None or missing.all():
-            check_complete(missing, "static values", name)
+            check_complete(missing, "static values", frame[name])
         else:
             told = f"its static value of column {name!r} is missing"
             faults |= {int(row): told for row in np.flatnonzero(missing) if row not in faults}
@@ -386,7 +388,7 @@ def _numbers_or_text(column: pd.Series, faults: dict[int, str] | None = None) ->
     if pd.api.types.infer_dtype(column) != "string":
         return read_numbers(column, faults)
     column = column.mask(column.str.strip() == "")
-    numeric = pd.to_numeric(column, errors="coerce").notna()
+    numeric = parsed_numbers(column).notna()
     text = column[~numeric & column.notna()].unique()
     if numeric.any() and len(text):
         found = some_of(map(repr, text))

@@ -327,6 +327,7 @@ def _read_wide(
     in_series = step_columns(columns.columns, variates, pattern)
     plain = [name for name in frame.columns if name not in in_series]
     identity = frame[[name for name in plain if name not in index.names]].set_axis(index, axis=0)
+    identity.attrs = {}
     return Samples(rows, "many", TableRows(identity, np.array(kept, int), skipped, list(index), "rows"), len(rows))
 
 

@@ -1,0 +1,296 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Files to tables.
+
+- `.csv`, `.txt`, either also with `.gz` behind it: UTF-8; cells are separated by commas, semicolons, tabs or bars,
+  whichever splits the first lines into equally many. Where it is not commas, columns of numbers may have a decimal
+  comma; a file in which some have a comma and others a point is refused.
+- `.xlsx`: the first sheet that is not empty, as it was last calculated; needs openpyxl
+  (`pip install "timesclip-hf[xlsx]"`).
+- `.parquet`.
+
+Rows of text and Excel files are counted in errors as spreadsheets show them: the header is row 1. What is cut, damaged
+or of another kind is an error that names the file.
+"""
+
+import contextlib
+import csv
+import datetime
+import gzip
+import itertools
+import math
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..model.messages import warn_caller
+from .words import FIRST_ROW, repeated_names, some_of
+
+_TEXT, _PARQUET, _EXCEL = (".csv", ".txt", ".csv.gz", ".txt.gz"), ".parquet", ".xlsx"
+_SEPARATORS = ",;\t|"
+_LINES = 20  # at the start of a text file, by which its separator is told
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*|\s*[-+]?\d+\s*")
+_DECIMALS = re.compile(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", re.IGNORECASE)
+
+
+def read_file(path: Path, header: bool) -> pd.DataFrame:
+    """A table as it stands in a file, by the rule above.
+
+    Args:
+        path: of the file, its kind told by its name.
+        header: whether a text or Excel file begins with the names of its columns; without, they are "0", "1", ...
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: names the file and what is wrong with it.
+    """
+    name = path.name.lower()
+    if not name.endswith((*_TEXT, _PARQUET, _EXCEL)):
+        raise ValueError(
+            f"{path}: cannot read files of type {path.suffix!r}; accepted are .txt, .csv, .xlsx and .parquet, and .gz "
+            "behind the first two"
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if name.endswith(_PARQUET):
+        return _read_parquet(path)
+    frame = _read_excel(path, header) if name.endswith(_EXCEL) else _read_text(path, header)
+    if header and all(_DECIMALS.fullmatch(column) for column in frame.columns):
+        raise ValueError(
+            f"{path}: the names of its columns are numbers ({some_of(frame.columns, 3)}): if these are values, pass "
+            "header=False"
+        )
+    frame.attrs[FIRST_ROW] = 2 if header else 1
+    return frame
+
+
+def check_header(header: list[Any], source: str) -> None:
+    """Raises for names of columns that are no text, or repeated; `source` is the table's name."""
+    if others := [name for name in header if not isinstance(name, str)]:
+        raise ValueError(f"{source}: column names must be strings, found {some_of(map(repr, others))}")
+    if repeated := repeated_names(header):
+        raise ValueError(f"{source}: duplicate columns: {some_of(repeated)}; keep one of each")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        check_header(pq.read_schema(path).names, str(path))
+        frame = pd.read_parquet(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: no Parquet file, or a damaged one: {error}") from error
+    frame.attrs.pop(FIRST_ROW, None)  # of the file that it was written from
+    return frame
+
+
+# --- text -------------------------------------------------------------------------------------------------------
+
+
+def _read_text(path: Path, header: bool) -> pd.DataFrame:
+    with _named_faults(path), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut off
+        separator = _separator(path, header)
+        options: dict[str, Any] = {"sep": separator, "header": 0 if header else None}
+        # The header as it stands in the file: pandas renames a second `x` to `x.1`. Nameless columns (row numbers
+        # written by R or pandas) are no duplicates.
+        first = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+        cell = str(first.iloc[0, 0])
+        if len(first.columns) == 1 and (found := re.search(r"[;\t|]", cell)):
+            raise ValueError(
+                f"{path}: one column, {cell[:60]!r}: cells seem to be separated by {found[0]!r}, but not equally many "
+                "in each of the first lines"
+            )
+        if header:
+            check_header([name for name in first.iloc[0] if name], str(path))
+        try:
+            # index_col=False: without it, rows one cell longer than the header shift every value by one column.
+            frame = pd.read_csv(path, index_col=False, low_memory=False, **options)
+        except OverflowError:
+            frame = pd.read_csv(path, index_col=False, dtype=str, **options)
+            _refuse_endless_numbers(path, frame, 2 if header else 1)
+        if separator != ",":
+            frame = _with_decimal_commas(path, frame, options)
+    return frame if header else frame.rename(columns=str)
+
+
+@contextlib.contextmanager
+def _named_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error}); save it as UTF-8 (Excel: 'CSV UTF-8')") from error
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path}: the table is empty, without a header line") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        if "EOF inside string" in str(error):
+            raise ValueError(f"{path}: a quote is opened and never closed, or the file is cut: {error}") from error
+        raise ValueError(f"{path}: rows and header differ in their number of cells: {error}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: cut or damaged, it cannot be unpacked: {error}") from error
+
+
+def _separator(path: Path, header: bool) -> str:
+    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        lines = [line for line in itertools.islice(file, _LINES) if line.strip()]
+    best, most = ",", 1
+    for separator in _SEPARATORS:
+        try:
+            rows = list(csv.reader(lines, delimiter=separator))
+        except csv.Error:  # a line without this separator is longer than a cell may be
+            continue
+        counts = {len(row) for row in rows}
+        # Commas between cells, or in their numbers?
+        split = separator == "," or header or all(_is_number(cell) for row in rows for cell in row[1:])
+        if len(counts) == 1 and split and (len(rows[0]) > most or (best == "," and len(rows[0]) > 1 and not header)):
+            best, most = separator, len(rows[0])
+    return best
+
+
+def _is_number(cell: str) -> bool:
+    return not cell.strip() or bool(_DECIMAL_COMMA.fullmatch(cell) or _DECIMALS.fullmatch(cell))
+
+
+def _with_decimal_commas(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
+    """Text such as `2,5` as numbers, column by column."""
+    commas = [
+        name
+        for name in frame.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]]
+        if (cells := frame[name].dropna().astype(str)).str.contains(",").any()
+        and cells.str.fullmatch(_DECIMAL_COMMA.pattern).all()
+    ]
+    for name in commas:
+        frame[name] = pd.to_numeric(frame[name].astype(str).str.replace(",", "."), errors="coerce")
+    floats = [name for name in frame.columns if name not in commas and pd.api.types.is_float_dtype(frame[name].dtype)]
+    if commas and floats:
+        text = pd.read_csv(path, index_col=False, dtype=str, usecols=floats, **options)
+        for name in floats:
+            if len(points := text[name][text[name].str.contains(".", regex=False, na=False)]):
+                raise ValueError(
+                    f"{path}: columns such as {commas[0]!r} have a decimal comma, and {name!r} has a point "
+                    f"({points.iloc[0]!r}): is it decimal, too, or between thousands? Save numbers of one kind"
+                )
+    return frame
+
+
+def _refuse_endless_numbers(path: Path, frame: pd.DataFrame, first: int) -> None:
+    for name in frame.columns:
+        endless = frame[name].str.fullmatch(r"\s*[-+]?\d{300,}\s*").fillna(False).to_numpy(bool)
+        if endless.any():
+            row = int(endless.argmax())
+            raise ValueError(
+                f"{path}: column {str(name)!r} holds a number of hundreds of digits, in row {row + first}: "
+                f"{frame[name].iloc[row][:40]}...; correct it, or leave it blank if it is missing"
+            )
+
+
+# --- Excel ------------------------------------------------------------------------------------------------------
+
+
+def _read_excel(path: Path, header: bool) -> pd.DataFrame:
+    openpyxl = _openpyxl(path)
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        with contextlib.closing(book):
+            sheets = {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book.worksheets}
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no Excel workbook, or a damaged one: {error}") from error
+    filled = {title: rows for title, rows in sheets.items() if any(cell is not None for row in rows for cell in row)}
+    if not filled:
+        raise ValueError(f"{path}: the table is empty, without a header line")
+    title, *others = filled
+    if others:
+        warn_caller(f"{path}: only the first sheet, {title!r}, is read, not {some_of(map(repr, others))}")
+    rows = sheets[title]
+    width = max(place + 1 for row in rows for place, cell in enumerate(row) if cell is not None)
+    while all(cell is None for cell in rows[-1]):
+        rows.pop()
+    rows = [(*row[:width], *[None] * (width - len(row))) for row in rows]
+    names = [str(place) for place in range(width)]
+    if header:
+        given = [_column_name(cell) for cell in rows[0]]
+        check_header([name for name in given if name], str(path))
+        names = [name or f"Unnamed: {place}" for place, name in enumerate(given)]
+        rows = rows[1:]
+    _check_calculated(path, title, openpyxl, rows, 2 if header else 1)
+    columns = zip(*rows, strict=True) if rows else [()] * width
+    return pd.DataFrame({name: [*map(_excel_cell, cells)] for name, cells in zip(names, columns, strict=True)})
+
+
+def _excel_cell(cell: Any) -> Any:
+    return None if isinstance(cell, str) and cell.strip() in _MISSING else cell
+
+
+# What pandas reads as missing in text files, too.
+_MISSING = frozenset(["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A", "<NA>"])
+
+
+def _openpyxl(path: Path) -> Any:
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise ValueError(f"{path}: Excel files need openpyxl: pip install 'timesclip-hf[xlsx]'") from error
+    return openpyxl
+
+
+def _column_name(cell: Any) -> str:
+    """The header of a column; dates as 2024-01-31, whole numbers as such."""
+    if cell is None:
+        return ""
+    if hasattr(cell, "isoformat"):
+        return cell.isoformat().removesuffix("T00:00:00")
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def _check_calculated(path: Path, title: str, openpyxl: Any, rows: list[Any], first: int) -> None:
+    """Raises for formulas without a result: a workbook that no spreadsheet has calculated shows them as blank."""
+    if all(cell is not None for row in rows for cell in row):
+        return
+    book = openpyxl.load_workbook(path, read_only=True)
+    with contextlib.closing(book):
+        for number, row in enumerate(book[title].iter_rows(min_row=first, values_only=True)):
+            for place, cell in enumerate(row[: len(rows[0])] if number < len(rows) else ()):
+                if isinstance(cell, str) and cell.startswith("=") and rows[number][place] is None:
+                    raise ValueError(
+                        f"{path}: the formula {cell[:60]!r} in row {number + first}, column {place + 1}, has no "
+                        "result: open the file in a spreadsheet and save it again"
+                    )
+
+
+def write_excel(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as a workbook of one sheet; text stays text, also where it begins as a formula does.
+
+    Raises:
+        ValueError: without openpyxl, or a table that no sheet holds.
+    """
+    openpyxl = _openpyxl(path)
+    if len(table) >= 2**20 or len(table.columns) > 2**14:
+        raise ValueError(f"{path}: a sheet holds 1 048 575 rows of 16 384 columns, not {table.shape}: write .csv")
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("predictions")
+    from openpyxl.cell import WriteOnlyCell
+
+    def cell_of(value: Any) -> Any:
+        if value is None or value is pd.NaT or value is pd.NA or value != value:
+            return None
+        value = value.item() if hasattr(value, "item") else value
+        exact = isinstance(value, float) and math.isfinite(value) or isinstance(value, int) and abs(value) < 2**53
+        if exact or (isinstance(value, datetime.date) and getattr(value, "tzinfo", None) is None):
+            return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+        cell = WriteOnlyCell(sheet, value=re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f]", "", str(value))[:32767])
+        cell.data_type = "s"
+        return cell
+
+    sheet.append([cell_of(name) for name in table.columns])
+    for row in table.astype(object).itertuples(index=False, name=None):
+        sheet.append([cell_of(value) for value in row])
+    book.save(path)
+
+
+__all__ = ["check_header", "read_file", "write_excel"]
