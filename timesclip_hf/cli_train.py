@@ -17,9 +17,10 @@ USAGE = "timesclip train CSV --target COL --output DIR [options]"
 TRAIN = """\
 Train a model on your table, and say how good it is beside ridge and boosting.
 
-The table (CSV, Parquet) has one row per series: ndvi_00, ndvi_01, ..., red_00, red_01, ..., the column to predict, and
-perhaps columns that say where (site, farm) and when (year) a row is from: they split the rows honestly into train,
-validation and test. For forecasts it has one row per time step: give --timestamp and --horizon."""
+The table (CSV, Excel, Parquet) has one row per series: ndvi_00, ndvi_01, ..., red_00, red_01, ..., the column to
+predict, and perhaps columns that say where (site, farm) and when (year) a row is from: they split the rows
+honestly into train, validation and test. For forecasts it has one row per time step: give --timestamp and
+--horizon."""
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
         parser: of the command.
         positive: reads a whole number above 0.
     """
-    parser.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .parquet")
+    parser.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder to write the model and its report to")
     what = parser.add_argument_group("what to learn")
     what.add_argument("--target", metavar="COL", help="column to predict")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from .columns import step_columns
 from .splits import PARTS, split_by_column, split_by_group, split_chronologically
-from .tables import check_known, decoded, some_of
+from .tables import check_known, decoded, parsed_numbers, some_of
 from .wide import find_variates
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
@@ -173,7 +173,7 @@ def find_task(column: pd.Series) -> tuple[str, str]:
         raise ValueError(f"--target {column.name}: this column is empty")
     if pd.api.types.is_bool_dtype(cells.dtype) or cells.map(lambda cell: isinstance(cell, bool | np.bool_)).all():
         return "classification", f"{column.name} is true or false"
-    numbers = pd.to_numeric(cells.astype(object), errors="coerce")
+    numbers = parsed_numbers(cells.astype(object))
     if numbers.notna().mean() < 0.5:
         return "classification", f"{column.name} holds text, {cells.nunique()} different ones"
     values = numbers.dropna().unique()
