@@ -39,7 +39,8 @@ CASES: list[tuple[Any, str, str, dict[str, Any], list[str]]] = [
     ),
     (
         TimesCLIPForRegression, "predictions", "late",
-        {"linear_shortcut": True, "text_pooling": "cls_mean", "branch_weights": [0.2, 0.3, 0.5], "num_targets": 2},
+        {"patch_tokenizer": "resampled", "linear_shortcut": True, "text_pooling": "cls_mean",
+         "branch_weights": [0.2, 0.3, 0.5], "num_targets": 2},
         ["pixel_values", "patch_values", "patch_mask", "variate_values"],
     ),
     (

@@ -25,6 +25,7 @@ CASES: dict[str, Any] = {
         TimesCLIPForRegression,
         {"preset": "full", "freeze_vision": False, "vision_chunk_size": 7, "text_chunk_size": 7},
     ),
+    "regression_resampled": (TimesCLIPForRegression, {"preset": "late", "patch_tokenizer": "resampled"}),
     "classification": (
         TimesCLIPForClassification,
         {"preset": "full", "num_labels": 3, "alignment_weighting": "uncertainty"},

@@ -63,6 +63,7 @@ EVERY_FIELD = {
     "vision_pooling": "cls_mean",
     "text_pooling": "mean",
     "head_reads": "features",
+    "patch_tokenizer": "resampled",
     "branch_fusion": "late",
     "branch_weights": [0.2, 0.3, 0.5],
 }
@@ -150,7 +151,7 @@ def test_changing_one_configuration_leaves_presets_and_towers_alone():
 def test_an_unknown_preset_or_towers_is_named_with_the_choices():
     with pytest.raises(ValueError, match=r"Unknown preset 'huge'.*'full'"):
         TimesCLIPConfig.from_preset("huge")
-    with pytest.raises(ValueError, match=r"Unknown towers 'clip-l14'.*'clip-b16', 'tiny'"):
+    with pytest.raises(ValueError, match=r"Unknown towers 'clip-l14'.*'clip-b16', 'timesclip-small', 'tiny'"):
         TimesCLIPConfig.from_preset("full", towers="clip-l14")
 
 

@@ -30,6 +30,7 @@ CASES: dict[str, Any] = {
     "paper": (TimesCLIPForPrediction, {"preset": "paper"}),
     "gated_forecast": (TimesCLIPForPrediction, {"fusion": "concat", "alignment_weighting": "uncertainty"}),
     "shortcut": (TimesCLIPForPrediction, {"preset": "forecast", "loss": "mse"}),  # smape jumps where a sign flips
+    "resampled": (TimesCLIPForRegression, {"patch_tokenizer": "resampled", "text_pooling": "mean"}),
     "pretraining": (TimesCLIPForPreTraining, {"learn_logit_scale": True, "freeze_vision": False}),
 }
 DTYPES = {"bf16": (torch.bfloat16, 0.05), "fp16": (torch.float16, 0.01)}  # errors that rounding may add up to

@@ -14,6 +14,7 @@ from timesclip_hf.model.layers import (
     EmbedProjection,
     GatedVariateSelection,
     PatchTokenizer,
+    ResampledPatchTokenizer,
     VariateTokenizer,
 )
 
@@ -161,6 +162,69 @@ def test_tokenizer_equals_numpy(tiny_config):
     with torch.no_grad():
         np.testing.assert_allclose(tokenizer(patches).numpy(), expected, atol=1e-5)
     assert w["position_embedding"].shape == (1 + 6, 32)
+
+
+def numpy_resampled(w: dict[str, np.ndarray], patches: np.ndarray) -> np.ndarray:
+    """Tokens of patches of at most 16 steps, point by point."""
+    length, (count, number) = patches.shape[-1], patches.shape[:2]
+    described = np.empty((count, number, 34))
+    for n, i in np.ndindex(count, number):
+        patch = patches[n, i]
+        points = np.interp(np.linspace(0, length - 1, 16), np.arange(length), patch)
+        spread = np.sqrt(patch.var() + 0.01**2)
+        described[n, i] = [*points, *((points - patch.mean()) / spread), patch.mean(), np.log(spread)]
+    tokens = gelu(
+        layer_norm(described @ w["projection.weight"].T + w["projection.bias"], w["norm.weight"], w["norm.bias"])
+    )
+    tokens = np.concatenate([np.broadcast_to(w["cls_token"], (count, 1, tokens.shape[-1])), tokens], axis=1)
+    table, places = w["position_embedding"], (np.arange(number) + 0.5) / number * 32 - 0.5
+    between = np.stack([np.interp(places, np.arange(32), column) for column in table[1:].T], axis=1)
+    return tokens + np.concatenate([table[:1], between])
+
+
+@pytest.mark.parametrize(("length", "number"), [(4, 6), (1, 32), (16, 1), (9, 50)])
+def test_resampled_tokenizer_equals_numpy_for_patches_of_any_length_and_number(tiny_config, length, number):
+    tokenizer = shaken(ResampledPatchTokenizer(tiny_config(patch_tokenizer="resampled", text_dropout=0.5)))
+    patches = torch.randn(5, number, length, generator=torch.Generator().manual_seed(1)).cumsum(dim=-1)
+    patches[0, 0] = 3.0  # flat
+    with torch.no_grad():
+        found = tokenizer(patches).numpy()
+    np.testing.assert_allclose(found, numpy_resampled(weights_of(tokenizer), patches.double().numpy()), atol=2e-4)
+    assert found.shape == (5, 1 + number, 32)
+
+
+def test_long_patches_are_averaged_not_skipped(tiny_config):
+    tokenizer = ResampledPatchTokenizer(tiny_config())
+    spikes = torch.eye(91)[None]  # one step of 91 is 1, in each of 91 patches: none falls between the points
+    points = tokenizer.describe(spikes)[0, :, :16]
+    assert (points.sum(dim=1) > 0.07).all() and points.max() < 0.3
+    line = torch.linspace(-2, 4, 91)[None, None]
+    torch.testing.assert_close(tokenizer.describe(line)[0, 0, 1:15], torch.linspace(-2, 4, 16)[1:15])  # straight
+
+
+def test_resampled_weights_do_not_depend_on_the_shape_of_series(tiny_config):
+    shapes = [
+        {},
+        {"num_variates": 1, "context_length": 500, "patch_length": 40, "patch_stride": 7},
+        {"num_variates": 9, "context_length": 3, "patch_length": 1, "patch_stride": 1},
+    ]
+    sizes = [
+        {name: tensor.shape for name, tensor in ResampledPatchTokenizer(tiny_config(**shape)).state_dict().items()}
+        for shape in shapes
+    ]
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[0]["position_embedding"] == (33, 32) and sizes[0]["projection.weight"] == (32, 34)
+
+
+def test_resampled_tokens_of_huge_levels_are_exact_under_autocast(tiny_config):
+    tokenizer = shaken(ResampledPatchTokenizer(tiny_config(patch_tokenizer="resampled")))
+    patches = 70_000 + torch.randn(2, 6, 4)  # beyond fp16, and bf16 would see no change in it
+    with torch.no_grad():
+        plain = tokenizer(patches)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(tokenizer(patches), plain)
+        half = tokenizer.bfloat16()(patches)
+    assert half.dtype == torch.bfloat16 and torch.isfinite(half).all()
 
 
 def test_tokenizer_takes_fp32_patches_into_half_precision_weights(tiny_config):

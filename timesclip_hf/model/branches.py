@@ -10,11 +10,11 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_timesclip import TimesCLIPConfig
 from .layers import (
+    PATCH_TOKENIZERS,
     BranchSelections,
     CrossAttentionSelection,
     EmbedProjection,
     GatedVariateSelection,
-    PatchTokenizer,
     VariateTokenizer,
     check_sample_shape,
 )
@@ -64,7 +64,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             self.vision_projection = EmbedProjection(vision_width(config.vision_config, config.vision_pooling), dim)
         if config.text_config is not None:
             self.text_tower = build_text_tower(config.text_config)
-            self.tokenizer = PatchTokenizer(config)
+            self.tokenizer = PATCH_TOKENIZERS[config.patch_tokenizer](config)
         if config.text_config is not None and add_text_projection and projected:
             self.text_projection = EmbedProjection(text_feature_width(config.text_config, config.text_pooling), dim)
         if add_variate_selection and config.variate_selection == "gated":

@@ -13,6 +13,7 @@ from .remote_code import CarriesCode
 from .tower_configs import (
     IMAGE_STATISTICS,
     TEXT_CONFIGS,
+    TOWERS,
     VISION_CONFIGS,
     WITHOUT_CLS,
     build_tower_config,
@@ -20,36 +21,6 @@ from .tower_configs import (
     load_image_statistics,
     load_tower_config,
 )
-
-_TINY = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "projection_dim": 64,
-}
-# A named pair of towers fills in the sub-configs and the defaults that suit their size.
-TOWERS: dict[str, dict[str, Any]] = {
-    # CLIP ViT-B/16, the towers of the paper: 86 M parameters on 224 x 224 images, and 38 M without word embeddings.
-    "clip-b16": {
-        "vision_config": {"model_type": "clip_vision_model", "patch_size": 16, "image_size": 224, "hidden_size": 768},
-        "text_config": {"model_type": "clip_text_model", "hidden_size": 512},
-    },
-    # Small enough to be trained from random weights on two CPU cores, so nothing is frozen.
-    "tiny": {
-        "vision_config": {"model_type": "clip_vision_model", "image_size": 64, "patch_size": 16, **_TINY},
-        "text_config": {"model_type": "clip_text_model", **_TINY},
-        "projection_dim": 64,
-        "selection_num_heads": 4,
-        "freeze_vision": False,
-        "vision_chunk_size": 1024,
-        "text_chunk_size": 1024,
-        # White paper becomes 0. Under CLIP's statistics every blank patch is a large constant, which drowns ink and
-        # positions until a tower that starts from random weights has unlearnt it.
-        "image_mean": [1.0, 1.0, 1.0],
-        "image_std": [0.5, 0.5, 0.5],
-    },
-}
 
 # 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
 _MAX_NUMBERS = 10**8
@@ -112,6 +83,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         patch_stride: steps S between the starts of two patches.
         padding: `"end"` or `"none"`; `"end"` repeats the last value S times before cutting patches (PatchTST, arXiv
             2211.14730), which gives floor((T - L) / S) + 2 patches; `"none"` gives floor((T - L) / S) + 1.
+        patch_tokenizer: `"linear"` (the paper), whose weights are for this `patch_length` and number of patches, or
+            `"resampled"`, whose weights are for any: each patch as 16 points, mean and spread, at its relative time.
         projection_dim: width D of the projected, comparable embeds.
         num_targets: numbers that a regression predicts for one series.
         prediction_length: time steps H that a forecast covers.
@@ -216,6 +189,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     patch_length: int = 16
     patch_stride: int = 8
     padding: Literal["end", "none"] = "end"
+    patch_tokenizer: Literal["linear", "resampled"] = "linear"
     projection_dim: int = 512
 
     num_targets: int = 1
@@ -284,7 +258,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
                 own), `"probe"` (frozen towers under linear heads, for `fit_head`: few hundred labels), `"paper"` (the
                 forecaster as published) or `"forecast"` (a small one: text branch, cross-attention selection, linear
                 shortcut).
-            towers: one of `TOWERS`: `"clip-b16"`, or `"tiny"` (small enough to train from random weights).
+            towers: one of `TOWERS`: `"clip-b16"`, `"tiny"` (small enough to train from random weights) or
+                `"timesclip-small"` (pretrained on synthetic series, see `from_vision_text_pretrained`).
             **overrides: any field; wins over preset and towers.
 
         Raises:

@@ -49,21 +49,73 @@ class SeriesLayerNorm(nn.LayerNorm):
 class PatchTokenizer(nn.Module):
     """Numeric patches to the text tower's input: projected, headed by a learnt CLS token, with learnt positions."""
 
-    def __init__(self, config: TimesCLIPConfig):
+    def __init__(self, config: TimesCLIPConfig, in_features: int | None = None, num_positions: int | None = None):
         super().__init__()
         width = text_width(config.text_config)
-        self.projection = SeriesLinear(config.patch_length, width)
+        self.projection = SeriesLinear(in_features or config.patch_length, width)
         self.norm = SeriesLayerNorm(width)
         self.cls_token = nn.Parameter(torch.empty(width))
-        self.position_embedding = nn.Parameter(torch.empty(config.num_patches + 1, width))
+        self.position_embedding = nn.Parameter(torch.empty((num_positions or config.num_patches) + 1, width))
         self.dropout = nn.Dropout(config.text_dropout)
 
     def forward(self, patches: Tensor) -> Tensor:
         """`(n, N, L)` patches to `(n, 1 + N, width)` tokens."""
-        tokens = F.gelu(self.norm(self.projection(patches)))
+        tokens = F.gelu(self.norm(self.projection(self.describe(patches))))
         cls_token = self.cls_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
         tokens = torch.cat([cls_token, tokens], dim=1)
-        return self.dropout(tokens + self.position_embedding)
+        return self.dropout(tokens + self.positions(patches.shape[1]))
+
+    def describe(self, patches: Tensor) -> Tensor:
+        """The numbers `(n, N, in_features)` that are projected of patches `(n, N, L)`: here their values."""
+        return patches
+
+    def positions(self, num_patches: int) -> Tensor:
+        """`(1 + N, width)`, that of the CLS token first."""
+        return self.position_embedding
+
+
+class ResampledPatchTokenizer(PatchTokenizer):
+    """A `PatchTokenizer` whose weights fit patches of any length, and any number of them.
+
+    A patch becomes 16 points on straight lines between its values (triangular means where it has more), the same
+    standardised within the patch, its mean, and the logarithm of its spread (at least .01: less is flat). Positions
+    mean time relative to the context: a learnt table of 32, interpolated at the patches' centres.
+    """
+
+    NUM_POINTS, NUM_POSITIONS, FLATTEST = 16, 32, 0.01
+
+    def __init__(self, config: TimesCLIPConfig):
+        super().__init__(config, 2 * self.NUM_POINTS + 2, self.NUM_POSITIONS)
+
+    def describe(self, patches: Tensor) -> Tensor:
+        length = patches.shape[-1]
+        points = torch.linspace(0, length - 1, self.NUM_POINTS, device=patches.device)
+        reach = max(1.0, (length - 1) / (self.NUM_POINTS - 1))
+        with maybe_autocast(patches.device.type, enabled=False):
+            values = patches.float()
+            mean = values.mean(dim=-1, keepdim=True)
+            spread = ((values - mean).square().mean(dim=-1, keepdim=True) + self.FLATTEST**2).sqrt()
+            resampled = values @ _interpolation(points, length, reach).T  # (n, N, 16)
+            return torch.cat([resampled, (resampled - mean) / spread, mean, spread.log()], dim=-1)
+
+    def positions(self, num_patches: int) -> Tensor:
+        centres = (torch.arange(num_patches, device=self.position_embedding.device) + 0.5) / num_patches
+        places = (centres * self.NUM_POSITIONS - 0.5).clamp(0, self.NUM_POSITIONS - 1)
+        with maybe_autocast(places.device.type, enabled=False):
+            table = self.position_embedding.float()
+            between = _interpolation(places, self.NUM_POSITIONS) @ table[1:]
+            return torch.cat([table[:1], between]).to(self.position_embedding.dtype)
+
+
+def _interpolation(places: Tensor, size: int, reach: float = 1.0) -> Tensor:
+    """`(len(places), size)`: how much each of `size` numbers in a row counts at these places, in sum 1."""
+    distances = (places[:, None] - torch.arange(size, device=places.device)).abs()
+    weights = (1 - distances / reach).clamp(min=0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+# By `TimesCLIPConfig.patch_tokenizer`.
+PATCH_TOKENIZERS: dict[str, type[PatchTokenizer]] = {"linear": PatchTokenizer, "resampled": ResampledPatchTokenizer}
 
 
 class VariateTokenizer(nn.Module):
@@ -184,7 +236,9 @@ __all__ = [
     "CrossAttentionSelection",
     "EmbedProjection",
     "GatedVariateSelection",
+    "PATCH_TOKENIZERS",
     "PatchTokenizer",
+    "ResampledPatchTokenizer",
     "SeriesLinear",
     "SeriesLayerNorm",
     "VariateTokenizer",

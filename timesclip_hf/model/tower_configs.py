@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Configurations of towers: which families there are, what a file may say of one, what a checkpoint says of itself."""
+"""Configurations of towers: which families and named pairs there are, what a file and a checkpoint may say of one."""
 
 from typing import Any
 
@@ -37,6 +37,43 @@ IMAGE_STATISTICS: dict[str, tuple[list[float], list[float]]] = {
     **dict.fromkeys(("dinov2", "swin", "resnet"), _IMAGENET),
 }
 
+_TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "projection_dim": 64,
+}
+# A named pair of towers fills in the sub-configs and the defaults that suit their size.
+TOWERS: dict[str, dict[str, Any]] = {
+    # CLIP ViT-B/16, the towers of the paper: 86 M parameters on 224 x 224 images, and 38 M without word embeddings.
+    "clip-b16": {
+        "vision_config": {"model_type": "clip_vision_model", "patch_size": 16, "image_size": 224, "hidden_size": 768},
+        "text_config": {"model_type": "clip_text_model", "hidden_size": 512},
+    },
+    # Small enough to be trained from random weights on two CPU cores, so nothing is frozen.
+    "tiny": {
+        "vision_config": {"model_type": "clip_vision_model", "image_size": 64, "patch_size": 16, **_TINY},
+        "text_config": {"model_type": "clip_text_model", **_TINY},
+        "projection_dim": 64,
+        "selection_num_heads": 4,
+        "freeze_vision": False,
+        "vision_chunk_size": 1024,
+        "text_chunk_size": 1024,
+        # White paper becomes 0. Under CLIP's statistics every blank patch is a large constant, which drowns ink and
+        # positions until a tower that starts from random weights has unlearnt it.
+        "image_mean": [1.0, 1.0, 1.0],
+        "image_std": [0.5, 0.5, 0.5],
+    },
+}
+_SMALL = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
+# Pretrained on synthetic series, for series of any length and number of variates: .8 M weights each.
+TOWERS["timesclip-small"] = TOWERS["tiny"] | {
+    "vision_config": {"model_type": "clip_vision_model", "image_size": 64, "patch_size": 16, **_SMALL},
+    "text_config": {"model_type": "clip_text_model", **_SMALL},
+    "projection_dim": 128,
+    "patch_tokenizer": "resampled",
+}
 
 # Far beyond any tower there is: a number in a broken file must not ask for all memory and time there are.
 _MAX_LAYERS, _MAX_SIZE = 1000, 10**7
@@ -148,6 +185,7 @@ def load_image_statistics(name_or_path: str, **hub_kwargs: Any) -> dict[str, lis
 __all__ = [
     "IMAGE_STATISTICS",
     "TEXT_CONFIGS",
+    "TOWERS",
     "VISION_CONFIGS",
     "WITHOUT_CLS",
     "build_tower_config",
