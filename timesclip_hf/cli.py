@@ -20,6 +20,7 @@ The table (CSV, Excel or Parquet, blank cells for missing values) may have
 
   one row per series, as fields of a farm:       field, ndvi_00, ndvi_01, ..., red_00, red_01, ...
   one row per time step, as a log of sensors:    time, load, temperature
+  one row per value:                             field, date, band, value  (--variate-column band --value-column value)
   one row per series of one variate, as M4 has:  series, V1, V2, ...       (predict --one-series-per-row)
 
 Columns are found by their names; their order does not matter."""
@@ -49,6 +50,9 @@ exit codes: 0 all went well; 2 something was wrong, and one line says what."""
 
 # What a folder that holds a model, or an adapter of one, has one of.
 _MODEL_CONFIGS = ("config.json", "adapter_config.json")
+
+# Options that say how a table is read, by their names in Python.
+_READING = ("timestamp_column", "series_column", "fill_gaps", "column_pattern", "variate_column", "value_column")
 
 # Of a picture that no model asks for: steps drawn of a table with one row per time step.
 _STEPS = 96
@@ -133,6 +137,10 @@ def _parser() -> _Parser:
             command.add_argument("--rows", type=_positive, default=1, metavar="N", help="first so many series (1)")
         command.add_argument("--timestamp-column", metavar="NAME", help="column of the times; one row per time step")
         command.add_argument("--series-column", metavar="NAME", help="column that says which series a time step is of")
+        command.add_argument(
+            "--variate-column", metavar="NAME", help="of a table with one row per value: what it is of"
+        )
+        command.add_argument("--value-column", metavar="NAME", help="of a table with one row per value: the values")
         command.add_argument("--fill-gaps", action="store_true", help="take time steps that are not there as missing")
         command.add_argument(
             "--column-pattern",
@@ -171,14 +179,13 @@ def _one_line(message: Any) -> str:
     if "Traceback (most recent call last)" in text:  # transformers quotes those of every class that it tried
         text = text.split("See the original errors")[0] + text.strip().splitlines()[-1]
     text = text.replace("header=False", "--no-header")
-    for name in ("timestamp_column", "series_column", "fill_gaps", "column_pattern"):
+    for name in _READING:
         text = re.sub(rf"\b{name}(=True)?\b", f"--{name.replace('_', '-')}", text)
     return one_line(text).strip()
 
 
 def _reading(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("timestamp_column", "series_column", "fill_gaps", "column_pattern")
-    return {name: value for name in names if (value := getattr(options, name))}
+    return {name: value for name in _READING if (value := getattr(options, name))}
 
 
 def _quiet() -> None:

@@ -300,3 +300,38 @@ def test_a_column_pattern_is_saved_with_the_processor(by_dates: Any) -> None:
     np.testing.assert_allclose(found["prediction"], expected, rtol=1e-5)
     with pytest.raises(ValueError, match="column_pattern: only for tables"):
         predict(TRAIN[:2], column_pattern="dots")
+
+
+def test_long_tables_are_read_by_the_season_of_the_training_table(by_dates: Any) -> None:
+    predict = by_dates(dated(TRAIN, 2019))
+    season = TRAIN[:2]
+
+    def steps(year: int, first: int = 0) -> pd.DataFrame:
+        frames = [
+            pd.DataFrame(one[first:], columns=NAMES).assign(
+                field=f"f{k}", day=[f"{year + (t > 5)}-{DEKADS[t]}" for t in range(first, STEPS)]
+            )
+            for k, one in enumerate(season)
+        ]
+        return pd.concat(frames)
+
+    def answers(table: Any, **options: Any) -> list[float]:
+        found = predict(table, series_column="field", timestamp_column="day", **options)
+        return found.sort_values("field")["prediction"].tolist()
+
+    whole = [row["prediction"] for row in predict(season)]
+    late = [row["prediction"] for row in predict(np.where(np.arange(STEPS)[:, None] < 5, np.nan, season))]
+    np.testing.assert_allclose(answers(steps(2024)), whole, rtol=1e-5)
+    np.testing.assert_allclose(answers(steps(2021, first=5)), late, rtol=1e-5)
+    values = steps(2021, first=5).melt(["field", "day"], NAMES, "band", "reading").sample(frac=1, random_state=0)
+    roles = {"variate_column": "band", "value_column": "reading"}
+    with pytest.warns(UserWarning, match="have been sorted"):
+        np.testing.assert_allclose(answers(values, **roles), late, rtol=1e-5)
+    both = pd.concat(
+        [steps(2021).query("field == 'f0'"), steps(2021).query("field == 'f1'").assign(day="2021-07-01")[:1]]
+    )
+    with pytest.warns(UserWarning, match="1 of 2 series left out: f1: none of the dates 2021-07-01"):
+        found = predict(both, series_column="field", timestamp_column="day")
+    assert found["prediction"].isna().tolist() == [False, True]
+    with pytest.raises(ValueError, match="variate_column and value_column: only for tables"):
+        predict(season, **roles)

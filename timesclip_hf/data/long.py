@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from ..model.measured import unmasked, without_fill_values
 from ..model.messages import one_run
+from .pivot import spread_variates
 from .rhythms import Times, instants, join_times
 from .tables import (
     check_complete,
     check_known,
     decoded,
+    name_list,
     parsed_numbers,
     read_table,
     read_variates,
@@ -130,6 +132,8 @@ def load_long_table(
     series_column: str | None = None,
     header: bool = True,
     fill_gaps: bool = False,
+    variate_column: str | None = None,
+    value_column: str | None = None,
 ) -> SeriesCollection:
     """Read a table with one row per time step.
 
@@ -147,6 +151,8 @@ def load_long_table(
         series_column: column that says which series a row belongs to; None: one series, named "0".
         header: whether a text file begins with the names of its columns; without, they are "0", "1", ...
         fill_gaps: insert steps that are missing, as missing values, instead of raising.
+        variate_column, value_column: of a table with one row per value (field, date, band, value): which variate it is
+            of, and the value; see `data.pivot`.
 
     Returns:
         The series in the order in which they begin in the table.
@@ -156,10 +162,12 @@ def load_long_table(
         ValueError: missing columns, cells that are no finite numbers, a variate without any value, times that are
             blank, repeated, irregular, or have holes.
     """
-    if isinstance(variates, str):
-        raise ValueError(f"variates must be a list of names, found the single string {variates!r}")
+    variates = None if variates is None else name_list(variates, "variates")
     frame = read_table(table, header=header)
     index = table.index.names if isinstance(table, pd.DataFrame) else ()
+    if variate_column is not None or value_column is not None:
+        roles: dict[str, Any] = {"timestamp_column": timestamp_column, "series_column": series_column}
+        frame = spread_variates(frame, variate_column=variate_column, value_column=value_column, **roles)
     return read_long_series(
         frame,
         timestamp_column=timestamp_column,

@@ -22,6 +22,7 @@ from ..model.reader import WideOrigin
 from .classes import class_names_of, read_classes, with_names
 from .collator import ROW_COLUMNS
 from .columns import CLEAR_PATTERNS, Step, number_steps, step_columns, suggested_dates, suggested_pattern
+from .pivot import widened
 from .tables import (
     check_complete,
     check_known,
@@ -53,6 +54,10 @@ def load_wide_table(
     num_steps: int | None = None,
     drop_unobserved: bool = False,
     column_pattern: str | None = None,
+    series_column: str | None = None,
+    timestamp_column: str | None = None,
+    variate_column: str | None = None,
+    value_column: str | None = None,
 ) -> Dataset:
     """Read a wide table: one row per series, columns `{variate}_{step:02d}` (`ndvi_00` ... `ndvi_35`).
 
@@ -76,6 +81,10 @@ def load_wide_table(
         column_pattern: how columns are named: a name of `data.columns.COLUMN_PATTERNS` (`"dates"`, `"dots"`, ...), or
             a regular expression with the groups `variate` and `step` or `date`; None: as above, or with whole dates.
             The result remembers it, and so does a processor that is fitted on it.
+        series_column, timestamp_column: make a wide table of one with a row per time step first: which series a row
+            belongs to, and when it is from; `variates` are its columns, see `data.pivot`.
+        variate_column, value_column: make it of a table with a row per value (field, date, band, value): which variate
+            it is of, and the value; beside both above.
 
     Returns:
         One row per row of the table, in its order, with the columns
@@ -92,8 +101,16 @@ def load_wide_table(
             are no finite numbers, missing targets or static values, a variate without any value.
     """
     frame = read_table(table)
+    roles: dict[str, Any] = {"series_column": series_column, "timestamp_column": timestamp_column}
+    pivot: dict[str, Any] = {"variate_column": variate_column, "value_column": value_column}
+    targets, statics = _check_roles(list(frame.columns), target, static_columns)
+    if given := [name for name, column in (roles | pivot).items() if column is not None]:
+        if column_pattern is not None or series_column is None or timestamp_column is None:
+            raise ValueError(
+                f"{' and '.join(given)}: expected series_column and timestamp_column, and no column_pattern"
+            )
+        frame, variates = widened(frame, **roles, **pivot, variates=variates, constant=[*targets, *statics])
     columns = list(frame.columns)
-    targets, statics = _check_roles(columns, target, static_columns)
     _check_task(task, targets, class_names)
     if task == "classification" and targets and (known := class_names_of(table, targets[0])):
         frame[targets[0]] = with_names(frame[targets[0]], known)

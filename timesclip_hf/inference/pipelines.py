@@ -79,6 +79,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         fill_gaps (bool, defaults to False): insert missing time steps as missing values instead of raising.
         column_pattern (str): how columns of tables with one row per series are named, see `load_wide_table`; not set:
             as the processor was fitted.
+        variate_column, value_column (str): of tables with one row per value, see `load_long_table`.
 
     Raises:
         ValueError: inputs of which none can be read, or a model that was trained for something else.
@@ -190,6 +191,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         series_column: str | None = None,
         fill_gaps: bool | None = None,
         column_pattern: str | None = None,
+        variate_column: str | None = None,
+        value_column: str | None = None,
         **writing: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if writing:
@@ -199,6 +202,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
             "series_column": series_column,
             "fill_gaps": fill_gaps,
             "column_pattern": column_pattern,
+            "variate_column": variate_column,
+            "value_column": value_column,
         }
         return {name: value for name, value in reading.items() if value is not None}, {}, {}
 
