@@ -119,6 +119,16 @@ def test_few_series_get_heads_in_closed_form_and_the_card_says_so(fields: Path, 
     assert "fitted in closed form (heads in closed form, out of fold: vision" in (output / "README.md").read_text()
 
 
+def test_an_ensemble_is_averaged_and_saved_as_one(fields: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, words in (("a", ()), ("b", ("--seed", 1)), ("both", ("--ensemble", 2))):
+        assert train(fields, "--target", "yield", "--output", tmp_path / name, *FAST, *words) == 0
+        found[name] = pd.read_csv(tmp_path / name / "test_predictions.csv")["predicted_yield"]
+    assert json.loads((tmp_path / "both" / "config.json").read_text())["ensemble_size"] == 2
+    np.testing.assert_allclose(found["both"], (found["a"] + found["b"]) / 2, rtol=1e-5)
+    assert np.abs(found["a"] - found["b"]).max() > 1e-3
+
+
 def test_columns_named_by_dates_or_a_pattern_are_read(fields: Path, tmp_path: Path, capsys: Any) -> None:
     table = pd.read_csv(fields)
     dates = pd.date_range("2023-04-01", periods=STEPS, freq="16D").strftime("%Y-%m-%d")

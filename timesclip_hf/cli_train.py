@@ -63,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
     model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
     model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
     model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")
+    model.add_argument(
+        "--ensemble", type=positive, metavar="K", help="K models of other seeds, averaged, in one folder"
+    )
     any_step = "LOW HIGH: learn from parts of the season, so that the model answers at any step"
     model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS", help=any_step)
     model.add_argument("--seed", type=int, default=0, help="of weights, batches and what is drawn at random (0)")
@@ -136,6 +139,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
         "checkpoints": {branch: name for branch, name in checkpoints.items() if name is not None},
         "epochs": options.epochs,
         "seed": options.seed,
+        "ensemble": options.ensemble,
         "training": read_training(words),
     }
     command = shlex.join(["timesclip", "train", *_shown(options, words)])

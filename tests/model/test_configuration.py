@@ -66,6 +66,7 @@ EVERY_FIELD = {
     "patch_tokenizer": "resampled",
     "branch_fusion": "late",
     "branch_weights": [0.2, 0.3, 0.5],
+    "ensemble_size": 3,
 }
 
 

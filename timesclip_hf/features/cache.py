@@ -87,8 +87,8 @@ class FeatureCache:
             raise ValueError(f"dtype is {dtype!r}: choose 'float32' or, faster on most accelerators, 'bfloat16'")
         if not has_frozen_vision(model):
             raise ValueError(
-                "Only a frozen vision tower gives the same features every time: this model's learns, or it has none. "
-                "Set freeze_vision=True in its configuration."
+                "Only a frozen vision tower gives the same features every time: this model's learns, or it has none, "
+                "or as an ensemble several. Set freeze_vision=True in its configuration."
             )
         if processor.image_size is None:
             raise ValueError("This processor draws no images (image_size=None): there is nothing to encode.")
@@ -277,9 +277,9 @@ def default_folder() -> Path:
 
 
 def has_frozen_vision(model: Any) -> bool:
-    """Whether a model has a vision tower and none of its weights learns."""
+    """Whether a model has one vision tower and none of its weights learns; the models of an ensemble have several."""
     tower = getattr(model.base_model, "vision_tower", None)
-    return tower is not None and not is_trained(tower)
+    return tower is not None and not is_trained(tower) and model.config.ensemble_size == 1
 
 
 def tower_fingerprint(tower: Any) -> str:

@@ -141,6 +141,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             regression and classification.
         branch_weights: for `"late"`, one for each of `branches`, none below 0, in sum 1. `TimesCLIPTrainer` sets them
             by the validation part once it has trained. Not set: equal.
+        ensemble_size: whole models, trained apart, whose answers (of classes, probabilities) are averaged; see
+            `training.ensemble`. For regression and classification.
         fusion: `"replace_last"`, `"replace_first"` or `"concat"`; where a forecast's head takes in the selected embed:
             in place of the variate's last or first (CLS) text token, or beside all of them.
         linear_shortcut: a linear layer on the scaled series themselves, beside the branches. A forecast is added to
@@ -229,6 +231,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     head_dropout: list = field(default_factory=lambda: [0.3, 0.2, 0.1])
     branch_fusion: Literal["joint", "late"] = "joint"
     branch_weights: list | None = None
+    ensemble_size: int = 1
     fusion: Literal["replace_last", "replace_first", "concat"] = "replace_last"
     linear_shortcut: bool = False
 
@@ -356,7 +359,7 @@ def _check_sizes(config: Any) -> None:
     for name in (
         "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
         "prediction_length", "vision_chunk_size", "text_chunk_size", "alignment_warmup_steps",
-        "selection_num_heads",
+        "selection_num_heads", "ensemble_size",
     ):  # fmt: skip
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")

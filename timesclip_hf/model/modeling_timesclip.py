@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """TimesCLIP (arXiv 2506.24124): a series seen as line plots and spoken as patches, and the models built on both."""
 
+import math
 from typing import Any
 
 import torch
@@ -108,6 +109,10 @@ class TimesCLIPForClassification(WholeSeriesModel):
     def _comparable(self, scaled: Tensor) -> Tensor:
         return scaled.log_softmax(dim=-1)
 
+    def _mean_of_models(self, said: Tensor) -> Tensor:
+        """Logarithms of the mean of their probabilities."""
+        return said.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(said))
+
     def _mean_answer(self, scaled: Tensor) -> Tensor:
         """The logarithm of the weighted mean of the branches' probabilities (the linear opinion pool)."""
         return (self._comparable(scaled) + self._branch_weights(scaled).log()).logsumexp(dim=1)
@@ -166,6 +171,8 @@ class TimesCLIPForPrediction(TaskModel):
     def __init__(self, config: TimesCLIPConfig):
         if config.branch_fusion == "late":
             raise ValueError("branch_fusion='late' is for regression and classification; a forecast has one head.")
+        if config.ensemble_size > 1:
+            raise ValueError("ensemble_size is for regression and classification; a forecaster stands alone.")
         unread = config.vision_config is not None and "pixel_values" not in self.answer_inputs(config)
         if unread and config.alignment is None:
             raise ValueError(

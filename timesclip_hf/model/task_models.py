@@ -1,7 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """What all models with a task share: a body, a head, an alignment; answers and losses."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from .layers import check_sample_shape
 from .losses import weight_by_label_count
 from .outputs import TimesCLIPOutput
 from .pretrained_model import TimesCLIPPreTrainedModel
+
+_VISION_FEATURES = 3  # its place among what a body reads
 
 
 class TaskModel(TimesCLIPPreTrainedModel):
@@ -82,7 +85,7 @@ class TaskModel(TimesCLIPPreTrainedModel):
             return_dict=True,
         )
         inputs = {"variate_values": variate_values, "loc": loc, "scale": scale, "static_values": static_values}
-        scaled = self._read(outputs, inputs)
+        scaled = self._join(self._read(outputs, inputs), series, inputs)
         found: dict[str, Any] = {**self._answers(scaled, inputs), **outputs}
         if labels is None:
             return self.output_class(**found)
@@ -99,6 +102,10 @@ class TaskModel(TimesCLIPPreTrainedModel):
             inputs: `variate_values`, `loc`, `scale` and `static_values` as they were given, or `None`.
         """
         raise NotImplementedError
+
+    def _join(self, scaled: Tensor, series: Sequence[Tensor | None], inputs: dict[str, Any]) -> Tensor:
+        """The same of an ensemble, whose other models read the batch, too."""
+        return scaled
 
     def _answers(self, scaled: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """The same as people get it, by the names of the output's fields."""
@@ -162,6 +169,11 @@ class WholeSeriesModel(TaskModel):
             )
         self.is_late = config.branch_fusion == "late"
         super().__init__(config, lambda: (BranchHeads if self.is_late else SampleHead)(config, num_outputs))
+        self.members = nn.ModuleList()  # of an ensemble, beside this model itself
+        for _ in range(config.ensemble_size - 1):
+            alone = copy.deepcopy(config)
+            alone.ensemble_size = 1
+            self.members.append(type(self)(alone))  # type: ignore[call-arg]
 
     @classmethod
     def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
@@ -181,6 +193,27 @@ class WholeSeriesModel(TaskModel):
             for name, head in self.head.items()
         ]
         return torch.stack([answer.float() for answer in said], dim=1)  # (B, branches, num_outputs)
+
+    def _join(self, scaled: Tensor, series: Sequence[Tensor | None], inputs: dict[str, Any]) -> Tensor:
+        if not len(self.members):
+            return scaled
+        if series[_VISION_FEATURES] is not None:
+            raise ValueError("vision_features are those of one tower, and the models of an ensemble have their own.")
+        said = [scaled]
+        members: Any = self.members
+        for member in members:
+            read = member.timesclip(*series, use_vision=self.answer_uses_vision, return_dict=True)
+            said.append(member._read(read, inputs))
+        return self._mean_of_models(torch.stack(said))
+
+    def _mean_of_models(self, said: Tensor) -> Tensor:
+        """One of what several models say, `(models, ..., num_outputs)`."""
+        return said.mean(dim=0)
+
+    def freeze_towers(self) -> None:
+        super().freeze_towers()
+        for member in getattr(self, "members", ()):
+            member.freeze_towers()
 
     def readings(self, outputs: TimesCLIPOutput) -> dict[str, Tensor]:
         """What each head gets of every variate `(B, V, width)`, by its branch; `"all"`: side by side for one head."""

@@ -17,7 +17,7 @@ from ..data.tables import some_of
 from ..metrics import forecast_metrics
 from ..plots import plot_forecasts
 from . import train_report as report
-from .fit_series import Fitted, Recipe, fit_series
+from .fit_series import Fitted, Recipe, SeriesData, fit_series
 from .forecast_peers import measure_naive
 from .ways import Way, choose_way, patches
 
@@ -86,10 +86,12 @@ def train_forecast(job: ForecastJob, output: Path, command: str, tell: Callable[
     tell(f"model: preset {way.preset} ({way.reason})")
     shape = {"num_variates": len(series.variate_names), "context_length": context, "prediction_length": job.horizon}
     processing = {"variate_names": list(series.variate_names), "scaling": "instance"}
-    fitted = fit_series(
-        "forecasting", way, job.recipe, shape | patches(context), processing, splits.train.series, splits.train,
-        splits.validation, output / "training",
-    )  # fmt: skip
+    if job.recipe.ensemble is not None:
+        raise ValueError("--ensemble is for numbers and classes; a forecaster stands alone")
+    data = SeriesData(
+        "forecasting", shape | patches(context), processing, splits.train.series, splits.train, splits.validation
+    )
+    fitted = fit_series(data, way, job.recipe, output / "training")
     answers = {f"TimesCLIP {way.preset}": fitted.answers(splits.test).astype(np.float64)}
     if job.peers:
         tell("comparing with seasonal naive and a linear map")

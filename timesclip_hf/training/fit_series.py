@@ -4,7 +4,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..data.partial import PartialSeries
 from ..model.configuration_timesclip import PRESETS, TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
+from .ensemble import join_models
 from .heads import FittedHeads, fit_head
 from .progress import ProgressBar
 from .trainer import TimesCLIPTrainer
@@ -37,7 +38,8 @@ class Recipe:
         towers: of `TOWERS`, where no checkpoint is given.
         checkpoints: branch -> Hub id or folder.
         epochs: in place of what the way takes.
-        seed: of weights, batches and dropout.
+        seed: of weights, batches and dropout; the further models of an ensemble have those that follow.
+        ensemble: so many models, averaged; `None`: as the way says.
         random_length: `(low, high)`: train on parts of the series, see `PartialSeries`.
         training: arguments of training that win over all others.
     """
@@ -46,6 +48,7 @@ class Recipe:
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     epochs: int | None = None
     seed: int = 0
+    ensemble: int | None = None
     random_length: tuple[int, int] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,7 +62,7 @@ class Fitted:
 
     trainer: TimesCLIPTrainer
     processor: TimesCLIPProcessor
-    seconds: float
+    seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     heads: FittedHeads | None = None
@@ -69,89 +72,110 @@ class Fitted:
         return np.asarray(self.trainer.predict(rows).predictions)
 
 
-def fit_series(
-    task: str,
-    way: Way,
-    recipe: Recipe,
-    shape: Mapping[str, Any],
-    processing: Mapping[str, Any],
-    fit_on: Any,
-    train: Any,
-    validation: Any,
-    folder: Path,
-    groups: Any = None,
-) -> Fitted:
-    """Makes processor and model, trains, and keeps the epoch that is best on validation; or fits its heads.
+@dataclass(frozen=True)
+class SeriesData:
+    """What a model is made for and from.
 
     Args:
         task: a key of `MODEL_CLASSES`.
-        way: which model.
-        recipe: what else is asked for.
         shape: fields of the configuration that follow from the data.
         processing: of the processor.
         fit_on: what the processor is fitted on, the training part.
         train, validation: rows.
+        groups: of the training rows, for heads in closed form, see `fit_head`.
+    """
+
+    task: str
+    shape: Mapping[str, Any]
+    processing: Mapping[str, Any]
+    fit_on: Any
+    train: Any
+    validation: Any
+    groups: Any = None
+
+
+def fit_series(data: SeriesData, way: Way, recipe: Recipe, folder: Path) -> Fitted:
+    """Makes processor and model, trains, and keeps the epoch that is best on validation; or fits its heads.
+
+    Args:
+        data: what from.
+        way: which model.
+        recipe: what else is asked for.
         folder: for what is written in between; it is gone afterwards.
-        groups: of heads in closed form, see `fit_head`.
 
     Raises:
         ValueError: a preset with a vision tower of random weights that would stay frozen.
     """
     started = time.perf_counter()
-    set_seed(recipe.seed)
-    settings = {**shape, **way.config}
-    config = _config(way, recipe, settings)
-    processor = TimesCLIPProcessor.from_config(config, **processing).fit(fit_on)
+    size = recipe.ensemble or way.ensemble
+    fits = [
+        _fit_one(data, way, recipe, recipe.seed + number, folder, f"training {number + 1} of {size}")
+        if size > 1
+        else _fit_one(data, way, recipe, recipe.seed, folder)
+        for number in range(size)
+    ]
+    fitted = fits[0]
+    if size > 1:
+        first = fitted.trainer
+        first.args.feature_cache = "off"  # each model has towers of its own
+        trainer = _trainer(join_models([fit.trainer.model for fit in fits]), first.args, fitted.processor, data)
+        trainer.state = first.state
+        fitted.trainer = trainer
+        fitted.warnings = list(dict.fromkeys(warning for fit in fits for warning in fit.warnings))
+    fitted.notes += _told_weights(fitted.trainer.model.config)
+    fitted.seconds = time.perf_counter() - started
+    shutil.rmtree(folder, ignore_errors=True)
+    return fitted
+
+
+def _fit_one(data: SeriesData, way: Way, recipe: Recipe, seed: int, folder: Path, words: str = "training") -> Fitted:
+    set_seed(seed)
+    config = _config(way, recipe, {**data.shape, **way.config})
+    processor = TimesCLIPProcessor.from_config(config, **data.processing).fit(data.fit_on)
     config = processor.complete_config(config)
     if recipe.checkpoints:
-        model = MODEL_CLASSES[task].from_vision_text_pretrained(**_towers(way, recipe), config=config)
+        model = MODEL_CLASSES[data.task].from_vision_text_pretrained(**_towers(way, recipe), config=config)
     else:
-        model = MODEL_CLASSES[task](config)
+        model = MODEL_CLASSES[data.task](config)
     if way.kind == "heads":
-        return _fit_heads(model, processor, recipe, train, validation, folder, groups, started)
+        return _fit_heads(model, processor, recipe, seed, data, folder)
     if recipe.random_length is not None:
-        side = processor.padding_side or "right"
-        train = PartialSeries(train, recipe.random_length, side, recipe.seed)
-        validation = PartialSeries(validation, recipe.random_length, side, recipe.seed + 1, every_epoch=False)
-    arguments = _arguments(way, recipe, len(train), folder)
-    trainer = TimesCLIPTrainer(model, arguments, processor, train_dataset=train, eval_dataset=validation)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(ProgressBar())
+        side, lengths = processor.padding_side or "right", recipe.random_length
+        parts: dict[str, Any] = {
+            "train": PartialSeries(data.train, lengths, side, seed),
+            "validation": PartialSeries(data.validation, lengths, side, seed, every_epoch=False),
+        }
+        data = replace(data, **parts)
+    trainer = _trainer(model, _arguments(way, recipe, seed, len(data.train), folder), processor, data)
+    trainer.add_callback(ProgressBar(words))
     trainer.train()
-    shutil.rmtree(folder, ignore_errors=True)
-    seconds = time.perf_counter() - started
-    return Fitted(trainer, processor, seconds, _still_improving(trainer), _told_weights(trainer.model.config))
+    return Fitted(trainer, processor, warnings=_still_improving(trainer))
 
 
 def _fit_heads(
-    model: Any,
-    processor: TimesCLIPProcessor,
-    recipe: Recipe,
-    train: Any,
-    validation: Any,
-    folder: Path,
-    groups: Any,
-    started: float,
+    model: Any, processor: TimesCLIPProcessor, recipe: Recipe, seed: int, data: SeriesData, folder: Path
 ) -> Fitted:
     """Heads in closed form, and a trainer that asks, saves and describes the model."""
-    heads = fit_head(model, processor, train, groups, seed=recipe.seed)
-    still: dict[str, Any] = {
-        "eval_strategy": "no",
-        "save_strategy": "no",
-        "load_best_model_at_end": False,
-        "feature_cache": "off",
-    }
+    heads = fit_head(model, processor, data.train, data.groups, seed=seed)
     arguments = TimesCLIPTrainingArguments(
-        str(folder), **still, report_to="none", disable_tqdm=True, seed=recipe.seed, per_device_eval_batch_size=256
-    )
-    trainer = TimesCLIPTrainer(model, arguments, processor, train_dataset=train, eval_dataset=validation)
-    trainer.remove_callback(PrinterCallback)
-    shutil.rmtree(folder, ignore_errors=True)
+        str(folder), eval_strategy="no", save_strategy="no", load_best_model_at_end=False, feature_cache="off",
+        report_to="none", disable_tqdm=True, seed=seed, per_device_eval_batch_size=256,
+    )  # fmt: skip
     scores = ", ".join(f"{name} {score:.3f}" for name, score in heads.scores.items())
+    notes = [f"heads in closed form, out of fold: {scores}"]
     unused = [f"--{name.replace('_', '-')}" for name in (*(["epochs"] if recipe.epochs else []), *recipe.training)]
-    lost = [f"{', '.join(unused)}: without effect on heads in closed form; --preset late trains a network"]
-    notes = [f"heads in closed form, out of fold: {scores}", *_told_weights(model.config)]
-    return Fitted(trainer, processor, time.perf_counter() - started, lost if unused else [], notes, heads)
+    lost = f"{', '.join(unused)}: without effect on heads in closed form; --preset late trains a network"
+    trainer = _trainer(model, arguments, processor, data)
+    return Fitted(trainer, processor, warnings=[lost] if unused else [], notes=notes, heads=heads)
+
+
+def _trainer(
+    model: Any, arguments: TimesCLIPTrainingArguments, processor: TimesCLIPProcessor, data: SeriesData
+) -> TimesCLIPTrainer:
+    """One that prints no lines of its own."""
+    trainer = TimesCLIPTrainer(model, arguments, processor, train_dataset=data.train, eval_dataset=data.validation)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _told_weights(config: TimesCLIPConfig) -> list[str]:
@@ -162,13 +186,13 @@ def _told_weights(config: TimesCLIPConfig) -> list[str]:
     return [f"branches count: {', '.join(f'{name} {weight:.2f}' for name, weight in shares)}"]
 
 
-def _arguments(way: Way, recipe: Recipe, count: int, folder: Path) -> TimesCLIPTrainingArguments:
+def _arguments(way: Way, recipe: Recipe, seed: int, count: int, folder: Path) -> TimesCLIPTrainingArguments:
     given = {**way.training, **recipe.training}
     epochs = recipe.epochs or given.pop("num_train_epochs", None)
     plan = schedule(count, int(given["per_device_train_batch_size"]), epochs)
     if epochs is not None:
         plan["num_train_epochs"] = epochs
-    quiet = {"report_to": "none", "disable_tqdm": True, "seed": recipe.seed}
+    quiet = {"report_to": "none", "disable_tqdm": True, "seed": seed}
     return TimesCLIPTrainingArguments(str(folder), **{**plan, **quiet, **given})
 
 

@@ -22,7 +22,7 @@ from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, descr
 from ..data.tables import decoded, read_table, some_of
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
-from .fit_series import Fitted, Recipe, fit_series
+from .fit_series import Fitted, Recipe, SeriesData, fit_series
 from .peers import Part, peers_for
 from .ways import Way, choose_way, patches
 
@@ -236,9 +236,8 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
         fit_on = train.remove_columns("labels")  # class numbers have no mean to standardise by
     else:
         processing |= {"target_names": [roles.target], "target_units": [job.target_unit]}
-    fitted = fit_series(
-        roles.task, way, recipe, shape, processing, fit_on, train, validation, folder, _folds(prepared, "train")
-    )
+    data = SeriesData(roles.task, shape, processing, fit_on, train, validation, _folds(prepared, "train"))
+    fitted = fit_series(data, way, recipe, folder)
     for line in fitted.notes:
         tell(line)
     answers = {part: fitted.answers(prepared.parts[part]) for part in ("validation", "test")}

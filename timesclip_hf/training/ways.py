@@ -27,6 +27,7 @@ class Way:
         reason: why so, in words.
         config: fields of the configuration that differ from the preset.
         training: fields of `TimesCLIPTrainingArguments`, of a network.
+        ensemble: so many models of other seeds, averaged, unless somebody says how many.
     """
 
     kind: Literal["network", "heads"]
@@ -34,6 +35,7 @@ class Way:
     reason: str
     config: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    ensemble: int = 1
 
 
 def choose_way(
