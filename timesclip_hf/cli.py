@@ -155,7 +155,7 @@ def _parser() -> _Parser:
         usage=cli_train.USAGE,
         description=cli_train.TRAIN,
         epilog=cli_train.TRAIN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=36, width=112),
         allow_abbrev=False,
     )
     cli_train.add_arguments(train, _positive)

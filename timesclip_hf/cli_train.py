@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
     split.add_argument("--split", metavar="COL", help="a column that says train, validation, test; or: random")
     model = parser.add_argument_group("model")
     model.add_argument("--preset", default="auto", metavar="NAME", help="auto (default), small, medium, full, ...")
-    model.add_argument("--towers", default="tiny", choices=["tiny", "clip-b16"], help="tiny (default) or CLIP's size")
+    model.add_argument("--towers", default="tiny", metavar="NAME", help="tiny (default), clip-b16, ...")
     model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
     model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
     model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")
@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
     )
     any_step = "LOW HIGH: learn from parts of the season, so that the model answers at any step"
     model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS", help=any_step)
-    model.add_argument("--seed", type=int, default=0, help="of weights, batches and what is drawn at random (0)")
+    model.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="of weights, batches and what is drawn at random (0)"
+    )
     model.add_argument("--no-peers", action="store_true", help="do not fit ridge and boosting beside it")
     series = parser.add_argument_group("forecasts")
     series.add_argument("--timestamp", "--timestamp-column", metavar="COL", help="column of the times")
