@@ -528,7 +528,10 @@ def test_series_without_any_value_of_a_variate_are_left_out_of_forecasts(forecas
         (lambda t: SERIES[None], "4 dimensions"),
         (lambda t: np.array(5.0), "0 dimensions"),
         (lambda t: {"values": SERIES[0]}, "a sample needs 'past_values', found 'values'"),
-        (lambda t: [{"past_values": [["a"]]}, {"past_values": []}], "first one: the series must be numbers"),
+        (
+            lambda t: [{"past_values": [["a"]]}, {"past_values": []}],
+            "first one: past_values has dtype <U1 .text, such as 'a'",
+        ),
         (lambda t: [{**samples()[0], "past_values": SERIES[0][:, :2]}], "2 variates, but the processor expects 3"),
         (lambda t: Dataset.from_dict({"nir_00": [1.0]}), "missing static columns: 'soil', 'latitude'"),
         (lambda t: 7, "cannot read series from int"),

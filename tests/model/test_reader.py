@@ -187,3 +187,82 @@ def test_a_mask_of_anything_else_is_refused_and_not_taken_for_true(wrong: Any) -
             read_series(VALUES[0], given)
         with pytest.raises(ValueError, match="past_observed_mask"):
             TimesCLIPDataCollator(processor)([{"past_values": VALUES[0], "past_observed_mask": given}])
+
+
+def doors(given: Any, tmp_path: Any) -> dict[str, Any]:
+    """The first sample's patches through each door that takes such a thing, by name; errors as they are."""
+    processor = TimesCLIPProcessor(3, 1, 1, "none", scaling="none", image_size=None, num_variates=2)
+    processor.save_pretrained(tmp_path)
+
+    def collated(series: Any) -> Any:
+        return TimesCLIPDataCollator(processor)([{"past_values": one} for one in series])["patch_values"]
+
+    return {
+        "processor": lambda: processor(given)["patch_values"],
+        "parts": lambda: processor(list(given))["patch_values"],
+        "collator": lambda: collated(given),
+        "numpy": lambda: NumpyProcessor.from_pretrained(tmp_path)(given)["patch_values"],
+        "fit": lambda: TimesCLIPProcessor(3, 1, 1).fit(given).statistics["variates"]["mean"],
+    }
+
+
+FULL = np.arange(12.0).reshape(2, 3, 2)
+READ: dict[str, Any] = {
+    "gradients": torch.tensor(FULL, requires_grad=True),
+    "parts with gradients": [torch.tensor(one, requires_grad=True) for one in FULL],
+    "half precision": torch.tensor(FULL).bfloat16(),
+    "memory": memoryview(FULL),
+    "parts of memory": [memoryview(one) for one in FULL],
+    "big endian": FULL.astype(">f8"),
+    "lists": FULL.tolist(),
+    "booleans among numbers": [[[False, True], [2.0, 3], [4, 5]], FULL[1].tolist()],
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_what_holds_numbers_is_read_at_every_door(kind: str, tmp_path: Any) -> None:
+    expected = FULL.swapaxes(1, 2)[..., None]
+    for door, read in doors(READ[kind], tmp_path).items():
+        if (kind == "memory" and door in ("parts", "collator")) or (door == "numpy" and "memory" not in kind):
+            continue  # Python's own words: such a view has no parts
+        found = np.asarray(read().detach() if isinstance(found := read(), torch.Tensor) else found)
+        np.testing.assert_allclose(found, [5, 6] if door == "fit" else expected, err_msg=door)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (FULL.astype(str).tolist(), "dtype <U.*text, such as '0.0'"),
+        (FULL.astype(str), "dtype <U.*text, such as '0.0'"),
+        ((FULL > 3).tolist(), "dtype bool; expected real numbers; of 0 and 1, pass numbers"),
+        (torch.tensor(FULL) > 3, "bool; expected real numbers"),
+        (FULL.astype("datetime64[s]"), "dtype datetime64"),
+        (FULL.astype("timedelta64[s]"), "dtype timedelta64"),
+        ([[[pd.Timestamp("2024-01-01"), 1.0]] * 3] * 2, "Timestamp|dtype object"),
+        ([[[10**400, 1]] * 3] * 2, "401 digits|dtype object"),
+        (torch.tensor(FULL).to_sparse(), "sparse_coo tensor; expected an ordinary one"),
+        (torch.tensor(FULL).to("meta"), "meta tensor"),
+        (torch.quantize_per_tensor(torch.tensor(FULL).float(), 0.1, 0, torch.qint8), "quantized tensor"),
+    ],
+)
+def test_what_holds_no_numbers_is_named_at_every_door(given: Any, words: str, tmp_path: Any) -> None:
+    for door, read in doors(given, tmp_path).items():
+        if door in ("numpy", "parts") and isinstance(given, torch.Tensor):
+            continue
+        with pytest.raises(ValueError, match=f"past_values .*({words})"):
+            read()
+
+
+def test_gradients_reach_the_series_through_the_processor() -> None:
+    series = torch.tensor(FULL, requires_grad=True)
+    processor = TimesCLIPProcessor(3, 1, 1, "none", scaling="none", image_size=None)
+    processor(series)["patch_values"].sum().backward()
+    assert series.grad is not None and bool((series.grad == 1).all())
+
+
+def test_columns_of_a_rows_frame_are_found_by_name_in_the_collator() -> None:
+    processor = TimesCLIPProcessor(3, 1, 1, "none", scaling="none", image_size=None, variate_names=NAMES)
+    for table in TABLES.values():
+        rows = [{"past_values": table(series)} for series in VALUES]
+        found = TimesCLIPDataCollator(processor)(rows)["patch_values"]
+        np.testing.assert_array_equal(found, processor(VALUES)["patch_values"])

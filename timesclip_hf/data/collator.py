@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..model.measured import unmasked
 from ..model.messages import Run, one_run
-from ..model.reader import read_mask
+from ..model.reader import read_mask, read_sample
 
 # What of a row reaches a model; every other column is for splitting and for reading results.
 ROW_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
@@ -33,6 +32,11 @@ class TimesCLIPDataCollator:
     features: Callable[[Tensor], Tensor | None] | None = None
     run: Run = field(default_factory=Run, init=False, repr=False, compare=False)  # what was told of all batches
 
+    def __post_init__(self) -> None:
+        if not callable(self.processor) or isinstance(self.processor, type):
+            found = getattr(self.processor, "__name__", repr(self.processor))
+            raise ValueError(f"processor is {found}; wanted is a fitted TimesCLIPProcessor")
+
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the processor returns, as a plain dict of tensors.
 
@@ -43,6 +47,9 @@ class TimesCLIPDataCollator:
         Raises:
             ValueError: rows without `past_values`, columns in some rows only, labels of different shapes.
         """
+        for row in rows:
+            if not isinstance(row, Mapping):
+                raise ValueError(f"rows must be dicts with 'past_values', found a {type(row).__name__}")
         columns = {name: [row.get(name) for row in rows] for name in ROW_COLUMNS}
         if not rows or all(series is None for series in columns["past_values"]):
             found = ", ".join(rows[0]) if rows else "no rows at all"
@@ -55,9 +62,10 @@ class TimesCLIPDataCollator:
                 raise ValueError(f"{absent} of {len(rows)} rows have no {name!r}: either all rows need it or none")
         given = {name: values for name, values in columns.items() if values[0] is not None}
         statics = given.get("static_values")
+        names = getattr(self.processor, "variate_names", None)
         with one_run(self.run):
             batch = self.processor(
-                _stack([_numbers(series) for series in given["past_values"]]),
+                _stack([read_sample(series, "past_values", names) for series in given["past_values"]]),
                 past_observed_mask=_stack(
                     [np.asarray(read_mask(mask)) for mask in given.get("past_observed_mask", [])]
                 ),
@@ -81,13 +89,8 @@ def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]] | No
     return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
 
 
-def _numbers(series: Any) -> NDArray[Any]:
-    """One row's series in the precision that it has; lists, None in them for missing, in float64."""
-    return np.asarray(unmasked(series), None if hasattr(series, "dtype") else np.float64)
-
-
 def _label_array(labels: list[Any]) -> NDArray[Any]:
-    arrays = [np.asarray(unmasked(label)) for label in labels]
+    arrays = [read_sample(label, "labels") for label in labels]
     if len(shapes := sorted({array.shape for array in arrays})) > 1:
         raise ValueError(f"labels of one batch have different shapes: {shapes}")
     return np.stack(arrays)

@@ -4,12 +4,13 @@
 In such an environment `import timesclip_hf` offers this module and nothing else.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..model.containers import check_series
+from ..model.json_objects import parse_object
 from ..model.preprocessing import check_rows, draw_plots, fitted_statistics, prepare_series
 from ..model.processor_checks import check_parameters
 from ..model.reader import read_series, reading
@@ -83,7 +84,10 @@ class NumpyProcessor:
         path = Path(folder) / "processor_config.json"
         if not path.is_file():
             raise ValueError(f"{folder} has no processor_config.json: save the processor there")
-        parameters = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            parameters = parse_object(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
         return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES, *_NEWER) if name in parameters})
 
     def __call__(
@@ -102,6 +106,7 @@ class NumpyProcessor:
         Raises:
             ValueError: names the argument, what was found and what was expected.
         """
+        check_series(past_values)
         values, observed = read_series(past_values, past_observed_mask, **reading(self))
         batch = prepare_series(values, observed, self)
         if static_values is not None:

@@ -15,9 +15,8 @@ from ..data.long import SeriesCollection
 from ..data.pivot import spread_variates
 from ..data.tables import is_table, read_table, some_of
 from ..data.wide import at_steps
-from ..model.measured import unmasked
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.reader import WideOrigin, exact, kept_steps, read_series, reading, sides
+from ..model.reader import WideOrigin, exact, kept_steps, read_sample, read_series, reading, sides
 from .skipped import Skipped
 from .table_inputs import (
     Samples,
@@ -98,8 +97,11 @@ def read_samples(
 
 def _read_arrays(inputs: Any, processor: TimesCLIPProcessor, newest_steps: bool) -> Samples:
     """Arrays, nested lists, samples, data sets and generators."""
+    inputs = np.asarray(inputs) if isinstance(inputs, memoryview) else inputs
     depth = _depth(inputs)
     origin, start = None, None
+    if isinstance(inputs, Mapping) and any(isinstance(part, Dataset) for part in inputs.values()):
+        raise ValueError(f"the inputs are a {type(inputs).__name__} of the parts {some_of(inputs)}: pass one of them")
     if isinstance(inputs, Mapping):
         return Samples([_read_sample(inputs, processor)], "one")
     if isinstance(inputs, Dataset):
@@ -129,8 +131,8 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor, newest_steps: bool)
 
 def _depth(inputs: Any) -> int | None:
     """Dimensions of an array or of nested lists, samples counting as two; None for other things."""
-    if isinstance(inputs, np.ndarray | torch.Tensor):
-        return inputs.ndim
+    if not is_table(inputs) and isinstance(dimensions := getattr(inputs, "ndim", None), int):
+        return dimensions
     if isinstance(inputs, Mapping) or (is_table(inputs) and not isinstance(inputs, str | Path)):
         return 2
     if not isinstance(inputs, list | tuple):
@@ -171,11 +173,7 @@ def _read_sample(
     series = sample.get("past_values")
     if series is None:
         raise ValueError(f"a sample needs 'past_values', found {some_of(map(repr, sample)) or 'nothing'}")
-    if isinstance(series, list | tuple):
-        try:
-            series = np.asarray(unmasked(series), np.float64)  # None, as JSON has it, becomes NaN
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the series must be numbers (time, variates), NaN for missing: {error}") from error
+    series = read_sample(series, variate_names=processor.variate_names)
     arrays = read_series(series, sample.get("past_observed_mask"), **reading(processor))
     if len(arrays[0]) > 1:
         raise ValueError(f"past_values has shape {tuple(arrays[0].shape)}, expected (time, variates) of one series")

@@ -2,7 +2,6 @@
 """`transformers.pipeline` tasks: series of any form in, results in original units out."""
 
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from ..model.modeling_timesclip import (
     TimesCLIPModel,
     TimesCLIPPreTrainedModel,
 )
+from ..model.pretrained_model import base_of_adapter
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.remote_code import CarriesCode
 from ..model.screening import RangeReport, reported_to
@@ -456,8 +456,11 @@ def read_config(model: str, **hub_kwargs: Any) -> Any:
     """The configuration of a saved model, or of the base model of a saved adapter."""
     adapter = find_adapter_config_file(model, **hub_kwargs)
     if adapter is not None and not (Path(model) / CONFIG_NAME).is_file():
-        model = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    return AutoConfig.from_pretrained(model, **hub_kwargs)
+        model = base_of_adapter(adapter)
+    try:
+        return AutoConfig.from_pretrained(model, **hub_kwargs)
+    except RecursionError as error:
+        raise ValueError(f"{model}: config.json cannot be read: it is nested too deeply") from error
 
 
 def saved_model_class(config: Any) -> Any:

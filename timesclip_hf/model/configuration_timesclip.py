@@ -9,6 +9,7 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from .json_objects import check_depth
 from .remote_code import CarriesCode
 from .tower_configs import (
     IMAGE_STATISTICS,
@@ -17,6 +18,7 @@ from .tower_configs import (
     VISION_CONFIGS,
     WITHOUT_CLS,
     build_tower_config,
+    check_kernels,
     check_settings,
     load_image_statistics,
     load_tower_config,
@@ -246,9 +248,22 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         self.architectures = self.architectures or []  # `AutoModel` looks here which model was saved
 
     @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """As in transformers; a file that cannot be read, or names code to run, is named."""
+        file = f"{pretrained_model_name_or_path}: config.json"
+        try:
+            found, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        except RecursionError as error:
+            raise ValueError(f"{file} cannot be read: it is nested too deeply") from error
+        check_depth(found, file)
+        check_kernels(file, found)
+        return found, unused
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in transformers, for what a config.json says; faults that it would stumble over are named."""
         check_settings("config.json", config_dict)
+        check_depth(config_dict, "config.json")
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod

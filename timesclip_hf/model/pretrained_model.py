@@ -1,6 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Loading, saving and initialisation of all TimesCLIP models."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,10 +13,13 @@ from transformers import initialization as init
 from .alignment import AlignmentObjective
 from .configuration_timesclip import TimesCLIPConfig
 from .heads import ZeroLinear
+from .json_objects import parse_object
 from .layers import PatchTokenizer, VariateTokenizer
 from .remote_code import CarriesCode
 from .tasks import Task
 from .towers import leave_out_unread, load_text_tower, load_vision_tower
+
+_ADAPTER_CONFIG = "adapter_config.json"
 
 
 class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
@@ -71,6 +76,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """As in transformers; the towers that the configuration freezes are frozen again after loading."""
+        if args and isinstance(args[0], (str, os.PathLike)) and (adapter := Path(args[0], _ADAPTER_CONFIG)).is_file():
+            base_of_adapter(adapter)
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True returns a pair
         model.freeze_towers()
@@ -83,7 +90,13 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         Raises:
             ValueError: weights that are not in the file, or that this version of transformers does not restore.
         """
-        report = super().load_adapter(*args, **kwargs)
+        try:
+            report = super().load_adapter(*args, **kwargs)
+        except (AttributeError, KeyError, TypeError) as error:  # of settings that peft reads without looking
+            folder = kwargs.get("peft_model_id", args[0] if args else "the adapter")
+            raise ValueError(
+                f"{folder}: {_ADAPTER_CONFIG} is not one that peft can read: {type(error).__name__}, {error}"
+            ) from error
         if report.missing_keys:
             raise ValueError(
                 f"The adapter was not loaded in full, {sorted(report.missing_keys)} are missing. Old versions of "
@@ -158,4 +171,19 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
             leave_out_unread(base.vision_tower, self.config.vision_pooling)
 
 
-__all__ = ["TimesCLIPPreTrainedModel"]
+def base_of_adapter(file: str | os.PathLike[str]) -> str:
+    """Name of the model that a saved adapter belongs to, from its adapter_config.json.
+
+    Raises:
+        ValueError: the file is damaged, or names none.
+    """
+    try:
+        name = parse_object(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"base_model_name_or_path must name the base model, found {name!r}")
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    return name
+
+
+__all__ = ["TimesCLIPPreTrainedModel", "base_of_adapter"]

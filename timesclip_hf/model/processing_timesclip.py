@@ -14,6 +14,8 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from .agreement import completed, known_to_processor, processor_parameters
 from .arrays import Array
 from .configuration_timesclip import TimesCLIPConfig
+from .containers import check_series
+from .json_objects import check_depth
 from .measured import check_range, mark_missing, unmasked, without_fill_values
 from .messages import one_run
 from .precision import any_costs_digits, round_for_mps
@@ -169,10 +171,14 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         cls, pretrained_model_name_or_path: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As in transformers, which would make a processor of default settings where there is none to load."""
+        file = f"{pretrained_model_name_or_path}: processor_config.json"
         try:
             fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         except AttributeError as error:  # transformers asks whatever it finds there for its keys
-            raise ValueError(f"{pretrained_model_name_or_path}: processor_config.json holds no JSON object") from error
+            raise ValueError(f"{file} holds no JSON object") from error
+        except RecursionError as error:
+            raise ValueError(f"{file} cannot be read: it is nested too deeply") from error
+        check_depth(fields, file)
         if not fields:
             raise OSError(
                 f"{pretrained_model_name_or_path} has no processor_config.json: was only the model saved there? Save "
@@ -219,6 +225,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
                 f"past_values is {past_values!r}, whose windows overlap: fit on their series, "
                 "processor.fit(windows.series)"
             )
+        check_series(past_values, to_fit=True)
         side = "left"
         if is_dataset(past_values):
             if any(given is not None for given in (past_observed_mask, static_values, labels)):
@@ -231,7 +238,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
                 side = "left" if are_forecasts else "right"
         known = {name: getattr(self, name) for name in ("num_variates", "variate_names", "missing_values")}
         chunks = read_in_chunks(past_values, past_observed_mask, **known)
-        on_cpu = ((_tensor(values).cpu(), _tensor(observed).cpu()) for values, observed in chunks)
+        on_cpu = ((_tensor(values).detach().cpu(), _tensor(observed).cpu()) for values, observed in chunks)
         screening = Screening()
         with one_run():
             variates = fit_variates(screening.watched(on_cpu, self.variate_names), self.variate_names)
@@ -305,6 +312,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         """
         if return_tensors not in ("pt", "np"):
             raise ValueError(f"return_tensors must be 'pt' or 'np', got {return_tensors!r}")
+        check_series(past_values)
         values, observed = map(_tensor, read_series(past_values, past_observed_mask, **reading(self)))
         batch: dict[str, Tensor] = prepare_series(values, observed, self)
         if static_values is not None:

@@ -9,6 +9,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,8 @@ def read_in_chunks(past_values: Any, past_observed_mask: Any = None, **expected:
         for first in range(0, len(rows), ROWS_AT_ONCE):
             chunk = {name: list(column) for name, column in rows[first : first + ROWS_AT_ONCE].items()}
             yield read_series(chunk["past_values"], chunk.get("past_observed_mask"), first=first, **expected)
+    elif isinstance(past_values, memoryview) or _is_odd_tensor(past_values):
+        yield read_series(past_values, past_observed_mask, **expected)
     elif _is_table(past_values) or (len(past_values) and np.ndim(past_values[0]) < 2):  # a batch of one
         yield read_series(past_values, past_observed_mask, **expected)
     else:
@@ -107,15 +111,58 @@ def read_array(values: Any, name: str, variate_names: Sequence[str] | None = Non
         ValueError: no numbers, rows of unequal length, or a table that lacks a column; `name` is what it is called.
     """
     if isinstance(values, getattr(sys.modules.get("torch"), "Tensor", ())):
-        return values
+        return _ordinary(values, name)
     if _is_table(values):
         return _table_values(values, name, variate_names)
     array = _as_array(values, name)
     if array.dtype.kind not in "fiubc":
+        found = f" (text, such as {str(array.flat[0])!r})" if array.dtype.kind in "US" and array.size else ""
         raise ValueError(
-            f"{name} has dtype {array.dtype}; expected numbers, of equal length in every row, with NaN for missing"
+            f"{name} has dtype {array.dtype}{found}; expected numbers, of equal length in every row, with NaN for "
+            "missing"
         )
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # netCDF and FITS have a foreign byte order
+
+
+def _ordinary(tensor: Any, name: str) -> Any:
+    """A tensor that has its values, one by one; raises `ValueError` for others."""
+    kind = "quantized" if tensor.is_quantized else "meta" if tensor.device.type == "meta" else str(tensor.layout)
+    if kind != "torch.strided" or tensor.is_nested:
+        raise ValueError(f"{name} is a {kind} tensor; expected an ordinary one (to_dense(), dequantize(), ...)")
+    return tensor
+
+
+def _is_odd_tensor(values: Any) -> bool:
+    tensor: Any = getattr(sys.modules.get("torch"), "Tensor", ())
+    return isinstance(values, tensor) and str(values.layout) != "torch.strided"
+
+
+def read_sample(series: Any, name: str = "past_values", variate_names: Sequence[str] | None = None) -> np.ndarray:
+    """The series of one row of a data set, detached and on the CPU: as `read_array`, but in lists, as JSON has them,
+    None is missing, and numbers may be of any type that is one (text, booleans and dates are none)."""
+    if isinstance(series, (list, tuple)):
+        array = _as_array(series, name)
+        if array.dtype.kind == "O":
+            return _read_cells(array, name)
+    array = read_array(series, name, variate_names)
+    if isinstance(array, np.ndarray):
+        return array
+    array = array.detach().cpu()
+    return (cast(array, sys.modules["torch"].float32) if array.dtype.itemsize == 2 else array).numpy()
+
+
+def _read_cells(cells: np.ndarray, name: str) -> np.ndarray:
+    numbers = np.full(cells.shape, np.nan)
+    for place, cell in np.ndenumerate(cells):
+        if cell is None or cell is np.ma.masked or type(cell).__name__ == "NAType":
+            continue
+        try:
+            if not isinstance(cell, (Real, Decimal)):
+                raise ValueError(f"{name} holds {cell!r:.80}, which is no number; expected numbers, NaN for missing")
+            numbers[place] = float(cell)
+        except OverflowError:
+            raise ValueError(f"{name} holds a number of {len(str(cell))} digits, beyond what float64 holds") from None
+    return numbers
 
 
 def read_mask(mask: Any) -> Any:
@@ -143,7 +190,11 @@ def read_mask(mask: Any) -> Any:
 def _as_array(values: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(unmasked(values))
-    except ValueError as error:  # NumPy's words for rows of unequal length
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # NumPy's words for rows of unequal length, torch's for lists
         raise ValueError(f"{name} cannot be read as an array of numbers: {error}") from error
 
 
@@ -208,7 +259,7 @@ class WideOrigin:
         told = getattr(getattr(dataset, "info", None), "description", None) or ""
         try:
             return cls(**json.loads(told)[_ORIGIN])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
 
@@ -287,7 +338,8 @@ def _table_values(table: Any, name: str, variate_names: Sequence[str] | None) ->
 def _as_floats(values: Array) -> Array:
     xp, floating = namespace(values), is_floating(values)
     if values.dtype.kind in "bc" if xp is np else values.is_complex() or values.dtype == xp.bool:
-        raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers")
+        advice = "" if namespace(values) is np and values.dtype.kind == "c" else "; of 0 and 1, pass numbers"
+        raise ValueError(f"past_values has dtype {values.dtype}; expected real numbers{advice}")
     if floating and values.dtype.itemsize in (4, 8):
         return values
     return cast(values, xp.float32 if floating and values.dtype.itemsize < 4 else xp.float64)
@@ -318,6 +370,7 @@ __all__ = [
     "read_array",
     "read_in_chunks",
     "read_mask",
+    "read_sample",
     "read_series",
     "reading",
     "sides",

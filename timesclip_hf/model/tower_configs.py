@@ -20,6 +20,8 @@ from transformers import image_utils as colours
 from transformers.activations import ACT2FN
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .json_objects import check_depth
+
 # The closed lists: nothing else that a JSON file names is ever built.
 _VISION = (CLIPVisionConfig, SiglipVisionConfig, ViTConfig, Dinov2Config, SwinConfig, ResNetConfig)
 VISION_CONFIGS: dict[str, type[PreTrainedConfig]] = {config.model_type: config for config in _VISION}
@@ -80,6 +82,13 @@ _MAX_LAYERS, _MAX_SIZE = 1000, 10**7
 # About 20 times the weights of the largest that is published (T5 XXL's encoder has 4.8 billion).
 _MAX_WEIGHTS = 10**11
 _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "subfolder", "local_files_only")
+# What a file may ask for. Other names stand for kernels that transformers would fetch and run; code may name them.
+_ATTENTION = (None, "eager", "sdpa", "flex_attention")
+_IMPLEMENTATIONS = tuple(
+    f"{prefix}{kind}_implementation{suffix}"
+    for kind in ("attn", "experts")
+    for prefix, suffix in (("", ""), ("_", ""), ("_", "_internal"))
+)
 _PRECISIONS = ("auto", "float32", "float16", "bfloat16", "float64")
 
 
@@ -87,6 +96,7 @@ def check_settings(name: str, settings: Any) -> None:
     """What transformers reads from a file without looking: that it is an object, names of classes, the precision."""
     if not isinstance(settings, dict):
         raise ValueError(f"{name} must be a JSON object, got {type(settings).__name__}.")
+    check_kernels(name, settings)
     for key in ("id2label", "label2id"):
         if settings.get(key) is not None and not isinstance(settings[key], dict):
             raise ValueError(f"{key} of {name} must be an object, one entry a class, got {settings[key]!r}.")
@@ -94,6 +104,18 @@ def check_settings(name: str, settings: Any) -> None:
         value = settings.get(key)
         if value is not None and str(value).removeprefix("torch.") not in _PRECISIONS:
             raise ValueError(f"{key} of {name} must be one of {_PRECISIONS}, got {value!r}.")
+
+
+def check_kernels(name: str, settings: Any) -> None:
+    """Raises `ValueError` for a file that names code to run: a kernel in place of what transformers has."""
+    for key in _IMPLEMENTATIONS if isinstance(settings, dict) else ():
+        values = settings.get(key)
+        for value in values.values() if isinstance(values, dict) else [values]:
+            if value not in _ATTENTION:
+                raise ValueError(
+                    f"{key} of {name} is {value!r}: a file may ask for {_ATTENTION[1:]} alone, since other names load "
+                    f"code; if you trust it, take {key} out of the file and pass it to from_pretrained"
+                )
 
 
 def _check_tower(name: str, config: PreTrainedConfig) -> None:
@@ -146,6 +168,21 @@ def build_tower_config(name: str, value: Any, known: dict[str, type[PreTrainedCo
     return value
 
 
+def read_config_file(name_or_path: Any, **hub_kwargs: Any) -> dict[str, Any]:
+    """What a config.json holds.
+
+    Raises:
+        ValueError: it is nested too deeply.
+        OSError: there is none, or it is no JSON.
+    """
+    try:
+        found, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
+    except RecursionError as error:
+        raise ValueError(f"{name_or_path}: config.json cannot be read: it is nested too deeply") from error
+    check_depth(found, f"{name_or_path}: config.json")
+    return found
+
+
 def load_tower_config(name_or_path: str, branch: str, **hub_kwargs: Any) -> PreTrainedConfig:
     """The configuration of a checkpoint's tower: half of a CLIP or SigLIP pair, or a model of another family.
 
@@ -159,7 +196,8 @@ def load_tower_config(name_or_path: str, branch: str, **hub_kwargs: Any) -> PreT
     """
     known = VISION_CONFIGS if branch == "vision" else TEXT_CONFIGS
     hub_kwargs = {name: value for name, value in hub_kwargs.items() if name in _HUB_ARGUMENTS}
-    found, _ = PreTrainedConfig.get_config_dict(name_or_path, **hub_kwargs)
+    found = read_config_file(name_or_path, **hub_kwargs)
+    check_kernels(f"{name_or_path}: config.json", found)
     settings = found
     if f"{branch}_config" in found:  # a pair such as CLIP: take the half that we need
         settings = {**found[f"{branch}_config"], "model_type": f"{found.get('model_type')}_{branch}_model"}
@@ -189,7 +227,9 @@ __all__ = [
     "VISION_CONFIGS",
     "WITHOUT_CLS",
     "build_tower_config",
+    "check_kernels",
     "check_settings",
     "load_image_statistics",
     "load_tower_config",
+    "read_config_file",
 ]

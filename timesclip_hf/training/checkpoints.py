@@ -25,6 +25,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 from transformers.utils import logging
 
+from ..model.json_objects import parse_object
+
 logger = logging.get_logger(__name__)
 
 # Of Trainer and FSDP; of DeepSpeed.
@@ -247,18 +249,7 @@ def _file_fault(folder: Path, name: str, entry: Any) -> str | None:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        ValueError: anything else in it: no JSON, too deep, or another kind of value.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__} instead of an object")
-    return content
+    return parse_object(path.read_text(encoding="utf-8"))
 
 
 def _checksum(path: Path) -> str:

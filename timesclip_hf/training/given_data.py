@@ -68,6 +68,9 @@ def check_data(name: str, data: Any, collator: Any, parts: bool = False) -> None
         raise ValueError(f"{name} is {_named(data)}: {advice}; {_WANTED}")
     streamed = isinstance(data, IterableDataset | datasets.IterableDataset)
     if streamed:
+        names = getattr(data, "column_names", None) or ()
+        if collator is None and "past_values" in names:
+            raise ValueError(_without_processor(name))
         return
     if not len(data):
         raise ValueError(f"{name} is empty; {_WANTED}")
@@ -75,12 +78,16 @@ def check_data(name: str, data: Any, collator: Any, parts: bool = False) -> None
     if not isinstance(row, Mapping):
         raise ValueError(f"{name} has rows of type {type(row).__name__}; {_WANTED}")
     if (collator is None or collator is default_data_collator) and "past_values" in row:
-        raise ValueError(
-            f"processing_class is missing, and {name} holds raw series: pass processing_class="
-            "TimesCLIPProcessor.from_config(config).fit(train), whose collator turns them into a model's inputs"
-        )
+        raise ValueError(_without_processor(name))
     if isinstance(collator, TimesCLIPDataCollator) and "past_values" not in row:
         raise ValueError(f"{name} has no 'past_values', only {sorted(map(str, row))}; {_WANTED}")
+
+
+def _without_processor(name: str) -> str:
+    return (
+        f"processing_class is missing, and {name} holds raw series: pass processing_class="
+        "TimesCLIPProcessor.from_config(config).fit(train), whose collator turns them into a model's inputs"
+    )
 
 
 def check_labels(name: str, data: Any, task: Task) -> None:
