@@ -63,3 +63,9 @@ def test_clip_is_fine_tuned_by_adapters(few_fields: str, tmp_path: Path) -> None
     assert "trainable params" in printed and "predicted_yield" in printed
     adapter = tmp_path / "runs" / "lora" / "adapter"
     assert (adapter / "adapter_model.safetensors").is_file() and not (adapter / "model.safetensors").exists()
+
+
+def test_towers_are_pretrained_on_series_that_nobody_measured(tmp_path: Path) -> None:
+    few = "--steps 2 --batch_size 16 --num_series 32 --num_workers 1 --device cpu --log_steps 1 --output_dir out"
+    printed = run("pretrain.py", tmp_path, *few.split())
+    assert "2: loss" in printed and (tmp_path / "out" / "model.safetensors").is_file()

@@ -68,7 +68,7 @@ TOWERS: dict[str, dict[str, Any]] = {
         "image_std": [0.5, 0.5, 0.5],
     },
 }
-_SMALL = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
+_SMALL = _TINY | {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "hidden_act": "gelu"}
 # Pretrained on synthetic series, for series of any length and number of variates: .8 M weights each.
 TOWERS["timesclip-small"] = TOWERS["tiny"] | {
     "vision_config": {"model_type": "clip_vision_model", "image_size": 64, "patch_size": 16, **_SMALL},

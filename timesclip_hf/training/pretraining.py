@@ -1,0 +1,319 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Towers learn what series look like: two crops of a series are to be recognised as one, by patches and by plots.
+
+The objective, of a batch of synthetic series (`data.synthetic`), each cropped twice (`crops`): InfoNCE between the
+patches of both crops, and between the plot of the first and the patches of the second, by the mean of tokens and by
+the CLS token; and half of a smooth L1 loss of level, spread, slope and dominant period, read from each of these. The
+projectors in between are thrown away. Lengths of contexts, patches and strides, and the width of lines, change from
+batch to batch, so towers and tokenizer serve any.
+
+A loop of its own: `TimesCLIPTrainer` gives a model one batch of a data set, here two readings of one series are made
+on the device, and no two batches have the same shape.
+"""
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.synthetic import synthetic_pool
+from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.losses import MAX_LOGIT_SCALE, info_nce
+from ..model.modeling_timesclip import TimesCLIPForPreTraining
+from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.towers import encode_images, encode_tokens, pool_tokens
+from .crops import Crops, Shape, draw, two_crops
+
+_STATE = "pretraining_state.pt"
+
+
+@dataclass
+class PretrainingArguments:
+    """How towers are pretrained.
+
+    Args:
+        output_dir: gets model (fp16), processor, `log.jsonl`, and the state that an interrupted run goes on from.
+        steps: of training in all; the learning rate falls to 0 towards the last one.
+        stop_after: end after this step, as if interrupted; the same command without it goes on.
+        batch_size: series in a batch; best a multiple of 16, then plots have 16 colours.
+        num_series: in the pool, numbers 0 to `num_series - 1` of `seed`.
+        learning_rate: the highest; a twentieth of all steps warms up.
+        weight_decay: of AdamW.
+        seed: of weights, series and crops.
+        device: `"cuda"`, `"cpu"`, ...; not set: an accelerator if there is one.
+        num_workers: processes that make the pool; not set: one for each processor.
+        log_steps, save_steps: how often to print, and to save.
+    """
+
+    output_dir: str = "runs/pretrain"
+    steps: int = 10_000
+    stop_after: int | None = None
+    batch_size: int = 1024
+    num_series: int = 200_000
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+    device: str | None = None
+    num_workers: int | None = None
+    log_steps: int = 100
+    save_steps: int = 1000
+
+
+class CrossCropObjective(nn.Module):
+    """Projectors, readers of levels and temperatures around two towers; thrown away when these are trained.
+
+    Args:
+        vision_width, text_width: of the towers' tokens.
+        projection_dim: of what is compared.
+    """
+
+    KINDS = ("cls", "mean")
+
+    def __init__(self, vision_width: int, text_width: int, projection_dim: int = 128):
+        super().__init__()
+        widths = {"vision": vision_width, "text": text_width}
+        names = [(f"{branch}_{kind}", width) for branch, width in widths.items() for kind in self.KINDS]
+        self.projectors = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, projection_dim))
+                for name, width in names
+            }
+        )
+        self.levels = nn.ModuleDict({name: nn.Linear(width, 4) for name, width in names})
+        self.logit_scales = nn.ParameterDict(
+            {
+                f"{branch}_{kind}": nn.Parameter(torch.tensor(math.log(10.0)))
+                for branch in widths
+                for kind in self.KINDS
+            }
+        )
+
+    def forward(self, first: dict[str, Tensor], second: dict[str, Tensor], crop: Crops) -> dict[str, Tensor]:
+        """Parts of the loss, and shares of crops that were found again (`..._top1`).
+
+        Args:
+            first: features `(B, width)` of the first crop, by branch and kind (`"vision_mean"`, ...).
+            second: the same of the second crop; its plots are not drawn.
+            crop: the first one.
+        """
+        found: dict[str, Tensor] = {}
+        number = torch.arange(len(crop.said), device=crop.said.device)
+        for kind in self.KINDS:
+            other = self.projectors[f"text_{kind}"](second[f"text_{kind}"])
+            for branch, truth in (("vision", crop.drawn), ("text", crop.said)):
+                name = f"{branch}_{kind}"
+                own = self.projectors[name](first[name])
+                found[f"{name}_nce"] = info_nce(own, other, self.logit_scales[name]) / 2
+                with torch.no_grad():
+                    similar = F.normalize(own, dim=-1) @ F.normalize(other, dim=-1).T
+                    found[f"{name}_top1"] = (similar.argmax(dim=1) == number).float().mean()
+                errors = F.smooth_l1_loss(self.levels[name](first[name]), truth, reduction="none")
+                found[f"{name}_level"] = 0.25 * (errors * crop.counts).sum() / crop.counts.sum()
+        return found
+
+    def clamp(self) -> None:
+        """Beyond the limit of a temperature no gradient leads back."""
+        with torch.no_grad():
+            for scale in self.logit_scales.values():
+                scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+def draw_shape(seed: int, step: int) -> Shape:
+    """How the batch of a step is read: 12 to 384 steps in some 5 to 32 patches that overlap by half."""
+    rng = np.random.default_rng((seed, step))
+    context_length = int(np.exp(rng.uniform(np.log(12), np.log(385))))
+    patch_length = int(np.clip(round(2 * context_length / rng.uniform(5, 33)), 1, context_length))
+    return Shape(context_length, patch_length, max(1, patch_length // 2), float(rng.uniform(1.2, 3.2)))
+
+
+def draw_rows(count: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Rows of the pool that a step reads: every one once before any comes again."""
+    epoch, place = divmod(step, max(1, count // batch_size))
+    order = np.random.default_rng((seed, 1, epoch)).permutation(count)
+    return order[place * batch_size : (place + 1) * batch_size]
+
+
+def read_features(model: Any, crop: Crops, images: Tensor | None) -> dict[str, Tensor]:
+    """CLS token and mean of tokens of a crop `(B, width)`, of its patches and, where given, its images."""
+    base, mask = model.timesclip, F.pad(crop.patch_mask, (1, 0), value=True)
+    tokens = encode_tokens(base.text_tower, base.tokenizer(crop.patch_values), mask)
+    pooled = {"text": pool_tokens(tokens, mask, "cls_mean")}
+    if images is not None:
+        pooled["vision"] = encode_images(base.vision_tower, images, None, "cls_mean")
+    features: dict[str, Tensor] = {}
+    for branch, both in pooled.items():
+        features[f"{branch}_cls"], features[f"{branch}_mean"] = both.chunk(2, dim=-1)
+    return features
+
+
+def pretrain(config: TimesCLIPConfig, arguments: PretrainingArguments) -> TimesCLIPForPreTraining:
+    """Pretrains both towers and the tokenizer of a configuration; prints how it goes.
+
+    Args:
+        config: with both branches, `patch_tokenizer="resampled"`, `num_variates=1`.
+        arguments: where a state is found in `output_dir`, training goes on from there.
+
+    Raises:
+        ValueError: a configuration that cannot be trained so, a pool smaller than a batch, or a state that other
+            arguments have left.
+    """
+    if config.patch_tokenizer != "resampled" or config.num_variates != 1 or len(config.branches) != 2:
+        raise ValueError(
+            "pretraining reads one variate at a time, in patches of changing lengths, with both branches: expected "
+            f"num_variates=1 and patch_tokenizer='resampled', got {config.num_variates} and "
+            f"{config.patch_tokenizer!r}, branches {config.branches}"
+        )
+    if arguments.num_series < arguments.batch_size:
+        raise ValueError(f"num_series={arguments.num_series} is less than batch_size={arguments.batch_size}")
+    return _Pretraining(config, arguments).run()
+
+
+class _Pretraining:
+    """A run: its series, its model, and where it stands."""
+
+    def __init__(self, config: TimesCLIPConfig, arguments: PretrainingArguments):
+        self.arguments, self.folder = arguments, Path(arguments.output_dir)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(arguments.device or accelerator)
+        started = time.perf_counter()
+        workers = (os.cpu_count() or 1) if arguments.num_workers is None else arguments.num_workers
+        values, lengths = synthetic_pool(arguments.num_series, arguments.seed, num_workers=workers)
+        print(f"{len(values)} series in {time.perf_counter() - started:.1f} s", flush=True)
+        self.processor = TimesCLIPProcessor.from_config(config).fit(list(_whole(values[:4096], lengths)))
+        self.values, self.lengths = torch.from_numpy(values).to(self.device), torch.from_numpy(lengths).to(self.device)
+        torch.manual_seed(arguments.seed)
+        self.model: Any = TimesCLIPForPreTraining(self.processor.complete_config(config))
+        vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
+        self.parts = nn.ModuleDict({"model": self.model, "objective": CrossCropObjective(vision, text)})
+        self.parts.to(self.device).train()
+        self.parameters = [p for p in self.parts.parameters() if p.requires_grad]
+        decayed = [p for p in self.parameters if p.ndim > 1]
+        rest = [p for p in self.parameters if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+        rates: dict[str, Any] = {
+            "lr": arguments.learning_rate,
+            "weight_decay": arguments.weight_decay,
+            "betas": (0.9, 0.98),
+        }
+        self.optimizer = torch.optim.AdamW(groups, fused=self.device.type == "cuda", **rates)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(_rate, arguments.steps))
+        self.step = self._resume()
+
+    def run(self) -> TimesCLIPForPreTraining:
+        arguments = self.arguments
+        last = min(arguments.steps, arguments.stop_after or arguments.steps)
+        started, since = time.perf_counter(), self.step
+        print(f"steps {self.step} to {last} of {arguments.steps} on {self.device}", flush=True)
+        while self.step < last:
+            found = self._train(self.step)
+            self.step += 1
+            if self.step % arguments.log_steps == 0 or self.step == last:
+                seconds = (time.perf_counter() - started) / (self.step - since)
+                self._log({name: float(value) for name, value in found.items()}, seconds)
+            if self.step % arguments.save_steps == 0 or self.step == last:
+                self._save()
+        hours = (time.perf_counter() - started) / 3600
+        print(f"{self.step - since} steps in {hours * 60:.1f} minutes, saved in {self.folder}", flush=True)
+        return self.model.eval()
+
+    def _train(self, step: int) -> dict[str, Tensor]:
+        """One step; random numbers depend on its number alone, so that an interrupted run goes on as it would have."""
+        arguments = self.arguments
+        torch.manual_seed((arguments.seed + 1) * 1_000_003 + step)
+        shape = draw_shape(arguments.seed, step)
+        rows = torch.from_numpy(draw_rows(len(self.values), arguments.batch_size, arguments.seed, step))
+        rows = rows.to(self.device, non_blocking=True)
+        first, second = two_crops(self.values[rows], self.lengths[rows], shape)
+        images = draw(first.plot_values, self.processor, shape)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            features = read_features(self.model, first, images)
+            others = read_features(self.model, second, None)
+        features, others = ({name: part.float() for name, part in side.items()} for side in (features, others))
+        found = self.parts["objective"](features, others, first)
+        found["embeds_nce"] = self._align(features, others)
+        loss = torch.stack([value for name, value in found.items() if not name.endswith("_top1")]).sum()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.parts["objective"].clamp()  # type: ignore[operator]
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in found.items()}, "norm": norm}
+
+    def _align(self, features: dict[str, Tensor], others: dict[str, Tensor]) -> Tensor:
+        """The model's own embeds learn to find each other, and the towers learn nothing of it."""
+        base, parts = self.model.timesclip, ("cls", "mean")
+        vision = torch.cat([features[f"vision_{kind}"] for kind in parts], dim=-1).detach()
+        text = torch.cat([others[f"text_{kind}"] for kind in parts], dim=-1).detach()
+        embeds = base.vision_projection(vision)[:, None], base.text_projection(text)[:, None]
+        return self.model.alignment(*embeds)
+
+    def _log(self, found: dict[str, float], seconds: float) -> None:
+        line = {"step": self.step, **{name: round(value, 5) for name, value in found.items()}}
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        shown = {
+            "nce": sum(value for name, value in found.items() if name.endswith("_nce") and name != "embeds_nce"),
+            "level": sum(value for name, value in found.items() if name.endswith("_level")),
+            **{name: found[name] for name in found if name.endswith("_top1")},
+        }
+        numbers = "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
+        print(f"{self.step}: loss {found['loss']:.4f}  {numbers}  {1000 * seconds:.0f} ms/step", flush=True)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same where a run goes on."""
+        named = asdict(self.arguments)
+        own = ("steps", "batch_size", "num_series", "learning_rate", "weight_decay", "seed")
+        return {name: named[name] for name in own}
+
+    def _save(self) -> None:
+        """The model in half precision, and the state to go on from, which takes the place of the last one at once."""
+        half = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in self.model.state_dict().items()
+        }
+        self.model.save_pretrained(self.folder, state_dict=half)
+        self.processor.save_pretrained(self.folder)
+        parts: dict[str, Any] = {"parts": self.parts, "optimizer": self.optimizer, "schedule": self.schedule}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        torch.save({**state, "step": self.step, "arguments": self._identity()}, self.folder / f"{_STATE}.new")
+        os.replace(self.folder / f"{_STATE}.new", self.folder / _STATE)
+
+    def _resume(self) -> int:
+        if not (self.folder / _STATE).exists():
+            return 0
+        state = torch.load(self.folder / _STATE, map_location=self.device, weights_only=True)
+        if state["arguments"] != self._identity():
+            raise ValueError(
+                f"{self.folder} holds a run of {state['arguments']}, this one is of {self._identity()}: give the same "
+                "arguments to go on, or another output_dir"
+            )
+        self.parts.load_state_dict(state["parts"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        return int(state["step"])
+
+
+def _rate(steps: int, step: int) -> float:
+    """Up over a twentieth of all steps, then down along half a cosine."""
+    share = step / steps
+    return min((step + 1) / (0.05 * steps + 1), 0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
+
+
+def _whole(values: np.ndarray, lengths: np.ndarray) -> Any:
+    """Rows of a pool as series `(T, 1)`."""
+    for row, length in zip(values, lengths, strict=False):
+        yield row[:length, None]
+
+
+__all__ = ["CrossCropObjective", "PretrainingArguments", "draw_rows", "draw_shape", "pretrain", "read_features"]
