@@ -239,3 +239,21 @@ def test_a_static_column_may_also_be_what_rows_are_split_by():
     assert {row["year"] for row in late["test"]["static_values"]} == {2002.0}
     with pytest.raises(ValueError, match="'soils' .near: soil"):
         split_by_group(data, "soils", validation=0.2, test=0.2)
+
+
+def test_groups_and_shares_may_be_of_numpy_and_pandas():
+    frame = pd.DataFrame({"x_00": [*range(12)], "y": 1.0, "soil": list("abcd") * 3, "year": [2000, 2001, 2002] * 4})
+    data = load_wide_table(frame, target=pd.Index(["y"]), variates=frame.columns[:1].str[:1], static_columns=())
+    expected = split_by_group(data, ["soil", "year"], validation=0.25, test=[("a", 2000)])
+    index = pd.MultiIndex.from_tuples([("a", 2000)])
+    for groups in (index, index.to_numpy(), (("a", 2000),)):
+        quarter = frame["x_00"].to_numpy()[:1].mean() + 0.25
+        found = split_by_group(data, pd.Index(["soil", "year"]), validation=quarter, test=groups)
+        assert found["test"]["soil"][:] == ["a"] and found["train"]["soil"][:] == expected["train"]["soil"][:]
+    years = frame["year"].unique()
+    assert set(split_by_group(data, "year", validation=years[1:2], test=years[2:])["test"]["year"]) == {2002}
+    assert len(split_chronologically(data, "year", validation=years[:1].size, test=years.dtype.type(1))["test"]) == 4
+    with pytest.raises(ValueError, match="static_columns must be a list of names, found a set"):
+        load_wide_table(frame, target="y", static_columns={"soil"})
+    with pytest.raises(ValueError, match="group_columns must be a list of names, found a set"):
+        split_by_group(data, {"soil"}, validation=0.2, test=0.2)

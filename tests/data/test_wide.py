@@ -76,6 +76,17 @@ def test_num_steps_keeps_the_first_steps():
     np.testing.assert_array_equal(values_of(dataset), SMALL_VALUES[:, :2])
 
 
+@pytest.mark.parametrize("kind", [tuple, np.array, pd.Index, pd.Series, pa.array])
+def test_names_may_stand_in_any_ordered_container(kind):
+    options = {"variates": kind(["b_8", "ndvi"]), "static_columns": kind(["soil"]), "target": kind(["yield", "year"])}
+    dataset = load_wide_table(small_table(), num_steps=np.int64(2), **options)
+    np.testing.assert_array_equal(values_of(dataset), SMALL_VALUES[:, :2, ::-1])
+    assert dataset[:]["labels"] == [[3.5, 2001.0], [4.25, 2002.0], [8.0, 2001.0]]
+    assert WideOrigin.read(dataset) == WideOrigin(0, 1, ["b_8", "ndvi"])
+    expect_error(small_table(), "variates must be a list of names, found a set", variates={"ndvi"})
+    expect_error(small_table(), "variates must be a list of names, found 7, 8", variates=[7, 8])
+
+
 @pytest.mark.parametrize("num_steps", [0, 4, -1, 2.0, True])
 def test_num_steps_beyond_the_table_raises(num_steps):
     with pytest.raises(ValueError, match="num_steps is .* from 1 to the table's 3 steps"):

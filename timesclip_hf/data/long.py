@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..model.measured import unmasked, without_fill_values
 from ..model.messages import one_run
+from ..model.plain import plain
 from .pivot import spread_variates
 from .rhythms import Times, instants, join_times
 from .tables import (
@@ -50,12 +51,14 @@ class SeriesCollection:
     timestamps: list[Times] | None = None
 
     def __post_init__(self) -> None:
-        if not self.values or len(self.values) != len(self.series_names):
+        if not len(self.values) or len(self.values) != len(self.series_names):
             raise ValueError(
                 f"{len(self.values)} series and {len(self.series_names)} series_names: expected at least one series, "
                 "and one name for each"
             )
-        for role, names in (("series_names", self.series_names), ("variate_names", self.variate_names)):
+        for role in ("series_names", "variate_names"):
+            names = plain(getattr(self, role))
+            object.__setattr__(self, role, names)
             if repeated := repeated_names(names):
                 raise ValueError(f"{role} holds names more than once: {some_of(repeated)}")
         with one_run():

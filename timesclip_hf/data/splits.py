@@ -12,9 +12,10 @@ import pandas as pd
 from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 
+from ..model.plain import plain
 from .long import SeriesCollection
 from .rhythms import instants
-from .tables import check_complete, check_known, some_of
+from .tables import check_complete, check_known, name_list, some_of
 from .timestamps import read_timestamps
 from .windows import ForecastWindows, check_counts, has_window
 
@@ -104,12 +105,12 @@ def split_by_group(
     Raises:
         ValueError: missing columns or cells, unknown groups, groups in both parts, or no group left to train on.
     """
-    columns = [group_columns] if isinstance(group_columns, str) else list(group_columns)
+    columns = [group_columns] if isinstance(group_columns, str) else name_list(group_columns, "group_columns")
     frame = columns_of(dataset, columns)
     numbers = frame.groupby(columns, sort=True).ngroup().to_numpy()
     firsts = frame.iloc[np.unique(numbers, return_index=True)[1]]
     keys = firsts[columns[0]].tolist() if len(columns) == 1 else list(firsts.itertuples(index=False, name=None))
-    requests = {"test": test, "validation": validation}
+    requests = {"test": plain(test), "validation": plain(validation)}
     chosen = {
         name: _find_groups(request, keys, name, columns)
         for name, request in requests.items()
@@ -163,6 +164,7 @@ def _orderable(times: pd.Series) -> pd.Series:
 
 def _share(request: float | int, total: int, name: str) -> int:
     """How many of `total` a count or a fraction asks for; a fraction is rounded up, so that it is never none."""
+    request = plain(request)
     if isinstance(request, int) and not isinstance(request, bool) and request >= 1:
         return request
     if isinstance(request, float) and 0.0 < request < 1.0:
@@ -171,11 +173,13 @@ def _share(request: float | int, total: int, name: str) -> int:
 
 
 def _find_groups(request: Any, keys: list[Any], name: str, columns: list[str]) -> list[int]:
-    if isinstance(request, str) or not isinstance(request, Sequence) or not request:
+    if not isinstance(request, list) or not request:
         raise ValueError(f"{name} is {request!r}, expected a fraction between 0.0 and 1.0 or a list of groups")
     known = f"{' and '.join(columns)}: {some_of(map(repr, keys), 20)}"
-    check_known(request, keys, f"{name} names unknown groups", known)
-    return sorted({keys.index(group) for group in request})
+    groups = [tuple(group) if isinstance(group, list) else group for group in request]
+    check_known(groups, keys, f"{name} names unknown groups", known)
+    number = {key: k for k, key in enumerate(keys)}
+    return sorted({number[group] for group in groups})
 
 
 def _select_parts(dataset: Dataset, parts: Mapping[str, NDArray[np.bool_]]) -> DatasetDict:
@@ -284,7 +288,7 @@ def split_windows(
 
 
 def _check_shares(train: Any, validation: Any, test: Any) -> None:
-    shares = {"train": train, "validation": validation, "test": test}
+    shares = {name: plain(share) for name, share in {"train": train, "validation": validation, "test": test}.items()}
     given = {name: share for name, share in shares.items() if share is not None}
     if validation is None or test is None:
         raise ValueError(f"validation={validation!r} and test={test!r}: only train may be None")

@@ -52,6 +52,7 @@ class ForecastWindows(Dataset[ForecastWindow]):
         variate_names: Sequence[str] | None = None,
     ) -> None:
         check_counts(context_length=context_length, prediction_length=prediction_length, stride=stride)
+        context_length, prediction_length, stride = map(int, (context_length, prediction_length, stride))
         if not isinstance(series, SeriesCollection):
             names = range(len(series)) if series_names is None else series_names
             variates = range(series[0].shape[-1] if len(series) else 0) if variate_names is None else variate_names

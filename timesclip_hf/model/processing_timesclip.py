@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Processor of TimesCLIP: raw arrays to patches and images; what it learnt from the training data is kept in JSON."""
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +18,7 @@ from .containers import check_series
 from .json_objects import check_depth
 from .measured import check_range, mark_missing, unmasked, without_fill_values
 from .messages import one_run
+from .plain import plain
 from .precision import any_costs_digits, round_for_mps
 from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
@@ -123,32 +124,33 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         step_dates: Sequence[str] | None = None,
     ):
         super().__init__()
-        self.context_length = context_length
-        self.patch_length = patch_length
-        self.patch_stride = patch_stride
+        self.context_length = plain(context_length)
+        self.patch_length = plain(patch_length)
+        self.patch_stride = plain(patch_stride)
         self.padding = padding
         self.scaling = scaling
         self.value_range = value_range or ("dataset" if scaling == "dataset" else "window")
-        self.variate_names = _listed(variate_names)
+        self.variate_names = plain(variate_names)
         named = isinstance(self.variate_names, list) and num_variates is None
-        self.num_variates = len(self.variate_names) if named else num_variates
-        self.image_size = [image_size, image_size] if isinstance(image_size, int) else image_size
-        self.line_width = line_width
-        self.background = background
-        self.image_mean = _listed(image_mean if image_mean is not None else OPENAI_CLIP_MEAN)
-        self.image_std = _listed(image_std if image_std is not None else OPENAI_CLIP_STD)
-        self.statistics = statistics
+        self.num_variates = len(self.variate_names) if named else plain(num_variates)
+        size = plain(image_size)
+        self.image_size = [size, size] if isinstance(size, int) else size
+        self.line_width = plain(line_width)
+        self.background = plain(background)
+        self.image_mean = plain(image_mean if image_mean is not None else OPENAI_CLIP_MEAN)
+        self.image_std = plain(image_std if image_std is not None else OPENAI_CLIP_STD)
+        self.statistics = plain(statistics)
         self.view = view
-        self.variate_units = _listed(variate_units)
-        self.target_names = _listed(target_names)
-        self.target_units = _listed(target_units)
+        self.variate_units = plain(variate_units)
+        self.target_names = plain(target_names)
+        self.target_units = plain(target_units)
         self.padding_side = padding_side
         self.truncation_side = truncation_side
-        self.first_step = first_step
-        self.last_step = last_step
-        self.missing_values = missing_values if isinstance(missing_values, Mapping) else _listed(missing_values)
+        self.first_step = plain(first_step)
+        self.last_step = plain(last_step)
+        self.missing_values = plain(missing_values)
         self.column_pattern = column_pattern
-        self.step_dates = _listed(step_dates)
+        self.step_dates = plain(step_dates)
         check_parameters(self)
 
     @classmethod
@@ -374,11 +376,6 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         std = torch.tensor(self.image_std, device=pixel_values.device)[:, None, None]
         images = (pixel_values.float() * std + mean).clamp(0, 1) * 255
         return images.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
-
-
-def _listed(values: Any) -> Any:
-    """Any sequence as a list; what is none, also a text, stays as it is for the checks to name."""
-    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
 
 
 def _tensor(array: Array) -> Tensor:

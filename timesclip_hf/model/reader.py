@@ -326,6 +326,8 @@ def _table_values(table: Any, name: str, variate_names: Sequence[str] | None) ->
         kind = getattr(getattr(cells, "dtype", None), "kind", "O")
         # pandas' nullable columns would become objects, with pd.NA for missing.
         numbers = cells.to_numpy(np.float64, na_value=np.nan) if kind in "fiub" else np.asarray(cells.to_numpy())
+        if numbers.dtype.kind == "O":  # how polars and pyarrow give booleans with nothing in some cells
+            numbers = _booleans(numbers)
         if numbers.ndim != 1 or numbers.dtype.kind not in "fiub":
             raise ValueError(
                 f"{name} has a column {column!r} of dtype {numbers.dtype}; expected one column of numbers of that "
@@ -333,6 +335,13 @@ def _table_values(table: Any, name: str, variate_names: Sequence[str] | None) ->
             )
         values[:, place] = numbers
     return values
+
+
+def _booleans(cells: np.ndarray) -> np.ndarray:
+    """Python's booleans with None among them as numbers; other cells as they are."""
+    if not all(cell is None or isinstance(cell, (bool, np.bool_)) for cell in cells.flat):
+        return cells
+    return np.array([np.nan if cell is None else float(cell) for cell in cells.flat]).reshape(cells.shape)
 
 
 def _as_floats(values: Array) -> Array:

@@ -107,9 +107,17 @@ def encode_static(static_values: Any, encoding: Sequence[Mapping[str, Any]] | No
 
 def _as_rows(static_values: Any) -> list[dict[str, Any]]:
     """Rows of any accepted form, without pandas, unless they come in a DataFrame."""
-    if hasattr(static_values, "to_dict"):
+    if hasattr(static_values, "to_native"):  # narwhals
+        static_values = static_values.to_native()
+    if hasattr(static_values, "to_pylist"):  # pyarrow
+        static_values = static_values.to_pylist()
+    elif hasattr(static_values, "to_dicts"):  # polars
+        static_values = static_values.to_dicts()
+    elif hasattr(static_values, "to_dict") and hasattr(static_values, "columns"):
         static_values = static_values.to_dict("records")
-    elif isinstance(static_values, Mapping):
+    elif hasattr(static_values, "to_list"):  # a column of rows
+        static_values = static_values.to_list()
+    if isinstance(static_values, Mapping):
         static_values = [static_values]
     elif not (isinstance(static_values, Sequence) and len(static_values) and isinstance(static_values[0], Mapping)):
         array = np.asarray(unmasked(static_values))
@@ -138,7 +146,7 @@ def _numbers(name: str, cells: list[Any]) -> np.ndarray:
     for row, cell in enumerate(cells):
         try:
             numbers[row] = float(cell)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
         if not np.isfinite(numbers[row]):
             raise ValueError(f"static column {name!r} must hold numbers, found {cell!r} in row {row}")
