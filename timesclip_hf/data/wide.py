@@ -316,7 +316,7 @@ def _check_roles(
     if repeated := repeated_names([*targets, *statics]):
         raise ValueError(f"columns named more than once in target and static_columns: {repeated}")
     for role, names in (("target", targets), ("static", statics)):
-        check_known(names, columns, f"missing {role} columns", f"found {_inventory(columns)}")
+        check_known(names, columns, f"missing {role} columns", lambda: f"found {_inventory(columns)}")
     return targets, statics
 
 
@@ -335,14 +335,14 @@ def _choose_variates(
     names = list(found) if variates is None else name_list(variates, "variates")
     if repeated := repeated_names(names):
         raise ValueError(f"variates named more than once: {repeated}")
-    pattern = suggested_pattern(columns) if column_pattern is None else f"by column_pattern {column_pattern!r}"
-    advice = f" ({pattern})" if pattern else ""
-    check_known(names, found, f"missing variates{advice}", f"found {_inventory(columns, column_pattern)}")
+
+    def what_there_is() -> str:
+        told = suggested_pattern(columns) if column_pattern is None else f"column_pattern is {column_pattern!r}"
+        return f"found {_inventory(columns, column_pattern)}{f'. {told}' if told else ''}"
+
+    check_known(names, found, "missing variates", what_there_is)
     if not names:
-        raise ValueError(
-            f"no variates{advice}: expected columns like ndvi_00, ndvi_01, ...; found "
-            f"{_inventory(columns, column_pattern)}"
-        )
+        raise ValueError(f"no variates: expected columns like ndvi_00, ndvi_01, ...; {what_there_is()}")
     return names
 
 

@@ -4,7 +4,7 @@
 import difflib
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,19 +60,22 @@ def check_complete(missing: NDArray[np.bool_], role: str, column: pd.Series) -> 
         )
 
 
-def check_known(names: Iterable[Any], available: Iterable[Any], words: str, rest: str = "") -> None:
+def check_known(
+    names: Iterable[Any], available: Iterable[Any], words: str, rest: str | Callable[[], str] = ""
+) -> None:
     """Raises for names that are not there, each told with those it may have been meant for.
 
     Args:
         names, available: what is asked for, and what there is.
-        words, rest: begin and end the error; without `rest` it ends with all that there is.
+        words, rest: begin and end the error (`rest` may be asked for it); without, it ends with all that there is.
     """
     available = list(available)
     known = set(available)
     if missing := [name for name in dict.fromkeys(names) if name not in known]:
         near = {name: near_names(name, available) if k < _SHOWN else "" for k, name in enumerate(missing)}
         told = some_of(f"{name!r}" + (f" (near: {close})" if close else "") for name, close in near.items())
-        raise ValueError(f"{words}: {told}; {rest or f'found {some_of(map(repr, available), 20)}'}")
+        end = rest() if callable(rest) else rest or f"found {some_of(map(repr, available), 20)}"
+        raise ValueError(f"{words}: {told}; {end}")
 
 
 def near_names(name: Any, available: Sequence[Any]) -> str:

@@ -249,6 +249,8 @@ def read_long(
             "times (timestamp_column), and which one the names of the series if there are several (series_column); "
             "drop them if none does"
         )
+    if others:
+        warn_caller(f"columns of the table that are not used: {some_of(map(repr, others), 20)}")
     ids = pd.Series(0, frame.index) if series_column is None else decoded(frame[series_column])
     texts = ids.astype(str)
     all_names = {name: k for k, name in enumerate(texts.unique())}

@@ -318,8 +318,9 @@ def _table_values(table: Any, name: str, variate_names: Sequence[str] | None) ->
     found = getattr(table, "column_names", None)  # pyarrow's; there, `columns` are the columns themselves
     found = found if isinstance(found, list) else list(table.columns)
     names = list(variate_names or found)
-    if missing := [column for column in names if column not in found]:
-        raise ValueError(f"{name} lacks the columns {missing}; it has {found}")
+    known = set(found)
+    if missing := [column for column in names if column not in known]:
+        raise ValueError(f"{name} lacks the columns {missing[:20]}; it has {found[:20]} ({len(found)} in all)")
     values = np.empty((len(table), len(names)))
     for place, column in enumerate(names):
         cells = table[column]
