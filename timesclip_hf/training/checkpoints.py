@@ -26,14 +26,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 from transformers.utils import logging
 
 from ..model.json_objects import parse_object
+from .output_lock import OWN_FOLDER, OutputLock
 
 logger = logging.get_logger(__name__)
 
 # Of Trainer and FSDP; of DeepSpeed.
 _OF_OPTIMIZERS = ("optimizer*", "global_step*")
 
-# Within the output folder: what is being written or deleted. `Trainer` uploads nothing that begins with "_".
-_UNFINISHED = "_unfinished"
 _FILE_LIST = "checkpoint_files.json"
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 
@@ -51,14 +50,13 @@ class ResumableCheckpoints(TrainerCallback):
         self.trainer = trainer
         self.folder: Path | None = None  # the checkpoint that this run goes on from
         self.staging: str | None = None  # while a checkpoint is written: where
+        self.lock: OutputLock | None = None  # while a training runs
         self._due = False
 
-    def find(self, wanted: str | bool | None) -> str | None:
+    def find(self, wanted: str | bool | None, trial: Any = None) -> str | None:
         """The checkpoint to go on from; arguments and errors are those of `TimesCLIPTrainer.train`."""
         output_dir = Path(str(self.trainer.args.output_dir))
-        if self.trainer.args.should_save:
-            shutil.rmtree(output_dir / _UNFINISHED, ignore_errors=True)  # what a killed process left
-        self.trainer.accelerator.wait_for_everyone()
+        self._take(Path(self.trainer._get_output_dir(trial)))
         self.folder = None if isinstance(wanted, bool) or wanted is None else Path(wanted)
         if not wanted:
             return None
@@ -71,6 +69,30 @@ class ResumableCheckpoints(TrainerCallback):
                 f"Complete ones in {output_dir}: {', '.join(complete) or 'none'}."
             )
         return None if self.folder is None else str(self.folder)
+
+    def _take(self, folder: Path) -> None:
+        """Locks the folder that checkpoints go to, and clears away what a killed process left there.
+
+        Raises:
+            ValueError: another training is at work there.
+        """
+        args, holder = self.trainer.args, None
+        if args.save_strategy == "no":
+            return
+        if self.trainer.is_world_process_zero():
+            self.lock = OutputLock(folder)
+            holder = self.lock.acquire()
+        if (told := next((told for told in gather_object([holder]) if told is not None), None)) is not None:
+            raise ValueError(told)
+        for left in (folder / OWN_FOLDER).glob(f"*{PREFIX_CHECKPOINT_DIR}-*") if args.should_save else ():
+            shutil.rmtree(left, ignore_errors=True)
+        self.trainer.accelerator.wait_for_everyone()
+
+    def release(self) -> None:
+        """The training has ended, well or not."""
+        if self.lock is not None:
+            self.lock.release()
+        self.lock = None
 
     def _newest_sound(self, output_dir: Path) -> Path | None:
         """The newest that every process finds sound; says which were passed over. Older ones are not read."""
@@ -145,7 +167,7 @@ class ResumableCheckpoints(TrainerCallback):
         """
         trainer, state, folder = self.trainer, self.trainer.state, Path(output_dir)
         name = _name(state.global_step)
-        written, final = folder / _UNFINISHED / name, folder / name
+        written, final = folder / OWN_FOLDER / name, folder / name
         self.staging = str(written.parent)
         try:
             yield str(written), str(final)
@@ -153,7 +175,7 @@ class ResumableCheckpoints(TrainerCallback):
             self.staging = None
         keep = {name}
         best = _name(state.best_global_step) if state.best_global_step else None
-        if best is not None and (best == name or (folder / best).is_dir()):
+        if best is not None and (best == name or self._best_in(folder) == best):
             state.best_model_checkpoint = str(folder / best)
             keep.add(best)
         trainer.accelerator.wait_for_everyone()  # every process has written its part
@@ -164,11 +186,25 @@ class ResumableCheckpoints(TrainerCallback):
         if trainer.args.should_save:
             _rotate(folder, trainer.args.save_total_limit, keep)
 
-    def keep_best(self, output_dir: str) -> None:
-        """With `save_total_limit=1`, deletes all but the best at the end, which Trainer would do in their place."""
-        best, args = self.trainer.state.best_model_checkpoint, self.trainer.args
-        if args.should_save and best is not None and args.save_total_limit == 1:
-            _rotate(Path(output_dir), 1, keep=[Path(best).name])
+    def _best_in(self, folder: Path) -> str | None:
+        """Name of the best checkpoint, if it is in this folder: another one may have had it, and its like be here."""
+        best = Path(self.trainer.state.best_model_checkpoint or "")
+        return best.name if best.is_dir() and best.resolve().parent == folder.resolve() else None
+
+    @contextlib.contextmanager
+    def ending(self, output_dir: str) -> Iterator[None]:
+        """Inside, Trainer ends a training and, with `save_total_limit=1`, deletes nothing: all but the best is gone.
+
+        Where the best is in another folder, that the run was resumed from, the newest stays in this one.
+        """
+        args, limit = self.trainer.args, self.trainer.args.save_total_limit
+        if args.should_save and limit == 1 and (best := self._best_in(Path(output_dir))) is not None:
+            _rotate(Path(output_dir), 1, keep=[best])
+        args.save_total_limit = None
+        try:
+            yield
+        finally:
+            args.save_total_limit = limit
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._due = control.should_save and float(state.epoch).is_integer()
@@ -202,7 +238,7 @@ def _publish(written: Path, final: Path) -> None:
 
 def _delete(folder: Path) -> None:
     """Deletes a checkpoint; it leaves its place first, in one step."""
-    grave = folder.parent / _UNFINISHED / f"deleted-{folder.name}"
+    grave = folder.parent / OWN_FOLDER / f"deleted-{folder.name}"
     shutil.rmtree(grave, ignore_errors=True)
     grave.parent.mkdir(exist_ok=True)
     os.rename(folder, grave)

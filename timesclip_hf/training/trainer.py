@@ -266,10 +266,15 @@ class TimesCLIPTrainer(Trainer):
 
         `True` goes on from the last complete checkpoint in `args.output_dir`, or starts from scratch where there is
         none: a job that is restarted until it succeeds always calls just this. A named folder must be complete.
+
+        Raises:
+            ValueError: no such checkpoint, or another training is at work in `args.output_dir` (see `output_lock`).
         """
         try:
-            return super().train(self.checkpoints.find(resume_from_checkpoint), *args, **kwargs)
+            trial = args[0] if args else kwargs.get("trial")
+            return super().train(self.checkpoints.find(resume_from_checkpoint, trial), *args, **kwargs)
         finally:
+            self.checkpoints.release()
             self.kept_weights.forget()
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
@@ -284,9 +289,9 @@ class TimesCLIPTrainer(Trainer):
         return {} if started else super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
 
     def _finalize_training(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's, with no checkpoint left for it to delete."""
-        self.checkpoints.keep_best(self._get_output_dir(trial))
-        return super()._finalize_training(trial, *args, **kwargs)
+        """As Trainer's, which would delete checkpoints in their place."""
+        with self.checkpoints.ending(self._get_output_dir(trial)):
+            return super()._finalize_training(trial, *args, **kwargs)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where checkpoints are; while one is written, where it is written."""
