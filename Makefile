@@ -14,9 +14,11 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[examples,test,dev]"
 	touch $@
 
-demo: $(READY)  ## fine-tune on the crop-yield data, evaluate, save, reload in a new process, predict, draw
-	$(BIN)/python -m examples.study.run_regression examples/study/configs/demo.yaml
-	$(BIN)/timesclip predict examples/crop_yield/crop_yield.parquet --model runs/demo/small/seed0 --output runs/demo/predictions.csv
+demo: $(READY)  ## train on the crop-yield table beside its peers, save, reload in a new process, predict, draw
+	mkdir -p runs
+	$(BIN)/timesclip train examples/crop_yield/crop_yield.parquet --target yield_t_ha --target-unit t/ha \
+		--static latitude soil crop irrigation --output runs/demo
+	$(BIN)/timesclip predict examples/crop_yield/crop_yield.parquet --model runs/demo --output runs/demo/predictions.csv
 	head -n 6 runs/demo/predictions.csv
 
 test: $(READY)

@@ -33,6 +33,7 @@ def fields(tmp_path: Path) -> Path:
     frame["soil"] = np.where(rng.random(len(frame)) < 0.5, "clay", "loam")
     frame["yield"] = (6 + level).round(2)
     frame["crop"] = np.where(level > 0, "maize", "wheat")
+    frame["same"], frame["gaps"] = 7, np.where(frame["year"] > 2012, "a", None)
     steps = {f"{b}_{s:02d}": (level + rng.normal(0, 0.2, len(frame))).round(3) for b in BANDS for s in range(STEPS)}
     pd.concat([frame, pd.DataFrame(steps)], axis=1).to_csv(tmp_path / "fields.csv", index=False)
     return tmp_path / "fields.csv"
@@ -66,7 +67,7 @@ def test_a_regression_is_trained_told_and_written(fields: Path, tmp_path: Path, 
         "yield: regression (yield holds numbers)",
         "took --time year",
         "else --group farm",
-        "not read: farm (4), field, soil, crop",
+        "not read: farm (4), field, soil, crop, same, gaps",
         "from 2015 on",
     ):
         assert told in err
@@ -87,7 +88,7 @@ def test_test_predictions_have_the_tables_own_columns_and_are_those_of_the_saved
     output = tmp_path / "model"
     assert train(fields, "--target", "yield", "--output", output, *FAST) == 0
     found = pd.read_csv(output / "test_predictions.csv")
-    assert list(found.columns) == ["farm", "year", "field", "soil", "crop", "yield", "predicted_yield"]
+    assert list(found.columns) == ["farm", "year", "field", "soil", "crop", "same", "gaps", "yield", "predicted_yield"]
     table = pd.read_csv(fields)
     rest = table[table["year"] >= 2015]
     assert found["field"].tolist() == rest["field"].tolist() and found["yield"].tolist() == rest["yield"].tolist()
@@ -143,7 +144,17 @@ def test_columns_named_by_dates_or_a_pattern_are_read(fields: Path, tmp_path: Pa
         code = train(tmp_path / f"{name}.csv", "--target", "yield", "--output", output, "--no-peers", *words)
         assert code == 0, capsys.readouterr().err
         found = pd.read_csv(output / "test_predictions.csv")
-        assert list(found.columns) == ["farm", "year", "field", "soil", "crop", "yield", "predicted_yield"]
+        assert list(found.columns) == [
+            "farm",
+            "year",
+            "field",
+            "soil",
+            "crop",
+            "same",
+            "gaps",
+            "yield",
+            "predicted_yield",
+        ]
 
 
 def test_parts_of_a_season_give_a_curve(fields: Path, tmp_path: Path, capsys: Any) -> None:
@@ -204,6 +215,11 @@ def test_the_same_seed_gives_the_same_model(fields: Path, tmp_path: Path) -> Non
         (["--target", "yield", "--preset", "smal"], "--preset smal: unknown"),
         (["--target", "yield", "--towers", "clip-b16", "--preset", "full"], "give --vision-checkpoint"),
         (["--target", "yield", "--vision-checkpoint", "x", "--preset", "small"], "has no vision branch"),
+        (["--target", "yield", "--towers", "huge"], "--towers huge: unknown, choose one of"),
+        (["--target", "yield", "--vision-checkpoint", "no/such"], "--vision-checkpoint no/such: no such folder"),
+        (["--target", "field"], "48 classes in 48 rows are too many"),
+        (["--target", "same"], "'7' in every row, so there is nothing to learn"),
+        (["--target", "yield", "--group", "gaps"], "--group: values missing: column 'gaps'"),
         (["--target", "yield", "--learnin-rate", "1"], "unknown: --learnin-rate 1"),
         (["--target", "yield", "--learning-rate", "fast"], "invalid float value"),
         (["--target", "yield", "--random-length", "3"], "give LOW and HIGH"),

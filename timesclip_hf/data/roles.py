@@ -23,9 +23,10 @@ import pandas as pd
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from ..escaping import visible
 from .columns import step_columns
 from .splits import PARTS, split_by_column, split_by_group, split_chronologically
-from .tables import check_known, decoded, parsed_numbers, some_of
+from .tables import check_complete, check_known, decoded, parsed_numbers, some_of
 from .wide import find_variates
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
@@ -171,6 +172,10 @@ def find_task(column: pd.Series) -> tuple[str, str]:
     cells = cells[[not isinstance(cell, str) or bool(cell.strip()) for cell in cells]]
     if cells.empty:
         raise ValueError(f"--target {column.name}: this column is empty")
+    if cells.nunique() == 1:
+        raise ValueError(
+            f"--target {column.name}: {visible(cells.iloc[0])!r} in every row, so there is nothing to learn"
+        )
     if pd.api.types.is_bool_dtype(cells.dtype) or cells.map(lambda cell: isinstance(cell, bool | np.bool_)).all():
         return "classification", f"{column.name} is true or false"
     numbers = parsed_numbers(cells.astype(object))
@@ -317,11 +322,13 @@ def split_rows(
     if plan.kind == "random":
         return _random_rows(len(frame), classes, seed)
     keys: Any = frame[plan.column]
+    missing = decoded(keys).isna().to_numpy(bool)
+    check_complete(missing, f"--{'split' if plan.kind == 'column' else plan.kind}: values", keys)
     if plan.kind == "time":
         keys = as_times(keys)
         numbers = {"key": pd.factorize(keys, sort=True)[0], "row": np.arange(len(frame))}
     else:
-        numbers = {"key": decoded(keys).astype(str).where(decoded(keys).notna()), "row": np.arange(len(frame))}
+        numbers = {"key": decoded(keys).astype(str), "row": np.arange(len(frame))}
     rows = Dataset.from_dict({name: list(values) for name, values in numbers.items()})
     count = len(set(rows["key"]))
     if plan.kind == "column":

@@ -3,17 +3,20 @@
 
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from huggingface_hub.errors import HFValidationError
+from sklearn.exceptions import UndefinedMetricWarning
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from ..data.partial import PartialSeries
-from ..model.configuration_timesclip import PRESETS, TimesCLIPConfig
+from ..model.configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .ensemble import join_models
@@ -156,7 +159,9 @@ def _fit_heads(
     model: Any, processor: TimesCLIPProcessor, recipe: Recipe, seed: int, data: SeriesData, folder: Path
 ) -> Fitted:
     """Heads in closed form, and a trainer that asks, saves and describes the model."""
-    heads = fit_head(model, processor, data.train, data.groups, seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)  # R2 of a single row that was left out
+        heads = fit_head(model, processor, data.train, data.groups, seed=seed)
     arguments = TimesCLIPTrainingArguments(
         str(folder), eval_strategy="no", save_strategy="no", load_best_model_at_end=False, feature_cache="off",
         report_to="none", disable_tqdm=True, seed=seed, per_device_eval_batch_size=256,
@@ -199,7 +204,14 @@ def _arguments(way: Way, recipe: Recipe, seed: int, count: int, folder: Path) ->
 def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPConfig:
     if recipe.checkpoints:
         towers: Any = _towers(way, recipe)
-        return TimesCLIPConfig.from_vision_text_pretrained(**towers, preset=way.preset, **settings)
+        try:
+            return TimesCLIPConfig.from_vision_text_pretrained(**towers, preset=way.preset, **settings)
+        except (OSError, HFValidationError) as error:
+            named = " and ".join(f"--{branch}-checkpoint {name}" for branch, name in recipe.checkpoints.items())
+            reason = str(error).split("\n")[0]
+            raise ValueError(f"{named}: no such folder, nor a model on the Hub ({reason})") from error
+    if recipe.towers not in TOWERS:
+        raise ValueError(f"--towers {recipe.towers}: unknown, choose one of {', '.join(TOWERS)}")
     config = TimesCLIPConfig.from_preset(way.preset, towers=recipe.towers, **settings)
     if config.vision_config is not None and config.freeze_vision and way.kind == "network":
         raise ValueError(

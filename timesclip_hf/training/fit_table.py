@@ -28,6 +28,7 @@ from .ways import Way, choose_way, patches
 
 _ROW = "timesclip_row"  # a column of our own, by which rows are found again
 _CURVE_POINTS = 8
+_FEW_TESTED = 20
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,11 @@ def _load(frame: pd.DataFrame, roles: TableRoles, column_pattern: str | None) ->
 
 def _check_parts(prepared: Prepared) -> None:
     if prepared.class_names:
+        if 2 * len(prepared.class_names) > len(prepared.frame):
+            raise ValueError(
+                f"--target {prepared.roles.target}: {len(prepared.class_names)} classes in {len(prepared.frame)} rows "
+                "are too many to learn from; if these are numbers, correct the cells that are none"
+            )
         known = set(prepared.labels("train").tolist())
         for part in ("validation", "test"):
             if unseen := sorted(set(prepared.labels(part).tolist()) - known):
@@ -236,6 +242,8 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
         fit_on = train.remove_columns("labels")  # class numbers have no mean to standardise by
     else:
         processing |= {"target_names": [roles.target], "target_units": [job.target_unit]}
+    few = len(prepared.rows["test"])
+    rough = [f"the test part has only {few} series, so these figures are rough"] if few < _FEW_TESTED else []
     data = SeriesData(roles.task, shape, processing, fit_on, train, validation, _folds(prepared, "train"))
     fitted = fit_series(data, way, recipe, folder)
     for line in fitted.notes:
@@ -247,7 +255,7 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
         measured |= measure_peers(prepared, recipe.seed, tell)
     outcome = Outcome(
         name, way, fitted, answers, measured, prepared.measure(answers["validation"], "validation"),
-        warnings=[*fitted.warnings],
+        warnings=[*fitted.warnings, *rough],
     )  # fmt: skip
     if recipe.random_length is not None:
         outcome.curve = length_curve(prepared, outcome, recipe, tell)

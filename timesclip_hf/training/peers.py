@@ -37,6 +37,7 @@ RIDGE_PENALTIES = np.logspace(-2, 5, 15)
 LOGISTIC_PENALTIES = np.logspace(-4, 1, 6)  # C of scikit-learn: the inverse
 _FOLDS = 5
 _TREES = 600
+_LEAVES_OF_FEW = 20  # below 400 rows, scikit-learn's 20 rows a leaf would leave trees without a cut
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ def gradient_boosting(train: Part, validation: Part, test: Part, seed: int) -> n
             max_iter=_TREES // (6 if train.num_classes > 2 else 1),  # with several classes each round is a tree each
             max_leaf_nodes=leaves,
             max_features=share,
+            min_samples_leaf=min(20, max(2, len(inputs) // _LEAVES_OF_FEW)),
             early_stopping=False,
             random_state=seed,
         ).fit(inputs, train.labels)
