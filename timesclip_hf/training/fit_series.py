@@ -243,4 +243,4 @@ def _still_improving(trainer: TimesCLIPTrainer) -> list[str]:
     return [f"validation was still improving at the last epoch: try --epochs {2 * epochs:g} (now {epochs:g})"]
 
 
-__all__ = ["Fitted", "MODEL_CLASSES", "Recipe", "fit_series"]
+__all__ = ["Fitted", "MODEL_CLASSES", "Recipe", "SeriesData", "fit_series"]
