@@ -83,3 +83,26 @@ def test_an_accelerator_is_never_asked_what_is_missing(tiny_config, make_batch):
     batch = {name: value.to("meta") for name, value in inputs(make_batch(model.config)).items()}
     outputs = model.eval()(**batch)
     assert outputs.text_embeds.shape == (4, 3, 16)
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip", "bert", "t5"])
+def test_attention_that_is_asked_for_is_given_whatever_the_kernel(
+    tiny_config, tiny_towers, make_batch, enlarge, family
+):
+    model = enlarge(TimesCLIPModel(tiny_config(**tiny_towers("clip", family))))
+    batch = inputs(make_batch(model.config, batch_size=2))
+    batch["patch_mask"][0, :, 2] = False
+    found = {}
+    for kernel in ("sdpa", "eager"):
+        model.set_attn_implementation(kernel)
+        before = model.text_tower.config._attn_implementation
+        found[kernel] = model(**batch, output_attentions=True)
+        assert model.text_tower.config._attn_implementation == before  # the next call is as fast as the last
+    for fused, plain in zip(found["sdpa"].attentions, found["eager"].attentions, strict=True):
+        torch.testing.assert_close(fused, plain)
+    torch.testing.assert_close(found["sdpa"].text_embeds, found["eager"].text_embeds)
+    model.set_attn_implementation("sdpa")
+    wrong = {**batch, "patch_mask": batch["patch_mask"][:, :1]}
+    with pytest.raises(ValueError):
+        model(**wrong, output_attentions=True)
+    assert model(**batch).attentions is None

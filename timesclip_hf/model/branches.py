@@ -140,7 +140,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         if hidden_states or attentions:
             recorded = record_tokens(self.text_tower, tokens, mask, hidden_states, attentions)
             tokens = recorded.last_hidden_state
-            read = {"hidden_states": recorded.hidden_states, "attentions": recorded.attentions or None}  # fused: none
+            read = {"hidden_states": recorded.hidden_states, "attentions": recorded.attentions or None}
         else:
             tokens = encode_tokens(self.text_tower, tokens, mask, config.text_chunk_size)
         samples = patch_values.shape[:2]
@@ -208,7 +208,7 @@ class TimesCLIPModel(TimesCLIPBranches):
             loc, scale, static_values: not used here; taken so that every batch of the processor fits.
             use_vision: `False` leaves the vision branch out, whatever inputs there are; its embeds are then absent.
             output_attentions: return the attention between variates, and between the tokens of each one in every layer
-                of the text tower (needs `attn_implementation="eager"`). `None`: as the configuration says.
+                of the text tower, computed without fused kernels. `None`: as the configuration says.
             output_hidden_states: return the tokens between the text tower's layers; a list: of these layers alone.
                 `None`: as the configuration says.
 

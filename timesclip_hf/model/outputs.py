@@ -27,8 +27,8 @@ class TimesCLIPOutput(ModelOutput):
             with `branch_fusion="late"` the heads of the vision branch, then those of the text branch.
         hidden_states: on request, of the text tower: `(B * V, 1 + N, width)` before the first layer and after each;
             the last is `text_tokens`. A sample's variates follow one another: `states.unflatten(0, (-1, V))`.
-        attentions: on request, of the text tower: `(B * V, heads, 1 + N, 1 + N)` for each layer. Of the attention
-            implementations only `"eager"` gives them.
+        attentions: on request, of the text tower: `(B * V, heads, 1 + N, 1 + N)` for each layer, which a
+            call that asks for them computes without fused kernels; absent without a text branch.
         text_features: `(B, V, width)`, what `config.text_pooling` makes of the text tower's tokens.
     """
 

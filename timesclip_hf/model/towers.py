@@ -378,9 +378,20 @@ def record_tokens(
     output_attentions: bool,
 ) -> BaseModelOutput:
     """As `encode_tokens`, with what happens in between: the tokens before, between and after the layers
-    `(n, length, width)`, the last of them normed, and the attention of every layer `(n, heads, length, length)`."""
-    record = TEXT_FAMILIES[tower.config.model_type].record
-    return record(tower, hidden, mask, output_hidden_states=output_hidden_states, output_attentions=output_attentions)
+    `(n, length, width)`, the last of them normed, and the attention of every layer `(n, heads, length, length)`.
+
+    Fused kernels give no attention: where it is asked for, the tower computes this one call without them.
+    """
+    record, config = TEXT_FAMILIES[tower.config.model_type].record, tower.config
+    wanted = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+    kernel = config._attn_implementation
+    if not output_attentions or kernel == "eager":
+        return record(tower, hidden, mask, **wanted)
+    config._attn_implementation = "eager"
+    try:
+        return record(tower, hidden, mask, **wanted)
+    finally:
+        config._attn_implementation = kernel
 
 
 __all__ = [
