@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from .data.wide import read_wide_table as read_wide_table
     from .data.windows import ForecastWindows as ForecastWindows
     from .features.cache import FeatureCache as FeatureCache
+    from .inference.embedder import TimesCLIPEmbedder as TimesCLIPEmbedder
     from .inference.export import export_onnx as export_onnx
     from .inference.export import export_program as export_program
+    from .inference.loading import pipeline_task as pipeline_task
     from .inference.numpy_processing import NumpyProcessor as NumpyProcessor
     from .inference.pipelines import TimeSeriesClassificationPipeline as TimeSeriesClassificationPipeline
+    from .inference.pipelines import TimeSeriesFeatureExtractionPipeline as TimeSeriesFeatureExtractionPipeline
     from .inference.pipelines import TimeSeriesForecastingPipeline as TimeSeriesForecastingPipeline
     from .inference.pipelines import TimeSeriesRegressionPipeline as TimeSeriesRegressionPipeline
-    from .inference.pipelines import pipeline_task as pipeline_task
     from .metrics import classification_metrics as classification_metrics
     from .metrics import forecast_metrics as forecast_metrics
     from .metrics import m4_metrics as m4_metrics
@@ -68,13 +70,15 @@ _NAMES = {
     ".data.wide": ["find_variates", "load_wide_table", "read_wide_table"],
     ".data.windows": ["ForecastWindows"],
     ".features.cache": ["FeatureCache"],
+    ".inference.embedder": ["TimesCLIPEmbedder"],
     ".inference.export": ["export_onnx", "export_program"],
+    ".inference.loading": ["pipeline_task"],
     ".inference.numpy_processing": ["NumpyProcessor"],
     ".inference.pipelines": [
         "TimeSeriesClassificationPipeline",
+        "TimeSeriesFeatureExtractionPipeline",
         "TimeSeriesForecastingPipeline",
         "TimeSeriesRegressionPipeline",
-        "pipeline_task",
     ],
     ".metrics": ["classification_metrics", "forecast_metrics", "m4_metrics", "regression_metrics"],
     ".model.configuration_timesclip": ["PRESETS", "TOWERS", "TimesCLIPConfig"],

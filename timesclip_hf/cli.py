@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The command `timesclip`: a model of a table, predictions, pictures of what a model sees, without writing Python."""
+"""The command `timesclip`: a model of a table, predictions, embeds, pictures of what models see, without any Python."""
 
 import argparse
 import functools
@@ -21,7 +21,7 @@ The table (CSV, Excel or Parquet, blank cells for missing values) may have
   one row per series, as fields of a farm:       field, ndvi_00, ndvi_01, ..., red_00, red_01, ...
   one row per time step, as a log of sensors:    time, load, temperature
   one row per value:                             field, date, band, value  (--variate-column band --value-column value)
-  one row per series of one variate, as M4 has:  series, V1, V2, ...       (predict --one-series-per-row)
+  one row per series of one variate, as M4 has:  series, V1, V2, ...       (--one-series-per-row)
 
 Columns are found by their names; their order does not matter."""
 
@@ -35,6 +35,19 @@ _PREDICT_EXAMPLES = """\
 examples:
   timesclip predict new_fields.csv --model runs/fields/small/seed0 --output predictions.csv
   timesclip predict sensors.csv --model runs/sensors/forecast/seed0 --timestamp-column time --output next.csv
+
+exit codes: 0 all went well; 2 something was wrong, and one line says what."""
+
+_EMBED = """\
+Write what a model's towers say of each series of a table: columns of numbers, embed_0000, embed_0001, ..., for models
+of your own, or to find series that are alike.
+
+Any trained or pre-trained TimesCLIP model will do. The other columns of your table (names, years, ...) stay beside."""
+
+_EMBED_EXAMPLES = """\
+examples:
+  timesclip embed fields.csv --model runs/fields/small/seed0 --output embeds.parquet
+  timesclip embed sensors.csv --model runs/pretrained --timestamp-column time --series-column site --output embeds.csv
 
 exit codes: 0 all went well; 2 something was wrong, and one line says what."""
 
@@ -103,6 +116,7 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run, summary, text, examples in (
         ("predict", _predict, "predict the rows of a table with a trained model", _PREDICT, _PREDICT_EXAMPLES),
+        ("embed", _embed, "write what a model says of the rows of a table, as columns", _EMBED, _EMBED_EXAMPLES),
         ("render", _render, "draw what a model sees of a table", _RENDER, _RENDER_EXAMPLES),
     ):
         command = commands.add_parser(
@@ -114,7 +128,7 @@ def _parser() -> _Parser:
         )
         command.set_defaults(run=run)
         command.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet")
-        if name == "predict":
+        if name in ("predict", "embed"):
             command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
             command.add_argument(
                 "--output", metavar="CSV", help="file to write (.csv, .xlsx or .parquet); else printed"
@@ -221,19 +235,30 @@ def _check_device(name: str) -> None:
         raise ValueError(f"--device {name} cannot be used here: {reason}. Leave it out, or use cpu") from error
 
 
-def _find_task(model: str) -> str:
-    from .inference.pipelines import pipeline_task
+def _find_task(model: str, embeds: bool = False) -> str:
+    """The pipeline that a model was trained for, or the one that embeds with any model of ours."""
+    from .inference.loading import own_config, pipeline_task
+    from .model.modeling_timesclip import TimesCLIPModel
 
     if Path(model).exists() and not any((Path(model) / name).is_file() for name in _MODEL_CONFIGS):
         raise ValueError(f"--model {model}: this folder holds no model, it has no {' or '.join(_MODEL_CONFIGS)}")
     try:
-        return pipeline_task(model)
+        return str(TimesCLIPModel.task.pipeline) if embeds and own_config(model) else pipeline_task(model)
     except OSError as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"--model {model}: no such folder, nor a model on the Hub ({reason})") from error
 
 
 def _predict(options: argparse.Namespace) -> None:
+    _answer(options, embeds=False)
+
+
+def _embed(options: argparse.Namespace) -> None:
+    _answer(options, embeds=True)
+
+
+def _answer(options: argparse.Namespace, embeds: bool) -> None:
+    """A table in, the same table with a model's answers out."""
     output = None if options.output is None else _check_output(options, (".csv", ".xlsx", ".parquet"))
     from transformers import pipeline
 
@@ -247,7 +272,7 @@ def _predict(options: argparse.Namespace) -> None:
     table: Any = read_table(options.table, header=not options.no_header)
     if options.one_series_per_row:
         table = load_series_rows(table)
-    task: Any = _find_task(options.model)  # transformers' types know its own tasks only
+    task: Any = _find_task(options.model, embeds)  # transformers' types know its own tasks only
     predict = pipeline(task, model=options.model, device=options.device)
     result = predict(table, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
     if output is not None and output.suffix.lower() == ".parquet":
@@ -319,12 +344,12 @@ def _render(options: argparse.Namespace) -> None:
 
 def _saved_processor(model: str) -> tuple[Any, bool]:
     """A model's processor, and whether the model reads the newest steps of a table with one row per series."""
-    from .inference.pipelines import read_config, saved_model_class
+    from .inference.loading import own_config, saved_model_class
     from .model.agreement import check_agreement
     from .model.processing_timesclip import TimesCLIPProcessor
 
-    _find_task(model)
-    processor, config = TimesCLIPProcessor.from_pretrained(model), read_config(model)
+    _find_task(model, embeds=True)
+    processor, config = TimesCLIPProcessor.from_pretrained(model), own_config(model)
     task = saved_model_class(config).task
     check_agreement(processor, config, task)
     if processor.image_size is None:

@@ -53,7 +53,8 @@ def _register_processor() -> None:
 def _register_pipelines() -> None:
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .inference.pipelines import PIPELINES, CheckpointLoader
+    from .inference.loading import CheckpointLoader
+    from .inference.pipelines import PIPELINES
 
     for task, pipeline in PIPELINES.items():
         PIPELINE_REGISTRY.register_pipeline(task, pipeline, pt_model=CheckpointLoader)  # type: ignore[arg-type]

@@ -4,24 +4,24 @@
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
-from transformers import AutoConfig, Pipeline
-from transformers.utils import CONFIG_NAME, ModelOutput, find_adapter_config_file
+from transformers import Pipeline
+from transformers.trainer_utils import unwrap_peft_model
+from transformers.utils import ModelOutput
 
 from ..data.collator import TimesCLIPDataCollator
 from ..data.rhythms import join_times
-from ..data.tables import some_of, warn_caller
+from ..data.tables import some_of
 from ..data.timestamps import write_timestamps
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
-from ..model.configuration_timesclip import TimesCLIPConfig
-from ..model.messages import Run, one_run
+from ..model.branches import feature_width
+from ..model.messages import one_run
 from ..model.modeling_timesclip import (
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
@@ -29,19 +29,18 @@ from ..model.modeling_timesclip import (
     TimesCLIPModel,
     TimesCLIPPreTrainedModel,
 )
-from ..model.pretrained_model import base_of_adapter
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.remote_code import CarriesCode
 from ..model.screening import RangeReport, reported_to
 from ..training.hooks import check_hooks
 from .pipeline_inputs import Samples, TableRows, read_samples
-from .skipped import Skipped, warn_of_skipped
+from .run_report import RunReport
+from .skipped import Skipped
 
 check_hooks()
 
 # Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
 _IMAGES = 256
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 class TimeSeriesPipeline(CarriesCode, Pipeline):
@@ -97,8 +96,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
     model_class: type[TimesCLIPPreTrainedModel]
 
     def __init__(self, model: Any, processor: TimesCLIPProcessor | None = None, **kwargs: Any):
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT wraps models
-        if type(base).__name__ != self.model_class.__name__:  # by name: code from the Hub has classes of its own
+        base = unwrap_peft_model(model)
+        if type(base).__name__ not in self._classes:  # by name: code from the Hub has classes of its own
             task = getattr(getattr(modeling_timesclip, type(base).__name__, None), "task", None)
             advice = f"; use pipeline({task.pipeline!r}, ...)" if task is not None and task.pipeline else ""
             raise ValueError(
@@ -108,6 +107,17 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         check_agreement(processor, model.config, self.model_class.task)
         super().__init__(model=model, processor=processor, **{"task": self.model_class.task.pipeline, **kwargs})
         self.tokenizer = None  # the base class looks for one in every processor
+        self._reads_newest_steps = getattr(base, "task", self.model_class.task).reads_newest_steps
+
+    @property
+    def _classes(self) -> set[str]:
+        """Names of the classes of models that this pipeline is for."""
+        return {self.model_class.__name__}
+
+    @property
+    def _answer(self) -> str:
+        """The field of outputs that people ask for."""
+        return str(self.model_class.task.answer)
 
     def __call__(  # type: ignore[override]
         self, inputs: Any, *, batch_size: int | None = None, progress_bar: bool = False, **kwargs: Any
@@ -116,12 +126,12 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         reading, _, writing = self._sanitize_parameters(**kwargs)
         reading, writing = {**self._preprocess_params, **reading}, {**self._postprocess_params, **writing}
         batch_size = batch_size or self._batch_size or max(1, _IMAGES // self.model.config.num_variates)
-        task, run = self.model_class.task, _Run()
+        task, run = self.model_class.task, RunReport()
         if task.errors_in == "variates":
             reading["prediction_length"] = self.model.config.prediction_length
         reading["reads_static"] = self._reads("static_values")
         with one_run(run.told):
-            samples = read_samples(inputs, self.processor, newest_steps=task.reads_newest_steps, **reading)
+            samples = read_samples(inputs, self.processor, newest_steps=self._reads_newest_steps, **reading)
         results = self._predict(samples, batch_size, progress_bar, writing, run)
         if samples.form == "stream":
             return results
@@ -129,12 +139,12 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         if samples.table is None:
             return listed[0] if samples.form == "one" else listed
         table = samples.table.without(run.skipped)
-        frame = self._as_table([result for k, result in enumerate(listed) if k not in run.skipped], table)
+        frame = self._as_table([result for k, result in enumerate(listed) if k not in run.skipped], table, **writing)
         frame.attrs["skipped"] = table.skipped_by_name
         return frame
 
     def _predict(
-        self, samples: Samples, batch_size: int, progress_bar: bool, writing: Mapping[str, Any], run: "_Run"
+        self, samples: Samples, batch_size: int, progress_bar: bool, writing: Mapping[str, Any], run: RunReport
     ) -> Iterator[Any]:
         self.model.eval()  # a model straight from training would still drop units at random
         remaining, done = iter(samples.rows), 0
@@ -145,7 +155,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
                 if prepared is not None:
                     answers = self.forward(prepared)
                     numbers = [done + k for k in range(len(batch)) if k not in faults]
-                    run.see_answers(answers[str(self.model_class.task.answer)], numbers)
+                    run.see_answers(answers[self._answer], numbers)
                     results = iter(self.postprocess(answers, **writing))
                 run.skipped |= {done + k: reason for k, reason in faults.items()}
                 yield from ({"skipped": faults[k]} if k in faults else next(results) for k in range(len(batch)))
@@ -154,11 +164,11 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         run.end(samples, done)
 
     @staticmethod
-    def _read_batch(rows: Iterator[Any], batch_size: int, run: "_Run") -> list[Any]:
+    def _read_batch(rows: Iterator[Any], batch_size: int, run: RunReport) -> list[Any]:
         with one_run(run.told):
             return list(itertools.islice(rows, batch_size))
 
-    def _prepare(self, batch: list[Any], run: "_Run") -> tuple[dict[str, Any] | None, dict[int, str]]:
+    def _prepare(self, batch: list[Any], run: RunReport) -> tuple[dict[str, Any] | None, dict[int, str]]:
         """A model's batch of those samples that can be prepared, and why the others cannot, by their place."""
         faults = {k: sample.reason for k, sample in enumerate(batch) if isinstance(sample, Skipped)}
         kept = {k: sample for k, sample in enumerate(batch) if k not in faults}
@@ -178,8 +188,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
                 raise ValueError(f"series that can be read one by one, but not together: {error}") from error
         return (self._attempt(kept.values(), run) if kept else None), faults
 
-    def _attempt(self, samples: Iterable[Any], run: "_Run | None" = None) -> dict[str, Any]:
-        run = run or _Run()
+    def _attempt(self, samples: Iterable[Any], run: RunReport | None = None) -> dict[str, Any]:
+        run = run or RunReport()
         with reported_to(RangeReport()) as report, one_run(run.told):
             prepared = self.preprocess(list(samples))
         run.ranges.add(report)
@@ -231,10 +241,13 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         if self._reads("pixel_values"):
             self.processor.add_images(input_tensors)
         input_tensors.pop("plot_values", None)
-        answer = str(self.model_class.task.answer)
-        return ModelOutput({answer: self.model(**input_tensors)[answer]})
+        return ModelOutput({self._answer: self._ask(input_tensors)})
 
-    def _as_table(self, results: list[Any], table: TableRows) -> pd.DataFrame:
+    def _ask(self, batch: dict[str, Any]) -> Any:
+        """The model's answer to a batch."""
+        return self.model(**batch)[self._answer]
+
+    def _as_table(self, results: list[Any], table: TableRows, **postprocess_parameters: Any) -> pd.DataFrame:
         raise NotImplementedError
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -278,7 +291,9 @@ class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
         unnamed = ["prediction"] if count == 1 else [f"prediction_{i}" for i in range(count)]
         return self.processor.target_names or unnamed
 
-    def _as_table(self, results: list[dict[str, float]], table: TableRows) -> pd.DataFrame:
+    def _as_table(
+        self, results: list[dict[str, float]], table: TableRows, **postprocess_parameters: Any
+    ) -> pd.DataFrame:
         prefix = "predicted_" if self.processor.target_names else ""
         columns = {prefix + name: _numbers([result[name] for result in results]) for name in self._target_names()}
         return _beside(table, columns)
@@ -315,7 +330,9 @@ class TimeSeriesClassificationPipeline(TimeSeriesPipeline):
             for row, order in zip(scores.tolist(), classes.tolist(), strict=True)
         ]
 
-    def _as_table(self, results: list[list[dict[str, Any]]], table: TableRows) -> pd.DataFrame:
+    def _as_table(
+        self, results: list[list[dict[str, Any]]], table: TableRows, **postprocess_parameters: Any
+    ) -> pd.DataFrame:
         columns = {}
         for rank in range(len(results[0])) if results else range(1):
             suffix = f"_{rank + 1}" if results and len(results[0]) > 1 else ""
@@ -345,7 +362,9 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
         """Forecasts `(B, H, V)` to dicts."""
         return [{"predictions": forecast} for forecast in model_outputs["predictions"].numpy()]
 
-    def _as_table(self, results: list[dict[str, Any]], table: TableRows) -> pd.DataFrame:
+    def _as_table(
+        self, results: list[dict[str, Any]], table: TableRows, **postprocess_parameters: Any
+    ) -> pd.DataFrame:
         names, steps = self.processor.variate_names or ["value"], self.model.config.prediction_length
         found = [result["predictions"] for result in results] or np.zeros(0, np.float32)
         forecasts = np.asarray(found).reshape(-1, steps, len(names))
@@ -358,40 +377,64 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
                 times = write_timestamps(times, table.time_kind)
             columns[table.time_column or "timestamp"] = times
         columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
-        identity = table.identity.iloc[np.repeat(table.positions, steps)].reset_index(drop=True)
-        return _beside(TableRows(identity, np.arange(len(identity))), columns)
+        return _beside(_repeated(table, steps), columns)
 
 
-class _Run:
-    """What is told of a run when it ends, each kind of thing in one warning."""
+class TimeSeriesFeatureExtractionPipeline(TimeSeriesPipeline):
+    """What the towers say of series, for models of your own: `pipeline("time-series-feature-extraction", model=...)`.
 
-    def __init__(self) -> None:
-        self.told, self.ranges = Run(at_end=True), RangeReport()
-        self.skipped: dict[int, str] = {}  # number of the sample -> reason
-        self.not_finite: list[int] = []
+    Any TimesCLIP model will do: of a task, pre-trained, an adapter, or the body alone. One result is an array
+    `(variates * width,)`, float32: the features of each variate (see `TimesCLIPModel.get_features`), those of the
+    first variate first. For a table it is a DataFrame: the table's columns that are not steps of a variate, then
+    `embed_0000`, `embed_0001`, ... Forecasters read the newest steps of a table, all other models a season, as they do
+    when they predict. Inputs and arguments: see `TimeSeriesPipeline`, and
 
-    def see_answers(self, answers: Any, numbers: list[int]) -> None:
-        """Takes note of answers `(B, ...)` that are no numbers; `numbers` are those of their samples."""
-        finite = answers.isfinite().flatten(1).all(dim=1).tolist()
-        self.not_finite += [number for number, right in zip(numbers, finite, strict=True) if not right]
+        per_variate (bool, defaults to False): `(variates, width)` for each series; for a table a row for each series
+            and variate, which the column `variate` names, and no rows for series that are left out.
+    """
 
-    def end(self, samples: Samples, count: int) -> None:
-        """Warns; raises where none of so many samples was answered."""
-        if count and len(self.skipped) == count:
-            reason = self.skipped[0]
-            raise ValueError(reason if samples.form == "one" else f"no input can be read; the first one: {reason}")
-        self.told.end()
-        self.ranges.warn()
-        if self.not_finite:
-            warn_caller(
-                f"the model's answers are not finite for {some_of(self.not_finite)} of the inputs (counted from 0): "
-                "its weights are not finite, or its precision is too low for them"
-            )
-        if samples.table is None:
-            warn_of_skipped(self.skipped, "inputs", count)
-        else:
-            table = samples.table.without(self.skipped)
-            warn_of_skipped(table.skipped_by_name, table.words, len(table.identity))
+    model_class = TimesCLIPModel
+
+    @property
+    def _classes(self) -> set[str]:
+        return {model.__name__ for model in modeling_timesclip.MODELS}
+
+    @property
+    def _answer(self) -> str:
+        return "embeds"
+
+    def _ask(self, batch: dict[str, Any]) -> Any:
+        return unwrap_peft_model(self.model).base_model.get_features(**batch)
+
+    def _sanitize_parameters(  # type: ignore[override]
+        self, per_variate: bool | None = None, **reading: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        preprocess, forward, _ = super()._sanitize_parameters(**reading)
+        return preprocess, forward, {} if per_variate is None else {"per_variate": per_variate}
+
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: Any, per_variate: bool = False, **postprocess_parameters: Any
+    ) -> list[NDArray[np.float32]]:
+        """Features `(B, V, width)` to an array for each series."""
+        embeds = model_outputs["embeds"].numpy()
+        return list(embeds if per_variate else embeds.reshape(len(embeds), -1))
+
+    def _as_table(
+        self, results: list[Any], table: TableRows, per_variate: bool = False, **postprocess_parameters: Any
+    ) -> pd.DataFrame:
+        config = self.model.config
+        width = feature_width(config) * (1 if per_variate else config.num_variates)
+        embeds = np.asarray(results, np.float32).reshape(-1, width)
+        columns: dict[str, Any] = dict(zip(embed_names(width), embeds.T, strict=True))
+        if not per_variate:
+            return _beside(table, columns)
+        names = self.processor.variate_names or list(range(config.num_variates))
+        return _beside(_repeated(table, len(names)), {"variate": names * len(table.positions), **columns})
+
+
+def embed_names(width: int) -> list[str]:
+    """Names of the columns of embeds."""
+    return [f"embed_{k:04d}" for k in range(width)]
 
 
 def _numbers(values: list[float]) -> NDArray[np.floating]:
@@ -401,10 +444,18 @@ def _numbers(values: list[float]) -> NDArray[np.floating]:
     return narrow if np.array_equal(narrow, wide, equal_nan=True) else wide
 
 
+def _repeated(table: TableRows, count: int) -> TableRows:
+    """So many rows for each series that was answered."""
+    identity = table.identity.iloc[np.repeat(table.positions, count)].reset_index(drop=True)
+    return TableRows(identity, np.arange(len(identity)))
+
+
 def _beside(table: TableRows, columns: Mapping[str, Any]) -> pd.DataFrame:
     """The table's own columns, then the results in the rows that have one."""
     if taken := [name for name in columns if name in table.identity.columns]:
-        raise ValueError(f"the table already has columns {taken}, which the results need: rename or drop them")
+        raise ValueError(
+            f"the table already has columns [{some_of(map(repr, taken))}], which the results need: rename or drop them"
+        )
     results = pd.DataFrame(dict(columns), index=table.positions)
     results = results.reindex(np.arange(len(table.identity))).set_axis(table.identity.index, axis=0)
     return pd.concat([table.identity, results], axis=1)
@@ -413,70 +464,21 @@ def _beside(table: TableRows, columns: Mapping[str, Any]) -> pd.DataFrame:
 # The pipelines by the name of their task.
 PIPELINES: dict[str, type[TimeSeriesPipeline]] = {
     str(pipeline.model_class.task.pipeline): pipeline
-    for pipeline in (TimeSeriesRegressionPipeline, TimeSeriesForecastingPipeline, TimeSeriesClassificationPipeline)
+    for pipeline in (
+        TimeSeriesRegressionPipeline,
+        TimeSeriesForecastingPipeline,
+        TimeSeriesClassificationPipeline,
+        TimeSeriesFeatureExtractionPipeline,
+    )
 }
 
 
-class CheckpointLoader:
-    """Loads a saved model as what it is, so that a pipeline can refuse what it has no use for.
-
-    Left to itself, transformers loads any checkpoint into the class that the task asks for, with random weights where
-    they differ.
-    """
-
-    @classmethod
-    def from_pretrained(cls, model: str, **kwargs: Any) -> Any:
-        """As of the models; for `transformers.pipeline`."""
-        hub_kwargs = {name: kwargs[name] for name in _HUB_ARGUMENTS if name in kwargs}
-        return saved_model_class(read_config(model, **hub_kwargs)).from_pretrained(model, **kwargs)
-
-
-def pipeline_task(model: str | Path, **hub_kwargs: Any) -> str:
-    """The pipeline task that a saved model was trained for.
-
-    Args:
-        model: folder or Hub id.
-        **hub_kwargs: `revision`, `token`, `cache_dir`, ...
-
-    Raises:
-        ValueError: not a TimesCLIP model, or one without a pipeline.
-        OSError: no such folder or repository.
-    """
-    config = read_config(str(model), **hub_kwargs)
-    if not isinstance(config, TimesCLIPConfig):
-        raise ValueError(f"{model} is a {config.model_type!r} model, expected 'timesclip'")
-    task = saved_model_class(config).task.pipeline
-    if task is None:
-        found = ", ".join(config.architectures or ["model of unknown class"])
-        raise ValueError(f"{model} holds a {found}, which no pipeline is made for")
-    return task
-
-
-def read_config(model: str, **hub_kwargs: Any) -> Any:
-    """The configuration of a saved model, or of the base model of a saved adapter."""
-    adapter = find_adapter_config_file(model, **hub_kwargs)
-    if adapter is not None and not (Path(model) / CONFIG_NAME).is_file():
-        model = base_of_adapter(adapter)
-    try:
-        return AutoConfig.from_pretrained(model, **hub_kwargs)
-    except RecursionError as error:
-        raise ValueError(f"{model}: config.json cannot be read: it is nested too deeply") from error
-
-
-def saved_model_class(config: Any) -> Any:
-    """The class of the model that was saved with this configuration; `TimesCLIPModel` where it is none of ours."""
-    classes = (getattr(modeling_timesclip, name, None) for name in config.architectures or [])
-    return next((found for found in classes if hasattr(found, "task")), TimesCLIPModel)
-
-
 __all__ = [
-    "CheckpointLoader",
     "PIPELINES",
     "TimeSeriesClassificationPipeline",
+    "TimeSeriesFeatureExtractionPipeline",
     "TimeSeriesForecastingPipeline",
     "TimeSeriesPipeline",
     "TimeSeriesRegressionPipeline",
-    "pipeline_task",
-    "read_config",
-    "saved_model_class",
+    "embed_names",
 ]

@@ -34,6 +34,9 @@ from .towers import (
     vision_width,
 )
 
+# What of a batch the towers read.
+_TOWER_INPUTS = ("patch_values", "patch_mask", "pixel_values", "vision_features")
+
 
 class TimesCLIPBranches(TimesCLIPPreTrainedModel):
     """The parts of both branches and the variate selection, and how each of them is read.
@@ -104,6 +107,25 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
     def get_text_embeds(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """Embeds `(B, V, D)` of patches `(B, V, N, L)`; patches masked False are invisible to all others."""
         return self.read_patches(patch_values, patch_mask)["text_embeds"]
+
+    def get_features(self, **batch: Any) -> Tensor:
+        """What the towers say of each variate `(B, V, width)`: the one rule for embedding series.
+
+        The features of the vision tower, then those of the text tower (the order of `config.branches`), side by side,
+        of branches that there are; pooled as `vision_pooling` and `text_pooling` say, before any projection or
+        selection, for these belong to a task or an alignment. The linear shortcut says nothing: it has no tower; of an
+        ensemble, the first model speaks. In fp32, `width` as in `feature_width`.
+
+        Args:
+            **batch: what the processor returns; all but images (or their features) and patches is left alone.
+        """
+        patch_values, patch_mask, *plots = (batch.get(name) for name in _TOWER_INPUTS)
+        found = []
+        if self.vision_tower is not None:
+            found.append(self.read_plots(*plots)["vision_features"].float())
+        if self.text_tower is not None:
+            found.append(self.read_patches(patch_values, patch_mask)["text_features"].float())
+        return torch.cat(found, dim=-1)
 
     def read_plots(self, pixel_values: Tensor | None, vision_features: Tensor | None) -> dict[str, Tensor]:
         """What the vision branch says of images, or of their features."""
@@ -237,6 +259,13 @@ class TimesCLIPModel(TimesCLIPBranches):
         return TimesCLIPOutput(**read, selected_embeds=selected, selection_attentions=attentions)
 
 
+def feature_width(config: TimesCLIPConfig) -> int:
+    """Numbers that the towers of a model say of each variate, see `TimesCLIPModel.get_features`."""
+    vision, text = config.vision_config, config.text_config
+    width = vision_width(vision, config.vision_pooling) if vision is not None else 0
+    return width + (text_feature_width(text, config.text_pooling) if text is not None else 0)
+
+
 def _check_same_samples(**inputs: Tensor | None) -> None:
     """Nothing is broadcast over a batch. Not by `len`, which a graph for any number of samples cannot hold."""
     sizes = {name: tensor.shape[0] for name, tensor in inputs.items() if tensor is not None}
@@ -244,4 +273,4 @@ def _check_same_samples(**inputs: Tensor | None) -> None:
         raise ValueError(f"All inputs must have one row for each sample, got {sizes}.")
 
 
-__all__ = ["TimesCLIPBranches", "TimesCLIPModel"]
+__all__ = ["TimesCLIPBranches", "TimesCLIPModel", "feature_width"]

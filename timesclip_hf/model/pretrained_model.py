@@ -27,7 +27,12 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
 
     config: TimesCLIPConfig
     config_class = TimesCLIPConfig
-    task = Task(name="embeds", auto_classes={"AutoModel": "TimesCLIPModel"}, has_labels=False)
+    task = Task(
+        name="feature-extraction",
+        auto_classes={"AutoModel": "TimesCLIPModel"},
+        result="a vector of numbers, those of the first variate first",
+        has_labels=False,
+    )
     base_model_prefix = "timesclip"
     main_input_name = "patch_values"
     input_modalities = ["image", "time"]

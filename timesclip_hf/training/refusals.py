@@ -109,7 +109,7 @@ def check_combination(trainer: Any, aligns: bool, optimizers: Any) -> None:
 
 def _check_model(trainer: Any) -> None:
     model = unwrap_peft_model(trainer.model)
-    if trainer.task.name == "embeds" and trainer.train_dataset is not None:
+    if trainer.task.name == "feature-extraction" and trainer.train_dataset is not None:
         raise ValueError(
             f"{type(model).__name__} has no loss to train: take the model of a task, or TimesCLIPForPreTraining"
         )

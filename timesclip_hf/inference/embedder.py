@@ -1,0 +1,330 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Series to features for anybody's model: a transformer of scikit-learn around what the towers say."""
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as save_weights
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from transformers.trainer_utils import unwrap_peft_model
+
+from ..data.columns import step_columns, suggested_pattern
+from ..data.tables import some_of
+from ..data.wide import load_wide_table
+from ..model import modeling_timesclip
+from ..model.branches import feature_width
+from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.modeling_timesclip import MODELS, TimesCLIPModel
+from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.reader import WideOrigin
+from .loading import own_config, saved_model_class
+from .pipelines import TimeSeriesFeatureExtractionPipeline, embed_names
+
+# Towers without what is built upon them: nothing else is read here, or kept.
+_TOWERS_ALONE = {"alignment": None, "variate_selection": None, "head_reads": "features", "ensemble_size": 1}
+_PATCHES = 6  # in which a series is cut where nothing else is said
+_LONGEST_PATCH = 16
+
+
+class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Frozen features of time series, as a transformer of scikit-learn.
+
+    What is said of a series, and in which order, is the rule of `TimesCLIPModel.get_features`, variate after variate;
+    nothing is trained. With `model`, `fit` loads it and learns nothing from the data. Without, the towers are random:
+    features of random networks, as ROCKET's kernels are, on values that are scaled as in the data seen by `fit`. They
+    are better than nothing, and no more; what the class is for is a checkpoint.
+
+    `X` is an array `(n, T, V)`, NaN = missing; or `(n, T)`, of one variate; or `(n, V * T)` with `num_variates`: all
+    steps of the first variate, then all of the second; or a frame with columns `ndvi_00`, `ndvi_01`, ..., found by
+    their names in any order, as `load_wide_table` and the pipelines do. What else is in a table (years, soils) goes
+    beside, by `ColumnTransformer`. A series without any value of a variate cannot be read, and raises.
+
+    Args:
+        model: a folder or Hub id of any TimesCLIP model, with its processor beside it, or a model; `None`: random
+            towers.
+        processor: of the model, where it does not lie beside it; one that was never fitted is fitted on `X`.
+        preset, towers: of random towers, see `TimesCLIPConfig.from_preset`.
+        num_variates: variates V of a table without names.
+        patch_length: steps in a patch, of random towers; half of it lies between patches. Not set: a sixth of the
+            series, 16 at most.
+        scaling: of random towers, see `TimesCLIPProcessor`.
+        column_pattern: how columns of steps are named, see `load_wide_table`.
+        batch_size: series that are read at once.
+        device: `"cpu"`, `"cuda"`, ...; not set: a GPU where there is one.
+        random_state: of the random towers; an int gives the same ones everywhere.
+
+    Attributes:
+        model_: the towers, a `TimesCLIPModel` of its own. Pickles hold its configuration and its weights alone.
+        processor_: the fitted processor.
+        n_features_in_: columns of `X`, V * T.
+        feature_names_in_: their names, if they had some.
+
+    Raises:
+        ValueError: `fit` and `transform` name what they found in `X` and what they expected.
+
+    Example:
+
+    ```python
+    >>> from sklearn.linear_model import RidgeCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+
+    >>> embed = TimesCLIPEmbedder("runs/pretrained")
+    >>> predict = make_pipeline(embed, StandardScaler(), RidgeCV(np.logspace(-1, 5, 19)))
+    >>> predict.fit(series, yields)  # (n, T, V), (n,)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        processor: TimesCLIPProcessor | None = None,
+        preset: str = "probe",
+        towers: str = "tiny",
+        num_variates: int | None = None,
+        patch_length: int | None = None,
+        scaling: str = "dataset",
+        column_pattern: str | None = None,
+        batch_size: int = 64,
+        device: Any = None,
+        random_state: Any = 0,
+    ):
+        self.model = model
+        self.processor = processor
+        self.preset = preset
+        self.towers = towers
+        self.num_variates = num_variates
+        self.patch_length = patch_length
+        self.scaling = scaling
+        self.column_pattern = column_pattern
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> "TimesCLIPEmbedder":
+        """Loads the model, or builds one; see the class for `X`. `y` is not read."""
+        model, processor = self._given()
+        variates = None if model is None else model.config.num_variates
+        series: Any = self._read(X, True, processor, variates)
+        if isinstance(series, pd.DataFrame) and (processor is None or processor.statistics is None):
+            names = None if processor is None else processor.variate_names
+            series = load_wide_table(series, target=None, variates=names, column_pattern=self.column_pattern)
+        if processor is not None and processor.statistics is None:
+            processor = copy.deepcopy(processor).fit(series)
+        if model is not None:
+            self.model_ = _towers_of(model)
+        else:
+            config = self._random_config(series, processor)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(check_random_state(self.random_state).randint(2**31 - 1))
+                self.model_ = TimesCLIPModel(config).eval()
+        if processor is None:
+            origin: Any = None if isinstance(series, np.ndarray) else WideOrigin.read(series)
+            names = None if origin is None else origin.variate_names
+            processor = TimesCLIPProcessor.from_config(config, scaling=self.scaling, variate_names=names).fit(series)
+        self.processor_ = processor
+        self._pipeline()  # model and processor must agree
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Features `(n, V * width)`, float32."""
+        check_is_fitted(self)
+        series = self._read(X, False, self.processor_, self.model_.config.num_variates)
+        found = self._pipeline()(series, batch_size=self.batch_size)
+        if isinstance(found, pd.DataFrame):
+            skipped = found.attrs["skipped"]
+            embeds = found[embed_names(self._n_features_out)].to_numpy()
+        else:
+            skipped = {row: one["skipped"] for row, one in enumerate(found) if isinstance(one, Mapping)}
+            embeds = found
+        if skipped:
+            row, reason = next(iter(skipped.items()))
+            raise ValueError(
+                f"{len(skipped)} rows of X cannot be read, {some_of(skipped)} (row {row}: {reason}): leave them out"
+            )
+        return np.asarray(embeds, np.float32)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """`embed_0000`, `embed_0001`, ...
+
+        Raises:
+            ValueError: `input_features` that are not those of `fit`.
+        """
+        return np.array(embed_names(len(super().get_feature_names_out(input_features))), dtype=object)
+
+    @property
+    def _n_features_out(self) -> int:
+        return feature_width(self.model_.config) * self.model_.config.num_variates
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        return {name: _packed(value) if type(value) in MODELS else value for name, value in state.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({name: v.model() if isinstance(v, _Packed) else v for name, v in state.items()})
+
+    def _given(self) -> tuple[Any, TimesCLIPProcessor | None]:
+        """Model and processor that the parameters name, or `None`."""
+        if not isinstance(self.model, str | Path):
+            if self.model is not None and self.processor is None:
+                raise ValueError("a model in memory comes without its processor: pass processor=, too")
+            return self.model, self.processor
+        folder = str(self.model)
+        model = saved_model_class(own_config(folder)).from_pretrained(folder)
+        return model, self.processor or TimesCLIPProcessor.from_pretrained(folder)
+
+    def _pipeline(self) -> TimeSeriesFeatureExtractionPipeline:
+        return TimeSeriesFeatureExtractionPipeline(self.model_, self.processor_, device=self.device)
+
+    def _random_config(self, series: Any, processor: TimesCLIPProcessor | None) -> TimesCLIPConfig:
+        """Of random towers that read such series, or what a fitted processor makes of them."""
+        fields: dict[str, Any] = dict(_TOWERS_ALONE)
+        if processor is not None:
+            names = ("num_variates", "context_length", "patch_length", "patch_stride", "padding")
+            fields |= {name: getattr(processor, name) for name in names}
+        else:
+            first = series[0] if isinstance(series, np.ndarray) else np.asarray(series[0]["past_values"])
+            length = self.patch_length or max(1, min(_LONGEST_PATCH, len(first) // _PATCHES))
+            fields |= {"num_variates": first.shape[1], "context_length": len(first)}
+            fields |= {"patch_length": length, "patch_stride": max(1, length // 2)}
+        return TimesCLIPConfig.from_preset(self.preset, towers=self.towers, **fields)
+
+    def _read(
+        self, X: Any, reset: bool, processor: TimesCLIPProcessor | None, variates: int | None
+    ) -> NDArray[Any] | pd.DataFrame:
+        """`X` as an array `(n, T, V)`, or as a frame of steps that are found by their names."""
+        if _depth(X) == 3:
+            values = _as_floats(check_array(X, allow_nd=True, ensure_all_finite="allow-nan", input_name="X"))
+            if variates not in (None, values.shape[2]):
+                raise ValueError(f"X has {values.shape[2]} variates, expected {variates}: (n, T, {variates})")
+            if reset:
+                validate_data(self, X=values.reshape(len(values), -1), skip_check_array=True)
+            return values
+        values = _as_floats(validate_data(self, X, reset=reset, ensure_all_finite="allow-nan"))
+        names = list(getattr(self, "feature_names_in_", ())) or _names_of(X)
+        if names and self._are_named(names, processor):
+            return pd.DataFrame(values, columns=names)
+        count = self.num_variates or variates or 1
+        if variates not in (None, count):
+            raise ValueError(f"num_variates={count}, but the model reads {variates}")
+        if values.shape[1] % count:
+            raise ValueError(
+                f"X has {values.shape[1]} columns, which are no steps of {count} variates: expected (n, V * T), all "
+                "steps of the first variate, then all of the second; or (n, T, V)"
+            )
+        return values.reshape(len(values), count, -1).transpose(0, 2, 1)
+
+    def _are_named(self, names: Sequence[str], processor: TimesCLIPProcessor | None) -> bool:
+        """Whether columns are found by their names, as steps of variates; else they count by their places."""
+        known = getattr(processor, "variate_names", None)
+        found = step_columns(names, known or (), self.column_pattern or getattr(processor, "column_pattern", None))
+        variates = list(dict.fromkeys(variate for variate, _ in found.values()))
+        if not found:
+            told = suggested_pattern(names) if self.num_variates is None else None
+            if told and len({re.sub(r"\d+", "", name) for name in names}) > 1:
+                raise ValueError(f"{told}, or num_variates, where they are in the order (n, V * T)")
+            return False
+        if others := [name for name in names if name not in found]:
+            raise ValueError(
+                f"X has columns that are no steps of a variate: {some_of(map(repr, others))}. Select the steps, by "
+                "ColumnTransformer for one"
+            )
+        if self.num_variates not in (None, len(variates)):
+            raise ValueError(
+                f"num_variates={self.num_variates}, but the columns are steps of {len(variates)} variates: "
+                f"{some_of(map(repr, variates))}"
+            )
+        if processor is not None and known is None and len(variates) > 1:
+            raise ValueError(
+                "the processor does not say in which order the model takes its variates: set processor.variate_names "
+                "and save it again, or pass an array (n, T, V)"
+            )
+        return True
+
+
+class _Packed:
+    """A model as its configuration and its weights: what a pickle holds of it."""
+
+    def __init__(self, model: Any):
+        self.name, self.config, self.dtype = type(model).__name__, model.config.to_dict(), _dtype(model)
+        self.weights = save_weights({k: v.detach().cpu().clone() for k, v in model.state_dict().items()})
+
+    def model(self) -> Any:
+        model_class = getattr(modeling_timesclip, self.name)
+        return _filled(model_class(TimesCLIPConfig.from_dict(self.config)), load_weights(self.weights), self.dtype)
+
+
+def _packed(model: Any) -> Any:
+    """Adapters have weights that no configuration speaks of: such models stay what they are."""
+    return model if getattr(model, "_hf_peft_config_loaded", False) else _Packed(model)
+
+
+def _filled(model: Any, weights: Mapping[str, torch.Tensor], dtype: str) -> Any:
+    model.to(getattr(torch, dtype))
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _dtype(model: Any) -> str:
+    return str(model.dtype).removeprefix("torch.")
+
+
+def _towers_of(model: Any) -> TimesCLIPModel:
+    """The towers of a model by themselves, which its further training leaves alone; adapters become part of them."""
+    body = unwrap_peft_model(model).base_model
+    if any(hasattr(module, "get_base_layer") or hasattr(module, "modules_to_save") for module in body.modules()):
+        body = copy.deepcopy(body)
+        _merge_adapters(body)
+    config = TimesCLIPConfig.from_dict({**body.config.to_dict(), **_TOWERS_ALONE})
+    with torch.random.fork_rng(devices=[]):
+        towers = TimesCLIPModel(config)
+    names, weights = towers.state_dict().keys(), body.state_dict()
+    return _filled(towers, {name: weights[name] for name in names if name in weights}, _dtype(body))
+
+
+def _merge_adapters(module: Any) -> None:
+    for name, child in list(module.named_children()):
+        if hasattr(child, "get_base_layer") and hasattr(child, "merge"):
+            child.merge()
+            setattr(module, name, child.get_base_layer())
+        elif hasattr(child, "modules_to_save"):
+            setattr(module, name, child.modules_to_save[child.active_adapters[0]])
+        else:
+            _merge_adapters(child)
+
+
+def _depth(X: Any) -> int:
+    """Dimensions of whatever scikit-learn takes for an array."""
+    try:
+        return len(X.shape) if hasattr(X, "shape") else np.asarray(X).ndim
+    except ValueError as error:
+        raise ValueError("X is a list of series that differ in length: pad them with NaN to (n, T, V)") from error
+
+
+def _as_floats(values: NDArray[Any]) -> NDArray[np.floating]:
+    """An array of its own that may be written to, in the precision that it has."""
+    return np.array(values, values.dtype if values.dtype.kind == "f" else np.float64)
+
+
+def _names_of(X: Any) -> list[str]:
+    columns = list(getattr(X, "columns", ()))
+    return columns if all(isinstance(name, str) for name in columns) else []
+
+
+__all__ = ["TimesCLIPEmbedder"]
