@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""The command `timesclip`: a model of a table, predictions, embeds, pictures of what models see, without any Python."""
+"""The command `timesclip`: a model of a table, predictions, embeds, pictures of what it sees, without any Python."""
 
 import argparse
 import functools

@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import BertConfig, BertModel, pipeline
 
 from timesclip_hf import (
+    TimesCLIPEmbedder,
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
     TimesCLIPForPreTraining,
@@ -23,6 +24,7 @@ from timesclip_hf import (
     pipeline_task,
 )
 from timesclip_hf.cli import main
+from timesclip_hf.training.ensemble import join_models
 
 TASK: Any = "time-series-feature-extraction"
 NAMES, STEPS, COUNT, WIDTH = ["so2", "pm10", "ozone"], 12, 5, 32
@@ -193,6 +195,17 @@ def test_adapters_are_at_work(build: Any) -> None:
     np.testing.assert_allclose(found, merged, rtol=1e-3, atol=1e-4)
 
 
+def test_of_an_ensemble_the_first_model_speaks(build: Any) -> None:
+    (first, processor), (second, _) = build(TimesCLIPForRegression), build(TimesCLIPForRegression)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    joined = join_models([first, second])
+    expected = pipeline(TASK, model=first, processor=processor)(SERIES)
+    np.testing.assert_allclose(pipeline(TASK, model=joined, processor=processor)(SERIES), expected, atol=1e-6)
+    np.testing.assert_allclose(TimesCLIPEmbedder(joined, processor).fit_transform(SERIES), expected, atol=1e-6)
+
+
 def test_other_kinds_of_models_are_refused(tmp_path: Path, build: Any) -> None:
     size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     BertModel(BertConfig(vocab_size=9, **size)).save_pretrained(tmp_path)
@@ -251,7 +264,7 @@ def test_the_command_names_what_it_left_out_and_what_is_wrong(build: Any, tmp_pa
     assert said.count("\n") == 1 and "timesclip embed: warning: 1 of 5 rows left out: 2: no value of ozone" in said
     assert pd.read_csv(tmp_path / "e.csv")["embed_0003"].isna().tolist() == [False, False, True, False, False]
     for options, message in (
-        ([str(tmp_path / "model"), "--output", str(tmp_path / "e.xlsx")], "must end in .csv or .parquet"),
+        ([str(tmp_path / "model"), "--output", str(tmp_path / "e.txt")], "must end in .csv, .xlsx or .parquet"),
         ([str(tmp_path)], "this folder holds no model"),
         (["runs/nothing"], "no such folder, nor a model on the Hub"),
         ([str(tmp_path / "model"), "--series-column", "station"], "--series-column: only for tables with one row per"),
@@ -262,3 +275,14 @@ def test_the_command_names_what_it_left_out_and_what_is_wrong(build: Any, tmp_pa
     with pytest.raises(SystemExit, match="2"):
         main(words[:2])
     assert "the following arguments are required: --model" in capsys.readouterr().err
+
+
+def test_what_a_pre_trained_model_sees_can_be_drawn(build: Any, tmp_path: Path, capsys: Any) -> None:
+    model, processor = build(TimesCLIPForPreTraining)
+    pipeline(TASK, model=model, processor=processor).save_pretrained(tmp_path / "model")
+    wide_table().to_csv(tmp_path / "air.csv", index=False)
+    words = [str(tmp_path / "air.csv"), "--model", str(tmp_path / "model")]
+    assert main(["render", *words, "--output", str(tmp_path / "seen.png")]) == 0
+    capsys.readouterr()
+    assert main(["predict", *words]) == 2
+    assert "no pipeline is made for, but for what its towers say" in capsys.readouterr().err
