@@ -147,7 +147,7 @@ def test_an_unsupported_family_is_refused_with_the_supported_ones(tmp_path, tiny
     for load, half in ((load_vision_tower, "vision"), (load_text_tower, "text")):
         with pytest.raises(ValueError, match=rf"'gpt2', which has no supported {half} tower.*'clip_{half}_model'"):
             load(str(tmp_path / "gpt2"))
-    tiny_config().save_pretrained(tmp_path / "ours")
+    tiny_config("small").save_pretrained(tmp_path / "ours")
     with pytest.raises(ValueError, match="'timesclip', which has no supported vision tower"):
         load_vision_tower(str(tmp_path / "ours"))
 

@@ -21,7 +21,7 @@ from .tower_configs import (
     build_tower_config,
     check_kernels,
     check_settings,
-    load_image_statistics,
+    fields_with_tower,
     load_tower_config,
 )
 
@@ -308,8 +308,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         Only configurations are read; `from_vision_text_pretrained` of the models loads the weights.
 
         Args:
-            vision: Hub id or folder of a CLIP or SigLIP pair, or of a model of another vision family; `None`: no
-                vision branch.
+            vision: Hub id or folder of a CLIP or SigLIP pair, of a model of another vision family, or of a TimesCLIP
+                model; `"timesclip-small"`, which ships; `None`: no vision branch.
             text: the same for the text tower.
             preset: one of `PRESETS`.
             hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
@@ -324,12 +324,13 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
                 found = "a checkpoint was given for it" if absent else f"{branch}=None was given"
                 raise ValueError(f"preset {preset!r} has {'no' if absent else 'a'} {branch} branch, but {found}.")
         hub_kwargs = hub_kwargs or {}
-        given: dict[str, Any] = load_image_statistics(vision, **hub_kwargs) if vision is not None else {}
-        given |= overrides
+        given: dict[str, Any] = {}
+        towers: dict[str, Any] = {}
         for branch, name in (("vision", vision), ("text", text)):
-            tower = load_tower_config(name, branch, **hub_kwargs) if name is not None else None
-            given[f"{branch}_config"] = tower
-        return cls.from_preset(preset, **given)
+            towers[f"{branch}_config"] = load_tower_config(name, branch, **hub_kwargs) if name is not None else None
+            given |= fields_with_tower(name, branch, **hub_kwargs) if name is not None else {}
+        given = {name: value for name, value in given.items() if name not in PRESETS.get(preset, {})}
+        return cls.from_preset(preset, **{**given, **overrides, **towers})
 
     def to_dict(self) -> dict[str, Any]:
         """As in transformers, without the pointer to a repository's code: what is saved elsewhere lacks that code."""

@@ -17,7 +17,8 @@ from .json_objects import parse_object
 from .layers import PatchTokenizer, VariateTokenizer
 from .remote_code import CarriesCode
 from .tasks import Task
-from .towers import leave_out_unread, load_text_tower, load_vision_tower
+from .tower_configs import is_timesclip
+from .towers import leave_out_unread, load_quietly, load_text_tower, load_vision_tower
 
 _ADAPTER_CONFIG = "adapter_config.json"
 
@@ -131,9 +132,10 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         ```
 
         Args:
-            vision: Hub id or folder of a CLIP or SigLIP pair, or of a model of another vision family; `None`: no
-                vision branch.
-            text: the same for the text tower; the same name twice is the normal case.
+            vision: Hub id or folder of a CLIP or SigLIP pair, of a model of another vision family, or of a TimesCLIP
+                model; `"timesclip-small"`, which ships; `None`: no vision branch.
+            text: the same for the text tower; the same name twice is the normal case. A TimesCLIP model gives its
+                tokenizer, too.
             preset: one of `PRESETS`; not with `config`.
             hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
             config: of the model, made by `TimesCLIPConfig.from_vision_text_pretrained` of the same checkpoints.
@@ -141,25 +143,26 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
 
         Raises:
             ValueError: an unsupported family, a checkpoint that lacks weights of its tower, a preset without the
-                branch that a checkpoint was given for, or a `config` of other towers.
+                branch that a checkpoint was given for, or a `config` of other towers or, for the linear tokenizer of
+                a TimesCLIP model, of other patches.
         """
         if config is None:
             config = TimesCLIPConfig.from_vision_text_pretrained(vision, text, preset, hub_kwargs, **config_fields)
         elif config_fields or preset != "full":
             raise ValueError("config was given: the preset and other fields belong into it")
         model: Any = cls(config)
-        for branch, name, load in (("vision", vision, load_vision_tower), ("text", text, load_text_tower)):
+        for branch, name in (("vision", vision), ("text", text)):
             tower = getattr(model.base_model, f"{branch}_tower")
             if (tower is None) != (name is None):
                 raise ValueError(
                     f"{branch} is {name!r}, but config has {'no' if tower is None else 'a'} {branch}_config"
                 )
-            if name is not None:
-                loaded = load(name, **(hub_kwargs or {}))
+            for part, loaded in _load_parts(name, branch, hub_kwargs or {}).items() if name is not None else ():
                 try:
-                    tower.load_state_dict(loaded.state_dict())
+                    getattr(model.base_model, part).load_state_dict(loaded.state_dict())
                 except RuntimeError as error:  # torch lists the weights that differ
-                    raise ValueError(f"{name} has another {branch} tower than config: {error}") from error
+                    what = f"another {branch} tower" if part != "tokenizer" else "a tokenizer of other patches"
+                    raise ValueError(f"{name} has {what} than config: {error}") from error
         model.starts_from_checkpoint = True
         return model
 
@@ -189,6 +192,18 @@ def base_of_adapter(file: str | os.PathLike[str]) -> str:
     except ValueError as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     return name
+
+
+def _load_parts(name: str, branch: str, hub_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint gives to a branch, by its name there: the tower and, of ours, the tokenizer."""
+    if not is_timesclip(name, **hub_kwargs):
+        load = load_vision_tower if branch == "vision" else load_text_tower
+        return {f"{branch}_tower": load(name, **hub_kwargs)}
+    from .branches import TimesCLIPModel  # whose base class is above
+
+    parts = ("vision_tower",) if branch == "vision" else ("text_tower", "tokenizer")
+    source = load_quietly(TimesCLIPModel, name, hub_kwargs, tuple(f"{part}." for part in parts))
+    return {part: getattr(source, part) for part in parts}
 
 
 __all__ = ["TimesCLIPPreTrainedModel", "base_of_adapter"]

@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Configurations of towers: which families and named pairs there are, what a file and a checkpoint may say of one."""
 
+from pathlib import Path
 from typing import Any
 
 from transformers import (
@@ -76,6 +77,17 @@ TOWERS["timesclip-small"] = TOWERS["tiny"] | {
     "projection_dim": 128,
     "patch_tokenizer": "resampled",
 }
+
+# Checkpoints that ship with the package, each in a folder of its towers' name. Code on the Hub comes without them.
+WEIGHTS = Path(__file__).parents[1] / "weights"
+# What a configuration takes over from a TimesCLIP checkpoint that gives it this tower, besides the tower.
+_WITH_EITHER = ("projection_dim", "selection_num_heads")
+_WITH_TOWER = {
+    "vision": (*_WITH_EITHER, "image_mean", "image_std", "freeze_vision", "vision_chunk_size"),
+    "text": (*_WITH_EITHER, "patch_tokenizer", "text_chunk_size"),
+}
+# Weights of a linear tokenizer are for these.
+_WITH_LINEAR_TOKENIZER = ("context_length", "patch_length", "patch_stride", "padding")
 
 # Far beyond any tower there is: a number in a broken file must not ask for all memory and time there are.
 _MAX_LAYERS, _MAX_SIZE = 1000, 10**7
@@ -183,6 +195,35 @@ def read_config_file(name_or_path: Any, **hub_kwargs: Any) -> dict[str, Any]:
     return found
 
 
+def checkpoint_folder(name_or_path: str) -> str:
+    """Where a checkpoint is: the folder of one that ships, or the same Hub id or folder."""
+    ships = name_or_path in TOWERS and (WEIGHTS / name_or_path / "config.json").is_file()
+    return str(WEIGHTS / name_or_path) if ships and not Path(name_or_path).is_dir() else name_or_path
+
+
+def _read_config(name_or_path: str, hub_kwargs: dict[str, Any]) -> dict[str, Any]:
+    known = {name: value for name, value in hub_kwargs.items() if name in _HUB_ARGUMENTS}
+    found = read_config_file(checkpoint_folder(name_or_path), **known)
+    check_kernels(f"{name_or_path}: config.json", found)
+    return found
+
+
+def is_timesclip(name_or_path: str, **hub_kwargs: Any) -> bool:
+    """Whether a checkpoint is one of ours, which has towers and a tokenizer in one."""
+    return _read_config(name_or_path, hub_kwargs).get("model_type") == "timesclip"
+
+
+def fields_with_tower(name_or_path: str, branch: str, **hub_kwargs: Any) -> dict[str, Any]:
+    """Fields of `TimesCLIPConfig` that go with the tower of a TimesCLIP checkpoint; of another one: its colours."""
+    found = _read_config(name_or_path, hub_kwargs)
+    if found.get("model_type") != "timesclip":
+        return load_image_statistics(name_or_path, **hub_kwargs) if branch == "vision" else {}
+    names = _WITH_TOWER[branch]
+    if branch == "text" and found.get("patch_tokenizer", "linear") == "linear":
+        names = (*names, *_WITH_LINEAR_TOKENIZER)
+    return {name: found[name] for name in names if found.get(name) is not None}
+
+
 def load_tower_config(name_or_path: str, branch: str, **hub_kwargs: Any) -> PreTrainedConfig:
     """The configuration of a checkpoint's tower: half of a CLIP or SigLIP pair, or a model of another family.
 
@@ -195,11 +236,11 @@ def load_tower_config(name_or_path: str, branch: str, **hub_kwargs: Any) -> PreT
         ValueError: a family that is not supported.
     """
     known = VISION_CONFIGS if branch == "vision" else TEXT_CONFIGS
-    hub_kwargs = {name: value for name, value in hub_kwargs.items() if name in _HUB_ARGUMENTS}
-    found = read_config_file(name_or_path, **hub_kwargs)
-    check_kernels(f"{name_or_path}: config.json", found)
+    found = _read_config(name_or_path, hub_kwargs)
     settings = found
-    if f"{branch}_config" in found:  # a pair such as CLIP: take the half that we need
+    if found.get("model_type") == "timesclip":
+        settings = found.get(f"{branch}_config") or {}
+    elif f"{branch}_config" in found:  # a pair such as CLIP: take the half that we need
         settings = {**found[f"{branch}_config"], "model_type": f"{found.get('model_type')}_{branch}_model"}
     if settings.get("model_type") not in known:
         raise ValueError(

@@ -30,7 +30,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 from transformers.utils.output_capturing import capture_outputs
 
-from .tower_configs import WITHOUT_CLS, load_tower_config
+from .tower_configs import WITHOUT_CLS, checkpoint_folder, load_tower_config
 
 # torch 2.6 does not tell the two apart.
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
@@ -236,32 +236,36 @@ def load_vision_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
         ValueError: a family that is not supported, or weights of the tower that the checkpoint lacks.
     """
     family = VISION_FAMILIES[load_tower_config(name_or_path, "vision", **kwargs).model_type]
-    return _load_tower(family.model_class, name_or_path, {**family.arguments, **family.settings, **kwargs})
+    return load_quietly(family.model_class, name_or_path, {**family.arguments, **family.settings, **kwargs})
 
 
 def load_text_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
     """The text tower of a checkpoint, without its embeddings. Arguments and errors as for `load_vision_tower`."""
     family = TEXT_FAMILIES[load_tower_config(name_or_path, "text", **kwargs).model_type]
-    return family.strip(_load_tower(family.model_class, name_or_path, {**family.arguments, **kwargs}))
+    return family.strip(load_quietly(family.model_class, name_or_path, {**family.arguments, **kwargs}))
 
 
-def _load_tower(model_class: Any, name_or_path: str, kwargs: dict[str, Any]) -> PreTrainedModel:
+def load_quietly(model_class: Any, name_or_path: str, kwargs: dict[str, Any], parts: tuple[str, ...] = ()) -> Any:
+    """A model of a checkpoint in fp32, which must have all of its weights, or those of these `parts`."""
     # In fp32 like all our own weights, whatever the checkpoint was stored in: layers of two dtypes do not mix.
     # A pair's other half or a task head are unexpected here by design, so transformers' own report would only alarm.
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        tower, report = model_class.from_pretrained(
-            name_or_path, output_loading_info=True, dtype=torch.float32, **kwargs
+        model, report = model_class.from_pretrained(
+            checkpoint_folder(name_or_path), output_loading_info=True, dtype=torch.float32, **kwargs
         )
     finally:
         logging.set_verbosity(verbosity)
-    if report["missing_keys"] or report["mismatched_keys"]:
+    missing, mismatched = (
+        sorted(name for name in report[key] if str(name).startswith(parts) or not parts)
+        for key in ("missing_keys", "mismatched_keys")
+    )
+    if missing or mismatched:
         raise ValueError(
-            f"{name_or_path} lacks weights of its tower: missing {sorted(report['missing_keys'])}, "
-            f"of another shape {sorted(report['mismatched_keys'])}."
+            f"{name_or_path} lacks weights of its tower: missing {missing}, of another shape {mismatched}."
         )
-    return tower
+    return model
 
 
 def is_trained(tower: nn.Module) -> bool:
@@ -404,6 +408,7 @@ __all__ = [
     "encode_tokens",
     "is_trained",
     "leave_out_unread",
+    "load_quietly",
     "load_text_tower",
     "load_vision_tower",
     "pool_tokens",
