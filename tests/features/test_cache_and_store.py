@@ -642,3 +642,53 @@ def test_a_config_round_trip_does_not_change_what_is_found(build, tmp_path):
         reloaded, TimesCLIPProcessor.from_pretrained(tmp_path / "saved"), tmp_path / "cache", dtype="float32"
     )
     assert len(cache.store) == NUM_SERIES
+
+
+def test_processes_that_train_together_share_the_walk_through_the_data(build, tmp_path, monkeypatch):
+    model, processor = build()
+    data = Dataset.from_dict({"past_values": rows(40)["past_values"][:] * 2})
+    monkeypatch.setattr(feature_cache, "_ROWS_AT_ONCE", 6)
+    cache = FeatureCache(model, processor, tmp_path)
+    whole = cache._keys(data)
+    walked = []
+    plots_of = FeatureCache._plots
+    monkeypatch.setattr(FeatureCache, "_plots", lambda self, d, r: walked.append(r) or plots_of(self, d, r))
+    parts = [cache._keys(data, part, 3) for part in range(3)]
+    assert sorted(row for part in walked for row in part) == list(range(80))  # each row once, by one of them
+    assert len(whole) == 40 and sorted(set().union(*parts)) == sorted(whole)
+
+    class State:
+        process_index, num_processes = 1, 3
+
+    def gather(own):
+        assert own == [(parts[1], None)]
+        return [(parts[0], None), *own, (parts[2], None)]
+
+    monkeypatch.setattr(feature_cache, "PartialState", State)
+    monkeypatch.setattr(feature_cache, "gather_object", gather)
+    assert cache._shared_keys(data) == whole
+    assert list(cache._shared_keys(data).items()) == sorted(whole.items(), key=lambda item: item[1])
+    assert cache.add(data, progress=False, shared=True) == 40
+    monkeypatch.setattr(feature_cache, "gather_object", lambda own: [*own, ({}, "ValueError: row 7")])
+    with pytest.raises(ValueError, match="another process cannot read the data set: ValueError: row 7"):
+        cache._shared_keys(data)
+    broken = [{"past_values": np.full((12, 3), np.inf)}] * 80
+    with pytest.raises(ValueError, match="infinite"):
+        cache._shared_keys(broken)
+
+
+def test_the_walk_reads_no_column_but_those_of_series(build, tmp_path):
+    model, processor = build()
+    data = rows()
+    plain = FeatureCache(model, processor, tmp_path / "plain")
+    plain.add(data, progress=False)
+    beside = data.add_column("note", ["x"] * NUM_SERIES)
+    seen = []
+
+    def transform(batch):
+        seen.append(sorted(batch))
+        return batch
+
+    assert plain.add(beside, progress=False) == 0
+    assert plain.add(beside.with_transform(transform), progress=False) == 0  # which may need all of them
+    assert seen and all("note" in columns for columns in seen)

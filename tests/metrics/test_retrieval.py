@@ -70,3 +70,13 @@ def test_retrieval_of_embeds_that_are_not_finite_is_nan_and_wrong_shapes_raise()
     for pair in ((good, good[:1]), (good[:, 0], good[:, 0]), (good[:0], good[:0])):
         with pytest.raises(ValueError, match=r"must both be \(n, variates, dim\)"):
             retrieval_accuracy(*pair)
+
+
+def test_wide_embeds_are_compared_in_small_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(30, 5, 7))
+    texts = images + rng.normal(size=images.shape)
+    expected = retrieval_accuracy(images, texts)
+    for numbers in (1, 5 * 7, 5 * 7 * 4, 5 * 7 * 29):
+        monkeypatch.setattr("timesclip_hf.metrics.retrieval._BLOCK_NUMBERS", numbers)
+        assert retrieval_accuracy(images, texts) == pytest.approx(expected)

@@ -9,6 +9,7 @@ from small_trainers import make_rows, trainer_builder
 from transformers import EvalPrediction
 
 from timesclip_hf import TimesCLIPForPreTraining
+from timesclip_hf.training import evaluation
 
 
 @pytest.fixture
@@ -81,3 +82,43 @@ def test_weights_are_after_an_evaluation_in_half_precision_what_they_were(build:
         assert value.dtype == before[key].dtype and torch.equal(value, before[key])
     trainer.train()
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("concatenated", [True, False])
+def test_retrieval_is_measured_on_as_many_samples_as_memory_allows(
+    build: Any, monkeypatch: Any, concatenated: bool
+) -> None:
+    trainer = build(TimesCLIPForPreTraining, "full", eval_do_concat_batches=concatenated)  # 10 in batches of 4, 4, 2
+    whole = trainer.evaluate()
+    batch = 4 * 2 * 3 * 16 * 4  # samples, sides, variates, width, bytes
+    held: list[int] = []
+    measure = evaluation.whole
+
+    def seen(answers: Any) -> Any:
+        held.append(len(measure(answers)[0]))
+        return measure(answers)
+
+    monkeypatch.setattr("timesclip_hf.training.trainer.whole", seen)
+    for limit, kept in ((1e9, 10), (2 * batch, 8), (2.4 * batch, 8), (batch, 4), (1, 4)):
+        monkeypatch.setattr(evaluation.BoundedEmbeds.__init__, "__defaults__", (limit,))
+        found = trainer.evaluate()
+        assert held.pop() == kept
+        assert found["eval_loss"] == pytest.approx(whole["eval_loss"], rel=1e-5)  # of all samples
+        assert 0 <= found["eval_image_to_text_top1"] <= 1
+        first = trainer.evaluate(make_rows(10, 1).select(range(kept)))
+        assert found["eval_text_to_image_top1"] == first["eval_text_to_image_top1"]
+        held.clear()
+
+
+def test_what_retrieval_leaves_out_is_said(monkeypatch: Any) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(evaluation.logger, "warning_once", said.append)
+    bounded = evaluation.BoundedEmbeds(limit=3e6)
+    pair = (torch.zeros(100, 10, 25), torch.zeros(100, 10, 25))  # 200 kB on each of 2 processes
+    assert [bounded.keep(pair, 100, 2) is pair for _ in range(20)] == [True] * 7 + [False] * 13
+    bounded.report()
+    assert "first 1400 of 4000 samples" in said[0] and "0.0 GB, of which 0.003 GB" in said[0]
+    whole = evaluation.BoundedEmbeds()
+    assert whole.keep(pair, 100, 1) is pair and whole.keep(None, 3, 1) is None
+    whole.report()
+    assert len(said) == 1

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
 from huggingface_hub import constants
 from numpy.typing import NDArray
 from torch import Tensor
@@ -112,17 +115,24 @@ class FeatureCache:
         )
         self._in_use: set[Path] = set()
 
-    def add(self, dataset: Any, progress: bool = True) -> int:
+    def add(self, dataset: Any, progress: bool = True, shared: bool = False) -> int:
         """Encodes the series of a dataset that are not stored yet.
 
         Args:
             dataset: rows as `TimesCLIPDataCollator` takes them, with a length; `ForecastWindows`, too.
             progress: show a bar while images are encoded.
+            shared: every process of a training calls this with the same data set: each goes over a part of it, and
+                they tell each other what is in it.
 
         Returns:
             Series that this process encoded: none where they would not fit into `max_size`.
         """
-        missing = self._missing(dataset)
+        if (
+            isinstance(dataset, Dataset) and dataset.format["type"] != "custom"
+        ):  # labels and static values are not even read
+            names = [name for name in ("past_values", "past_observed_mask") if name in dataset.column_names]
+            dataset = dataset.select_columns(names)
+        missing = self._missing(dataset, shared)
         if not missing or not self._make_room(len(missing)):
             return 0
         tower = self.tower if self.tower.dtype == self.dtype else copy.deepcopy(self.tower).to(self.dtype)
@@ -161,26 +171,44 @@ class FeatureCache:
         shrink(folder, int(limit - needed), self._in_use)
         return True
 
-    def _missing(self, dataset: Any) -> dict[bytes, int]:
+    def _missing(self, dataset: Any, shared: bool) -> dict[bytes, int]:
         """A row for each key that is not stored."""
-        found: dict[bytes, int] = {}
-        known: set[bytes] = set()
+        keys = self._shared_keys(dataset) if shared else self._keys(dataset)
         self.store.refresh()
-        for first in range(0, len(dataset), _ROWS_AT_ONCE):
+        self._in_use |= self.store.mark_used(key for key in keys if key in self.store)
+        return {key: row for key, row in keys.items() if key not in self.store}
+
+    def _keys(self, dataset: Any, part: int = 0, parts: int = 1) -> dict[bytes, int]:
+        """The first row of each key, of a part of the data set."""
+        found: dict[bytes, int] = {}
+        for first in range(part * _ROWS_AT_ONCE, len(dataset), parts * _ROWS_AT_ONCE):
             rows = range(first, min(first + _ROWS_AT_ONCE, len(dataset)))
             for row, key in zip(rows, plot_keys(self._plots(dataset, list(rows))), strict=True):
-                if key not in self.store:
-                    found.setdefault(key, row)
-                else:
-                    known.add(key)
-        self._in_use |= self.store.mark_used(known)
+                found.setdefault(key, row)
+        return found
+
+    def _shared_keys(self, dataset: Any) -> dict[bytes, int]:
+        """As `_keys`, of all of it, each process having looked at its part; an error of one is raised by all."""
+        state, error, own = PartialState(), None, {}
+        try:
+            own = self._keys(dataset, state.process_index, state.num_processes)
+        except Exception as raised:  # whatever it is: others must not wait for this process for ever
+            error = raised
+        told = gather_object([(own, None if error is None else f"{type(error).__name__}: {error}")])
+        if error is not None:
+            raise error
+        if words := next((words for _, words in told if words is not None), None):
+            raise ValueError(f"another process cannot read the data set: {words}")
+        found: dict[bytes, int] = {}
+        for row, key in sorted((row, key) for keys, _ in told for key, row in keys.items()):
+            found.setdefault(key, row)
         return found
 
     def _plots(self, dataset: Any, rows: list[int]) -> Tensor:
         """Nothing but the series counts here: labels and static values are not even converted."""
         beside = ("labels", "static_values")
-        series = [{name: value for name, value in dataset[row].items() if name not in beside} for row in rows]
-        return self.collator(series)["plot_values"]
+        taken = dataset.__getitems__(rows) if hasattr(dataset, "__getitems__") else map(dataset.__getitem__, rows)
+        return self.collator([{k: v for k, v in row.items() if k not in beside} for row in taken])["plot_values"]
 
     def _encode(self, tower: Any, dataset: Any, missing: dict[bytes, int], bar: Any) -> int:
         """Encodes what nobody has stored meanwhile, and stores it whenever it is worth a file."""
@@ -216,7 +244,7 @@ class CachedFeatures:
     def __init__(self, args: Any, sharded: bool = False):
         self.setting = "off" if sharded else args.feature_cache
         self.dtype, self.max_size = args.feature_cache_dtype, args.feature_cache_max_size
-        self.progress = not args.disable_tqdm
+        self.progress, self.shared = not args.disable_tqdm, args.world_size > 1
         self._tower: Any = None  # the state that the cache is of
         self._cache: FeatureCache | None = None
         self._known: list[Any] = []
@@ -248,7 +276,7 @@ class CachedFeatures:
             if not any(dataset is other for other in self._known):
                 self._known.append(dataset)
                 with one_run(collator.run):
-                    self._cache.add(dataset, self.progress)
+                    self._cache.add(dataset, self.progress, self.shared)
         except OSError as error:  # nobody asked for it: a full or foreign disk must not stop the training
             if not automatic:
                 raise

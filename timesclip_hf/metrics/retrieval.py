@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .checks import as_real_array
 
-# Samples on each side of one block of similarities: 32 MB in float64.
-_BLOCK_SIZE = 2048
+# Samples on each side of one block of similarities, 32 MB in float64; fewer of wide embeds, which are 64 MB a block.
+_BLOCK_SIZE, _BLOCK_NUMBERS = 2048, 2**23
 
 # Cosines in float64 that differ by less are equal: copies of a sample come out of a matrix product a rounding apart.
 _TOLERANCE = 1e-12
@@ -39,16 +39,19 @@ def retrieval_accuracy(image_embeds: ArrayLike, text_embeds: ArrayLike) -> dict[
             f"image_embeds and text_embeds must both be (n, variates, dim), got {images.shape} and {texts.shape}"
         )
     count = len(images)
-    starts = range(0, count, _BLOCK_SIZE)
-    own = np.concatenate([(_unit_rows(images, start) * _unit_rows(texts, start)).sum(axis=1) for start in starts])
+    size = max(1, min(_BLOCK_SIZE, _BLOCK_NUMBERS // (images.shape[1] * images.shape[2])))
+    starts = range(0, count, size)
+    own = np.concatenate(
+        [(_unit_rows(images, start, size) * _unit_rows(texts, start, size)).sum(axis=1) for start in starts]
+    )
     if np.isnan(own).any():
         return {"image_to_text_top1": float("nan"), "text_to_image_top1": float("nan")}
     nearer, level = np.zeros((2, count), np.int64), np.zeros((2, count), np.int64)  # of others; the own one included
     for row in starts:
-        image_block = _unit_rows(images, row)
+        image_block = _unit_rows(images, row, size)
         rows = slice(row, row + len(image_block))
         for column in starts:
-            similarity = image_block @ _unit_rows(texts, column).T
+            similarity = image_block @ _unit_rows(texts, column, size).T
             columns = slice(column, column + similarity.shape[1])
             for direction, part, reference in ((0, rows, own[rows, None]), (1, columns, own[None, columns])):
                 above = similarity > reference + _TOLERANCE
@@ -59,9 +62,9 @@ def retrieval_accuracy(image_embeds: ArrayLike, text_embeds: ArrayLike) -> dict[
     return {"image_to_text_top1": image_to_text, "text_to_image_top1": text_to_image}
 
 
-def _unit_rows(embeds: NDArray[Any], start: int) -> NDArray[np.float64]:
+def _unit_rows(embeds: NDArray[Any], start: int, size: int) -> NDArray[np.float64]:
     """One block of samples as float64 `(b, V * D)` of length 1; zero samples stay zero, infinite ones become NaN."""
-    rows = embeds[start : start + _BLOCK_SIZE].reshape(-1, embeds.shape[1] * embeds.shape[2]).astype(np.float64)
+    rows = embeds[start : start + size].reshape(-1, embeds.shape[1] * embeds.shape[2]).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         length = np.linalg.norm(rows, axis=1, keepdims=True)
         return rows / np.where(length == 0.0, 1.0, np.where(np.isfinite(length), length, np.nan))

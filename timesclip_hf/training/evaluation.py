@@ -6,8 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import EvalPrediction
 from transformers.trainer_pt_utils import nested_numpify
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+_MOST_EMBEDS = 1e9  # bytes
 
 
 class BatchedMetrics:
@@ -28,6 +34,36 @@ class BatchedMetrics:
         predictions, labels = whole(self.parts)
         self.parts = []
         return self.compute(EvalPrediction(predictions, labels))
+
+
+class BoundedEmbeds:
+    """What an evaluation in pre-training keeps for retrieval, which compares all samples: one GB of embeds at most.
+
+    Embeds of further samples are let go; losses count all. At 321 variates of width 256, 1 GB are 1 500 samples, and
+    those of a whole data set would be several times the memory of a model.
+    """
+
+    def __init__(self, limit: float = _MOST_EMBEDS):
+        self.limit, self.used = limit, 0.0
+        self.kept = self.seen = 0
+
+    def keep(self, embeds: Any, rows: int, processes: int) -> Any:
+        """The embeds of a batch of so many rows on each process, alike on all of them; `None` beyond the limit."""
+        tensors = [embeds] if torch.is_tensor(embeds) else list(embeds or ())
+        size = processes * rows * sum(x.element_size() * x.numel() / max(1, len(x)) for x in tensors)
+        self.seen += processes * rows
+        if self.kept and self.used + size > self.limit:
+            return None
+        self.used, self.kept = self.used + size, self.kept + processes * rows
+        return embeds
+
+    def report(self) -> None:
+        """Says of what part retrieval was measured, if not of all."""
+        if self.kept < self.seen:
+            logger.warning_once(
+                f"Retrieval is measured on the first {self.kept} of {self.seen} samples: the embeds of all would take "
+                f"{self.used / self.kept * self.seen / 1e9:.1f} GB, of which {self.limit / 1e9:g} GB are kept."
+            )
 
 
 def whole(answers: Any) -> tuple[Any, ...]:
@@ -68,4 +104,4 @@ def every_row(args: Any) -> Iterator[None]:
         args.dataloader_drop_last = drop_last
 
 
-__all__ = ["BatchedMetrics", "evaluating", "every_row", "whole"]
+__all__ = ["BatchedMetrics", "BoundedEmbeds", "evaluating", "every_row", "whole"]

@@ -99,7 +99,8 @@ def check_labels(name: str, data: Any, task: Task) -> None:
         for key, part in data.items():
             check_labels(f"{name}[{key!r}]", part, task)
         return
-    if data is None or not hasattr(data, "__len__") or task.name not in ("regression", "classification"):
+    streamed = isinstance(data, IterableDataset | datasets.IterableDataset)  # which may tell its length
+    if data is None or streamed or not len(data) or task.name not in ("regression", "classification"):
         return
     features = getattr(data, "features", None)
     names = getattr(features["labels"], "names", None) if features and "labels" in features else None

@@ -30,7 +30,7 @@ from .adapters import load_own_adapter
 from .best_epoch import EarlyStoppingCallback, search_hyperparameters, with_best_metric
 from .branch_weights import BranchWeights
 from .checkpoints import ResumableCheckpoints
-from .evaluation import BatchedMetrics, evaluating, every_row, whole
+from .evaluation import BatchedMetrics, BoundedEmbeds, evaluating, every_row, whole
 from .given_data import check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
 from .hooks import check_hooks
@@ -123,6 +123,7 @@ class TimesCLIPTrainer(Trainer):
         self.features = CachedFeatures(args, is_sharded(self))
         self.training_terms, self.evaluation_terms = LossTerms(self.accelerator), LossTerms(self.accelerator)
         self.accumulation: AccumulatedAlignment | None = None
+        self.embeds: BoundedEmbeds | None = None  # while pre-training is evaluated
         self.checkpoints, self.kept_weights = ResumableCheckpoints(self), KeptWeights(self)
         self.card = ModelCardCallback(self)
         stopping = [EarlyStoppingCallback(args.early_stopping_patience)] if args.early_stopping_patience else []
@@ -208,11 +209,14 @@ class TimesCLIPTrainer(Trainer):
 
     def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Trainer's step; rows that only fill up the last batch of several processes do not count in losses."""
-        own = rows_of_its_own(self.accelerator, find_batch_size(inputs))
+        rows = find_batch_size(inputs)
+        own = rows_of_its_own(self.accelerator, rows)
         self.evaluation_terms.weight = 0 if own == 0 else 1
         if own is not None:
             inputs = {name: value[: max(own, 1)] for name, value in inputs.items()}
         loss, *gathered = super().prediction_step(model, inputs, *args, **kwargs)
+        if self.embeds is not None:
+            gathered[0] = self.embeds.keep(gathered[0], rows or 0, self.accelerator.num_processes)
         if self.accelerator.num_processes > 1 and self.task.errors_in == "variates":
             # Forecasts of large levels are float64 (see `precision`); what processes send each other has one dtype.
             gathered = recursively_apply(widened, gathered, test_type=_is_floating)
@@ -225,14 +229,17 @@ class TimesCLIPTrainer(Trainer):
         """Trainer's loop; the alignment loss is reported beside the metrics, and retrieval in pre-training."""
         losses_alone = self.task.has_labels or self.args.prediction_loss_only
         compare = None if losses_alone else _metrics_of(self.task, self.model)
+        self.embeds = None
         if compare is not None and kwargs.get("ignore_keys") is None:  # nobody asked for other outputs
             kwargs |= {"prediction_loss_only": False, "ignore_keys": _BESIDE_EMBEDS}
+            self.embeds = BoundedEmbeds()
         self.evaluation_terms.sums = {}
         with self.kept_weights.applied(), evaluating(self):
             output = super().evaluation_loop(*args, **kwargs)
         found = self.evaluation_terms.pop()
-        if compare is not None and kwargs["ignore_keys"] is _BESIDE_EMBEDS:
+        if compare is not None and self.embeds is not None:
             found |= compare(*whole(output.predictions))
+            self.embeds.report()
         prefix = kwargs.get("metric_key_prefix", "eval")
         cast(dict, output.metrics).update({f"{prefix}_{name}": value for name, value in found.items()})
         return output
