@@ -170,7 +170,8 @@ def as_part(dataset: datasets.Dataset) -> Part:
     )
     groups = dataset.remove_columns(["past_values", "labels", *(["static_values"] if len(static.columns) else [])])
     groups = pd.concat([groups.to_pandas(), static], axis=1)
-    return Part(arrays["past_values"][:], static, arrays["labels"][:][:, 0], groups)
+    labels = arrays["labels"][:]
+    return Part(arrays["past_values"][:], static, labels[:, 0] if labels.ndim == 2 else labels, groups)
 
 
 def run_block(

@@ -24,6 +24,7 @@ from timesclip_hf import (
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
     WindowSplits,
+    fit_head,
 )
 
 PROCESSOR_FIELDS = ("scaling", "value_range", "view", "image_size", "line_width", "background")
@@ -203,7 +204,10 @@ def _train(
         train_dataset=parts["train"],
         eval_dataset=parts.get("choice", parts["validation"]),
     )
-    trainer.train()
+    if variant.preset == "probe":
+        fit_head(model, processor, parts["train"])
+    else:
+        trainer.train()
     validation_predictions = np.asarray(trainer.predict(parts["validation"]).predictions)
     predictions = np.asarray(trainer.predict(parts["test"]).predictions)
     trainer.save_model(str(folder))
@@ -234,7 +238,8 @@ def _config(
     if any(variant.checkpoints.values()):
         return _from_checkpoints(model_class, variant, settings).config
     config = TimesCLIPConfig.from_preset(variant.preset, towers=variant.towers, **settings)
-    asked_for = variant.config.get("freeze_vision", False)  # an ablation may want just that
+    # An ablation may want just that, and heads in closed form read random features.
+    asked_for = variant.config.get("freeze_vision", False) or variant.preset == "probe"
     if config.vision_config is not None and config.freeze_vision and not asked_for:
         raise ValueError(
             f"towers={variant.towers!r} would freeze a vision tower of random weights, which sees nothing: give "

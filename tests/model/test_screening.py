@@ -46,6 +46,15 @@ def test_marks_of_missing_values_are_told_by_variate_with_their_count(mark: floa
     assert told(np.where(series == mark, np.nan, series)) == []
 
 
+def test_columns_whose_numbers_all_repeat_have_no_marks_for_that() -> None:
+    series = SERIES.copy()
+    sites = np.repeat([52.5, 45.1, 48.3, 44.9, 50.0, 47.2, 49.9, 51.7, 46.0, -31.4], 72).reshape(60, 12)
+    series[..., 0] = np.random.default_rng(0).permuted(sites)
+    assert told(series) == []
+    series[3, :2, 0] = -9999
+    assert "marks? -9999 (2x)" in told(series)[0]
+
+
 def test_several_kinds_in_several_chunks_are_told_in_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timesclip_hf.model.reader.ROWS_AT_ONCE", 7)
     series = SERIES.copy()

@@ -5,7 +5,8 @@ The rule. `fit` compares numbers with the body of their column: the middle half 
 and as much again on either side. It tells
 
 - marks: -9999, 999, 255, 65535, -32768, 0 and their like outside the body, where they stand a quarter of its width or
-  more away from the next number inwards, and other numbers that come three times or more and stand a whole width away;
+  more away from the next number inwards, and other numbers that stand a whole width away and come three times or more,
+  and three times as often as numbers of this column usually do (the latitudes of ten sites all repeat);
 - spikes: numbers that are ten widths or more beyond the body, and five times as far as the next number inwards.
 
 What `missing_values` declares, and what is masked, is not looked at. When series are read whose level counts
@@ -49,6 +50,7 @@ class Screening:
     def __init__(self) -> None:
         self.ends: dict[str, Counter[float]] = {}  # of each column: outermost numbers, how often
         self.body: dict[str, list[np.ndarray]] = {}
+        self.count: Counter[str] = Counter()
 
     def watched(
         self, chunks: Iterable[tuple[Array, Array]], variate_names: Sequence[str] | None
@@ -70,6 +72,7 @@ class Screening:
             ends[number] += count
         for number in sorted(ends)[_OUTERMOST:-_OUTERMOST]:
             del ends[number]
+        self.count[column] += len(numbers)
         parts.append(numbers[:: 1 + len(numbers) // 1000])
         if sum(map(len, parts)) > _BODY:
             self.body[column] = [np.concatenate(parts)[::2]]
@@ -78,7 +81,7 @@ class Screening:
         """One warning that tells suspicious numbers of all columns, if there are any."""
         told = []
         for column, ends in self.ends.items():
-            for kind, numbers in _suspicious(ends, np.concatenate(self.body[column])).items():
+            for kind, numbers in _suspicious(ends, np.concatenate(self.body[column]), self.count[column]).items():
                 shown = ", ".join(f"{number:g} ({count}x)" for number, count in numbers[:_SHOWN])
                 more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
                 told.append(f"{column}: {kind} {shown}{more}")
@@ -90,8 +93,14 @@ class Screening:
             )
 
 
-def _suspicious(ends: Counter[float], sample: np.ndarray) -> dict[str, list[tuple[float, int]]]:
-    """Marks and spikes among the outermost numbers of a column, each with its count, the most frequent first."""
+def _suspicious(ends: Counter[float], sample: np.ndarray, count: int) -> dict[str, list[tuple[float, int]]]:
+    """Marks and spikes among the outermost numbers of a column, each with its count, the most frequent first.
+
+    Args:
+        ends: the outermost numbers, with exact counts.
+        sample: some of all numbers.
+        count: how many numbers there are in all.
+    """
     distinct, counts = np.unique(sample, return_counts=True)
     body = distinct[~np.isin(distinct, [*_MARKS])]  # each number once, so that no mark is a part of it by its count
     if len(body) < _FEW:
@@ -102,6 +111,8 @@ def _suspicious(ends: Counter[float], sample: np.ndarray) -> dict[str, list[tupl
     if not width > 0:
         return {}
     inside = body[(body >= low) & (body <= high)].tolist()
+    often = float(np.median(counts[np.isin(distinct, inside)]))
+    often = _TIMES * max(1.0, often * count / len(sample) if often > 1 else 1.0)
     totals = {**dict(zip(distinct.tolist(), counts.tolist(), strict=True)), **ends}
     found: dict[str, list[tuple[float, int]]] = {"marks?": [], "spikes?": []}
     for edge, numbers in (
@@ -111,13 +122,13 @@ def _suspicious(ends: Counter[float], sample: np.ndarray) -> dict[str, list[tupl
         # Outwards; `inner` is the last number that was taken for a measurement.
         inner, spiky = (inside[0] if edge == low else inside[-1]), False
         for number in numbers:
-            gap, count = abs(number - inner), totals[number]
+            gap, times = abs(number - inner), totals[number]
             far = max(_SPIKE_GAP * width, _SPIKE_RATIO * (abs(inner - edge) + width))
             spiky = spiky or abs(number - edge) > far
-            if (number in _MARKS and gap > _MARK_GAP * width) or (count >= _TIMES and gap > _REPEATED_GAP * width):
-                found["marks?"].append((number, count))
+            if (number in _MARKS and gap > _MARK_GAP * width) or (times >= often and gap > _REPEATED_GAP * width):
+                found["marks?"].append((number, times))
             elif spiky:
-                found["spikes?"].append((number, count))
+                found["spikes?"].append((number, times))
             else:
                 inner = number
     return {kind: sorted(told, key=lambda pair: -pair[1]) for kind, told in found.items() if told}

@@ -1,0 +1,216 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""How good each way is with n labels: ours and its peers on the same draws of the training part.
+
+    python -m examples.study.learning_curve examples/study/configs/learning_curve.yaml --workers 2
+    python -m examples.study.learning_curve examples/study/configs/learning_curve_crop_type.yaml --workers 2
+
+Every job (a method, n, a draw, a length) is a line of `<output_dir>/results.jsonl` with what it predicted; a run that
+is started again does what is missing. Draw k takes n rows of the training part at random by seed k, which also seeds
+the method. Validation and test parts are always whole; choices are made on the validation part. At the end tables are
+printed, of the test part and of the validation part.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import DatasetDict
+
+from timesclip_hf import TimesCLIPTrainingArguments, load_wide_table, regression_metrics, split_by_column
+from timesclip_hf.metrics import classification_metrics
+
+from .classification_peers import CLASSIFICATION_PEERS
+from .regression_peers import PEERS
+from .run_regression import as_part
+from .settings import USER_ERRORS, parse
+from .training import Trained, Variant, train_classification, train_regression
+
+
+@dataclass
+class CurveArguments:
+    """Which ways to compare, on what, with how many labels."""
+
+    table: str = field(
+        default="examples/crop_yield/crop_yield.parquet", metadata={"help": "CSV or Parquet, one row a series."}
+    )
+    target: str = field(default="yield_t_ha", metadata={"help": "Column to learn."})
+    task: str = field(default="regression", metadata={"help": "regression or classification."})
+    variates: list[str] | None = field(default=None, metadata={"help": "Names and order; default: all found."})
+    static_columns: list[str] = field(default_factory=list, metadata={"help": "Columns known before the season."})
+    split_column: str = field(default="split", metadata={"help": "Holds train, validation, test."})
+    steps: list[int] = field(default_factory=list, metadata={"help": "Keep the first so many steps; default: all."})
+    sizes: list[int] = field(
+        default_factory=lambda: [50, 100, 200, 500, 1000, 0], metadata={"help": "Labels; 0: all of them."}
+    )
+    draws: int = field(default=5, metadata={"help": "Draws of n rows, where n is below 1000."})
+    many_draws: int = field(default=3, metadata={"help": "The same from 1000 rows on."})
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict, metadata={"help": "As in run_regression."})
+    peers: list[str] = field(default_factory=list, metadata={"help": "Names of peers of the task."})
+    workers: int = field(default=1, metadata={"help": "Jobs at a time, each with one thread."})
+    patch_length: int = field(default=6, metadata={"help": "Steps in one patch."})
+    patch_stride: int = field(default=3, metadata={"help": "Steps between the starts of patches."})
+    seeds: list[int] = field(default_factory=list, metadata={"help": "Not used here: draws are the seeds."})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of the results."""
+
+    method: str
+    n: int
+    draw: int
+    steps: int
+
+
+def jobs(arguments: CurveArguments) -> Iterator[Job]:
+    """All that is to be done, the longest first."""
+    methods = [*arguments.variants, *arguments.peers]
+    for n in sorted(arguments.sizes, key=lambda n: -(n or 10**9)):
+        draws = arguments.draws if 0 < n < 1000 else arguments.many_draws
+        for steps in arguments.steps or [0]:
+            yield from (Job(method, n, draw, steps) for method in methods for draw in range(draws))
+
+
+def load(arguments: CurveArguments, job: Job) -> DatasetDict:
+    """The three parts, n rows of the training part."""
+    table = load_wide_table(
+        arguments.table,
+        target=arguments.target,
+        variates=arguments.variates,
+        static_columns=arguments.static_columns,
+        num_steps=job.steps or None,
+        drop_unobserved=job.steps > 0,
+        task=arguments.task,
+    )
+    parts = split_by_column(table, arguments.split_column)
+    if job.n:
+        rows = np.random.default_rng(job.draw).permutation(len(parts["train"]))[: job.n]
+        parts["train"] = parts["train"].select(sorted(rows.tolist()))
+    return parts
+
+
+def run(arguments: CurveArguments, training: TimesCLIPTrainingArguments, job: Job) -> dict[str, Any]:
+    """Fits one way and measures it on the validation and the test part."""
+    parts, started = load(arguments, job), time.perf_counter()
+    found: dict[str, Any] = {}
+    if job.method in arguments.variants:
+        found = _run_ours(arguments, training, job, parts)
+    else:
+        numeric = {name: as_part(part) for name, part in parts.items()}
+        peers = PEERS if arguments.task == "regression" else CLASSIFICATION_PEERS
+        for part in ("validation", "test"):
+            said = peers[job.method](numeric["train"], numeric["validation"], numeric[part], job.draw)
+            found[part] = np.asarray(said)
+    seconds = time.perf_counter() - started
+    result: dict[str, Any] = {"task": arguments.task, **vars(job), "rows": len(parts["train"]), "seconds": seconds}
+    for part in ("validation", "test"):
+        labels = np.asarray(parts[part]["labels"])
+        result[part] = _measure(arguments.task, found[part], labels)
+        result[f"{part}_predictions"] = np.round(found[part], 4).tolist()
+    return {**result, **{name: value for name, value in found.items() if name not in ("validation", "test")}}
+
+
+def _run_ours(
+    arguments: CurveArguments, training: TimesCLIPTrainingArguments, job: Job, parts: DatasetDict
+) -> dict[str, Any]:
+    shapes = {"patch_length": arguments.patch_length, "patch_stride": arguments.patch_stride}
+    settings = {"towers": "tiny", "checkpoints": {}, **shapes, **arguments.variants[job.method]}
+    variant = Variant.from_fields(**settings)
+    folder = Path(training.output_dir) / f"{job.method}-{job.n}-{job.steps}-{job.draw}".replace(" ", "_")
+    if arguments.task == "regression":
+        done = train_regression(variant, parts, training, job.draw, folder, arguments.variates, arguments.target, "")
+    else:
+        names = parts["train"].features["labels"].names
+        done = train_classification(variant, parts, training, job.draw, folder, arguments.variates, names)
+    found: dict[str, Any] = {"validation": done.validation_predictions, "test": done.predictions}
+    if done.trainer.model.config.branch_fusion == "late":
+        found["branch_weights"] = done.trainer.model.config.branch_weights
+        found["branch_predictions"] = np.round(branch_answers(done, parts["test"]), 4).tolist()
+    if arguments.task == "classification":
+        for part in ("validation", "test"):
+            found[part] = torch.tensor(found[part]).softmax(dim=-1).numpy()
+    return found
+
+
+@torch.no_grad()
+def branch_answers(done: Trained, part: Any) -> np.ndarray:
+    """What each branch says `(n, branches, outputs)`."""
+    trainer, said = done.trainer, []
+    trainer.model.to(trainer.args.device).eval()
+    for batch in trainer.get_test_dataloader(part):
+        batch = trainer._prepare_inputs(batch)
+        batch.pop("labels", None)
+        said.append(trainer.model(**batch).branch_predictions.float().cpu().numpy())
+    return np.concatenate(said)
+
+
+def _measure(task: str, said: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    if task == "regression":
+        return regression_metrics(said.reshape(len(labels), -1)[:, 0], labels[:, 0])
+    return classification_metrics(np.log(np.clip(said, 1e-12, None)), labels)
+
+
+def table(results: list[dict[str, Any]], part: str, metric: str) -> str:
+    """Markdown: mean and spread over draws of one metric, a column for each n."""
+    frame = pd.DataFrame([{**r, "score": r[part][metric]} for r in results])
+    lines = []
+    for steps, rows in frame.groupby("steps", sort=False):
+        sizes = sorted(rows["rows"].unique())
+        lines += [f"{metric}, {part} part{f', first {steps} steps' if steps else ''}:", ""]
+        lines += ["| n | " + " | ".join(map(str, sizes)) + " |", "|---" * (len(sizes) + 1) + "|"]
+        for method, own in rows.groupby("method", sort=False):
+            cells = []
+            for size in sizes:
+                scores = own.loc[own["rows"] == size, "score"]
+                spread = f" ± {scores.std(ddof=1):.3f}" if len(scores) > 1 else ""
+                cells.append(f"{scores.mean():.3f}{spread}" if len(scores) else "")
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _worker(given: tuple[CurveArguments, TimesCLIPTrainingArguments, Job]) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return run(*given)
+
+
+def main(argv: list[str]) -> None:
+    arguments, training = parse(argv, (CurveArguments, TimesCLIPTrainingArguments), __doc__.splitlines()[0])
+    out = Path(training.output_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "results.jsonl"
+    results = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    done = {(r["method"], r["n"], r["draw"], r["steps"]) for r in results}
+    left = [job for job in jobs(arguments) if (job.method, job.n, job.draw, job.steps) not in done]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with (
+        multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=8) as pool,
+        file.open("a") as log,
+    ):
+        for result in pool.imap_unordered(_worker, [(arguments, training, job) for job in left]):
+            results.append(result)
+            log.write(json.dumps(result) + "\n")
+            log.flush()
+            scores = {name: round(value, 3) for name, value in result["validation"].items()}
+            print(f"{result['method']}, n {result['rows']}, draw {result['draw']}: {scores}", flush=True)
+    metrics = ["r2"] if arguments.task == "regression" else ["balanced_accuracy", "log_loss"]
+    order = {method: k for k, method in enumerate([*arguments.variants, *arguments.peers])}
+    results.sort(key=lambda r: (order.get(r["method"], 99), r["rows"], r["draw"]))
+    for part in ("validation", "test"):
+        print("\n".join(table(results, part, metric) for metric in metrics))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except USER_ERRORS as error:
+        sys.exit(f"{type(error).__name__}: {error}")
