@@ -28,7 +28,7 @@ from datasets import DatasetDict
 from timesclip_hf import TimesCLIPTrainingArguments, load_wide_table, regression_metrics, split_by_column
 from timesclip_hf.metrics import classification_metrics
 
-from .classification_peers import CLASSIFICATION_PEERS
+from .classification_peers import classification_peers
 from .regression_peers import PEERS
 from .run_regression import as_part
 from .settings import USER_ERRORS, parse
@@ -106,7 +106,8 @@ def run(arguments: CurveArguments, training: TimesCLIPTrainingArguments, job: Jo
         found = _run_ours(arguments, training, job, parts)
     else:
         numeric = {name: as_part(part) for name, part in parts.items()}
-        peers = PEERS if arguments.task == "regression" else CLASSIFICATION_PEERS
+        classes = numeric["train"].num_classes
+        peers = classification_peers(classes) if classes else PEERS
         for part in ("validation", "test"):
             said = peers[job.method](numeric["train"], numeric["validation"], numeric[part], job.draw)
             found[part] = np.asarray(said)
@@ -135,9 +136,6 @@ def _run_ours(
     if done.trainer.model.config.branch_fusion == "late":
         found["branch_weights"] = done.trainer.model.config.branch_weights
         found["branch_predictions"] = np.round(branch_answers(done, parts["test"]), 4).tolist()
-    if arguments.task == "classification":
-        for part in ("validation", "test"):
-            found[part] = torch.tensor(found[part]).softmax(dim=-1).numpy()
     return found
 
 
@@ -156,7 +154,7 @@ def branch_answers(done: Trained, part: Any) -> np.ndarray:
 def _measure(task: str, said: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     if task == "regression":
         return regression_metrics(said.reshape(len(labels), -1)[:, 0], labels[:, 0])
-    return classification_metrics(np.log(np.clip(said, 1e-12, None)), labels)
+    return classification_metrics(said, labels)
 
 
 def table(results: list[dict[str, Any]], part: str, metric: str) -> str:

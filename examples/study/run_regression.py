@@ -170,8 +170,9 @@ def as_part(dataset: datasets.Dataset) -> Part:
     )
     groups = dataset.remove_columns(["past_values", "labels", *(["static_values"] if len(static.columns) else [])])
     groups = pd.concat([groups.to_pandas(), static], axis=1)
-    labels = arrays["labels"][:]
-    return Part(arrays["past_values"][:], static, labels[:, 0] if labels.ndim == 2 else labels, groups)
+    labels, classes = arrays["labels"][:], getattr(dataset.features["labels"], "num_classes", None) or 0
+    labels = labels if classes else labels[:, 0]
+    return Part(arrays["past_values"][:], static, labels, groups, num_classes=classes)
 
 
 def run_block(

@@ -57,6 +57,8 @@ EVERY_FIELD = {
     "head_dropout": [0.15],
     "fusion": "concat",
     "linear_shortcut": True,
+    "kernel_shortcut": True,
+    "num_centers": 3,
     "image_mean": [0.1, 0.2, 0.3],
     "image_std": [0.4, 0.5, 0.6],
     "initializer_range": 0.03,

@@ -25,7 +25,7 @@ def test_the_answer_is_the_weighted_mean_of_what_the_branches_say(tiny_config, e
     batch = make_batch(model.config)
     with torch.no_grad():
         out = model(**batch)
-    assert model.config.branches == ["vision", "text", "linear"]
+    assert model.config.branches == ["vision", "text", "series"]
     assert out.branch_predictions.shape == (4, 3, 2)
     expected = np.einsum("b,nbt->nt", [0.5, 0.2, 0.3], out.branch_predictions.double().numpy())
     np.testing.assert_allclose(out.predictions.numpy(), expected, rtol=1e-5)
@@ -55,7 +55,7 @@ def test_no_branch_learns_from_the_error_of_another(tiny_config, enlarge, make_b
     model = build(tiny_config, enlarge, freeze_vision=False, variate_selection=selection, head_reads=reads)
     batch = make_batch(model.config)
     said = model(**batch).branch_predictions
-    parts = {"vision": ("vision",), "text": ("text", "tokenizer"), "linear": ("head.linear",)}
+    parts = {"vision": ("vision",), "text": ("text", "tokenizer"), "series": ("head.series",)}
     for number, branch in enumerate(model.config.branches):
         model.zero_grad()
         said[:, number].square().sum().backward(retain_graph=True)
@@ -98,7 +98,7 @@ def test_a_linear_path_reads_levels_where_heads_do(tiny_config, enlarge, make_ba
         value = model(**batch).branch_predictions[:, 2, 0]
         scale, loc = batch["scale"].numpy() / [1, 2, 4], (batch["loc"].numpy() - [1, 2, 3]) / [1, 2, 4]
         inputs = np.concatenate([batch["variate_values"].reshape(4, -1), np.stack([loc, scale], -1).reshape(4, -1)], 1)
-        path = model.head["linear"].layer
+        path = model.head["series"].layer
         np.testing.assert_allclose(value, (inputs @ path.weight.numpy().T + path.bias.numpy())[:, 0], rtol=1e-4)
 
 
@@ -170,7 +170,7 @@ def test_features_are_not_projected_where_nothing_compares_them(tiny_config, mak
     ("fields", "words"),
     [
         ({"branch_weights": [0.5, 0.6, -0.1]}, "none below 0 and in sum 1"),
-        ({"branch_weights": [0.5, 0.5]}, r"each of \['vision', 'text', 'linear'\]"),
+        ({"branch_weights": [0.5, 0.5]}, r"each of \['vision', 'text', 'series'\]"),
         ({"branch_weights": [1.0, 0, 0], "branch_fusion": "joint"}, "the branches share one head"),
         ({"variate_selection": "cross_attention"}, "asks the text tower"),
     ],

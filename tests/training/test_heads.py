@@ -5,12 +5,25 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from timesclip_hf import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression, TimesCLIPProcessor
+from timesclip_hf import (
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForRegression,
+    TimesCLIPProcessor,
+    TimesCLIPTrainer,
+    TimesCLIPTrainingArguments,
+)
 from timesclip_hf.training.heads import RIDGE_PENALTIES, fit_head
+from timesclip_hf.training.kernels import KernelRidge as SolvedKernels
+from timesclip_hf.training.kernels import squared_distances
+
+LINEAR = {"head": "linear", "kernel_shortcut": False, "linear_shortcut": True}
+KERNEL = {"head": "kernel", "kernel_shortcut": True, "linear_shortcut": False}
 
 
 def rows(count=50, seed=0, labels=None):
@@ -24,7 +37,7 @@ def rows(count=50, seed=0, labels=None):
 
 def build(tiny_config, data, model_class=TimesCLIPForRegression, **fields):
     torch.manual_seed(0)
-    config = tiny_config("probe", **fields)
+    config = tiny_config("probe", **{**LINEAR, **fields})
     labels = {} if model_class is TimesCLIPForRegression else {"labels": None}
     fitted = data if not labels else data.remove_columns("labels")
     processor = TimesCLIPProcessor.from_config(config).fit(fitted)
@@ -45,7 +58,7 @@ def test_every_branch_is_ridge_on_its_standardised_readings(tiny_config):
     readings = {
         "vision": [out.vision_features.flatten(1).double().numpy() for out in (before, after)],
         "text": [out.text_features.flatten(1).double().numpy() for out in (before, after)],
-        "linear": [processor(np.asarray(part["past_values"][:]))["variate_values"].flatten(1).double().numpy()
+        "series": [processor(np.asarray(part["past_values"][:]))["variate_values"].flatten(1).double().numpy()
                    for part in (data, new)],
     }  # fmt: skip
     for number, (branch, (x, x_new)) in enumerate(readings.items()):
@@ -58,7 +71,7 @@ def test_every_branch_is_ridge_on_its_standardised_readings(tiny_config):
     mean = np.einsum("b,nb->n", weights, after.branch_predictions[..., 0].numpy())
     np.testing.assert_allclose(after.predictions[:, 0].numpy(), mean, rtol=1e-5)
     assert heads.out_of_fold.shape == (50, 3, 1) and abs(heads.out_of_fold.mean() - 100) < 10  # in the targets' unit
-    assert set(heads.scores) == {"vision", "text", "linear", "mean"}
+    assert set(heads.scores) == {"vision", "text", "series", "mean"}
 
 
 def test_one_head_on_all_readings_is_one_ridge(tiny_config):
@@ -112,13 +125,14 @@ def test_rows_of_a_group_are_left_out_together(tiny_config):
     assert fit_head(model, processor, data, groups=[f"farm {farm}" for farm in farms]).scores["mean"] < 0.5
 
 
-def test_labels_that_are_missing_leave_other_targets_whole(tiny_config):
+@pytest.mark.parametrize("kernel", [False, True])
+def test_labels_that_are_missing_leave_other_targets_whole(tiny_config, kernel):
     whole = rows(60)
     first = np.asarray(whole["labels"])
     second = np.where(np.arange(60)[:, None] % 2, first * -2, np.nan)
     data = rows(60, labels=np.concatenate([first, second], axis=1))
     torch.manual_seed(0)
-    config = tiny_config("probe", num_targets=2)
+    config = tiny_config("probe", num_targets=2, **(KERNEL if kernel else LINEAR))
     processor = TimesCLIPProcessor.from_config(config).fit(data.remove_columns("labels"))
     model = TimesCLIPForRegression(processor.complete_config(config))
     model.config.target_mean, model.config.target_std = [100.0, -200.0], [10.0, 20.0]
@@ -127,10 +141,116 @@ def test_labels_that_are_missing_leave_other_targets_whole(tiny_config):
     assert np.corrcoef(both[:, 0], both[:, 1])[0, 1] < -0.9
 
 
+@pytest.mark.parametrize("max_centers", [2000, 30])
+def test_every_branch_is_kernel_ridge_on_its_readings(tiny_config, max_centers):
+    data, new = rows(), rows(20, seed=1)
+    model, processor = build(tiny_config, data, **KERNEL)
+    heads = fit_head(model, processor, data, max_centers=max_centers)
+    layer = model.head["series"].layer
+    x, x_new = (
+        processor(np.asarray(part["past_values"][:]))["variate_values"].flatten(1).double().numpy()
+        for part in (data, new)
+    )
+    shift, factor, centers = (getattr(layer, name).double().numpy() for name in ("shift", "factor", "centers"))
+    np.testing.assert_allclose(shift, x.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(factor * x.std(axis=0), (factor * x.std(axis=0))[0], rtol=1e-4)  # all weigh alike
+    points, new_points = (x - shift) * factor, (x_new - shift) * factor
+    y = np.asarray(data["labels"])[:, 0]
+    answers = outputs(model, processor, new).branch_predictions[:, 2, 0].numpy()
+    if max_centers == 2000:
+        np.testing.assert_allclose(centers, points, atol=1e-4)
+        ridge = KernelRidge(kernel="rbf", gamma=1.0, alpha=heads.penalties["series"]).fit(points, y - y.mean())
+        np.testing.assert_allclose(answers, ridge.predict(new_points) + y.mean(), rtol=1e-3)
+    else:
+        assert len(centers) == 30 == model.config.num_centers
+        assert all((np.abs(points - center).max(axis=1) < 1e-4).any() for center in centers)
+        assert np.corrcoef(answers, np.asarray(new["labels"])[:, 0])[0, 1] > 0.5
+
+
+def test_kernels_are_saved_with_what_they_were_fitted_on(tiny_config, tmp_path):
+    data = rows(40)
+    model, processor = build(tiny_config, data, **KERNEL, num_static_features=0)
+    fit_head(model, processor, data)
+    model.save_pretrained(tmp_path)
+    loaded = TimesCLIPForRegression.from_pretrained(tmp_path)
+    assert loaded.config.num_centers == 40
+    new = rows(9, seed=3)
+    assert torch.equal(outputs(loaded, processor, new).predictions, outputs(model, processor, new).predictions)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_kernels_of_classes_give_probabilities_that_hold(tiny_config, classes):
+    plain = rows(300)
+    level = np.asarray(plain["labels"])[:, 0]
+    numbers = np.digitize(level, np.quantile(level, np.arange(1, classes) / classes))
+    model, processor = build(
+        tiny_config, rows(300, labels=numbers).select(range(150)), TimesCLIPForClassification, **KERNEL,
+        num_labels=classes,
+    )  # fmt: skip
+    heads = fit_head(model, processor, rows(300, labels=numbers).select(range(150)))
+    held_out = outputs(model, processor, plain.select(range(150, 300))).logits.log_softmax(-1).numpy()
+    loss = -held_out[np.arange(150), numbers[150:]].mean()
+    assert loss < 0.8 * np.log(classes) and loss == pytest.approx(heads.scores["mean"], abs=0.2)
+    assert (held_out.argmax(axis=1) == numbers[150:]).mean() > 1.5 / classes
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 0.3])
+def test_what_is_said_of_rows_left_out_is_what_fits_without_them_say(penalty):
+    rng = np.random.default_rng(0)
+    points, targets = rng.normal(size=(30, 4)), rng.normal(size=(30, 2))
+    owners = np.repeat(np.arange(10), 3)
+    kernels = np.exp(-squared_distances(points, points))
+    centers = rng.permutation(30)[:12]
+    few, among = kernels[:, centers], kernels[np.ix_(centers, centers)]
+    for given, own in ((kernels, kernels), (few, among)):
+        for groups in (None, owners):
+            said = SolvedKernels(given, own, groups).left_out(targets, penalty)
+            for group in np.unique(owners if groups is not None else np.arange(30)):
+                out = (owners == group) if groups is not None else np.arange(30) == group
+                kept = given[~out]
+                weights = np.linalg.lstsq(kept.T @ kept + penalty * own, kept.T @ targets[~out], rcond=1e-13)[0]
+                np.testing.assert_allclose(said[out], given[out] @ weights, atol=2e-3)
+
+
+def test_the_trainer_fits_kernels_before_it_trains(tiny_config, tmp_path):
+    data = rows(40)
+    torch.manual_seed(0)
+    config = tiny_config("late", kernel_shortcut=True, freeze_vision=False)
+    processor = TimesCLIPProcessor.from_config(config).fit(data)
+    args = TimesCLIPTrainingArguments(
+        tmp_path,
+        num_train_epochs=2,
+        per_device_train_batch_size=8,
+        disable_tqdm=True,
+        report_to=[],
+        use_cpu=True,
+        save_total_limit=5,
+    )
+
+    def trainer(arguments=args):
+        torch.manual_seed(0)
+        model = TimesCLIPForRegression(processor.complete_config(config))
+        return TimesCLIPTrainer(model, arguments, processor, train_dataset=data, eval_dataset=rows(20, seed=5))
+
+    first = trainer()
+    first.train()
+    kernel = first.model.head["series"].layer
+    assert first.model.config.num_centers == 40 and len(first.model.config.branch_weights) == 3
+    alone = TimesCLIPForRegression(first.model.config)
+    fit_head(alone, processor, data)
+    assert torch.equal(alone.head["series"].layer.weight, kernel.weight), "training has left it as it was"
+    resumed = trainer()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    new = rows(9, seed=3)
+    assert torch.equal(
+        outputs(resumed.model, processor, new).predictions, outputs(first.model, processor, new).predictions
+    )
+
+
 @pytest.mark.parametrize(
     ("model_class", "fields", "words"),
     [
-        (TimesCLIPForRegression, {"head": "mlp"}, "needs head='linear'.*preset 'probe'"),
+        (TimesCLIPForRegression, {"head": "mlp"}, "needs head='kernel' or 'linear'.*preset 'probe'"),
         (TimesCLIPForPrediction, {"branch_fusion": "joint"}, "fits regression and classification models"),
     ],
 )

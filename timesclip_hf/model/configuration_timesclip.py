@@ -39,14 +39,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vision_only": {"text_config": None, "alignment": None},
     # A head and a loss for each branch, and the mean of their answers: no branch starves beside the other.
     "late": {"branch_fusion": "late", "text_pooling": "mean", "vision_pooling": "mean", "alignment": None},
-    # Frozen towers, and linear heads on what they and the series themselves say, for `fit_head`.
+    # Frozen towers, and kernels on what they and the series themselves say, for `fit_head`.
     "probe": {
         "branch_fusion": "late",
         "text_pooling": "mean",
         "vision_pooling": "mean",
-        "head": "linear",
+        "head": "kernel",
         "head_reads": "features",
-        "linear_shortcut": True,
+        "kernel_shortcut": True,
         "variate_selection": None,
         "alignment": None,
         "freeze_vision": True,
@@ -134,8 +134,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             embed to all variates' whole series (needs a text branch).
         selection_num_heads: attention heads of the selection, a divisor of `projection_dim`.
         selection_dropout: dropout on the selection's attention weights.
-        head: `"mlp"`, `"linear"` or `"pooled"`; regression head. `"pooled"` attends over variates, so its size does
-            not grow with V.
+        head: `"mlp"`, `"linear"`, `"pooled"` or `"kernel"`; head of regression and classification. `"pooled"` attends
+            over variates, so its size does not grow with V; `"kernel"` compares a sample with those of the training
+            data and is fitted in closed form (`fit_head`), with `branch_fusion="late"`.
+        num_centers: samples that kernels compare with; `fit_head` sets it.
         head_reads: `"embeds"`, or `"features"`: what the towers say themselves, which are then projected only for an
             alignment or a variate selection; what heads in closed form read (`fit_head`).
         head_dropout: dropout after each hidden layer of `"mlp"`; `"linear"`, `"pooled"` and forecasts apply the first
@@ -154,6 +156,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             start at zero, so that training starts from repeating the last value. In regression and classification it
             reads static values (and `loc` and `scale`) too, starts at zero, and is added to the head's answer, or
             with `branch_fusion="late"` is a branch of its own.
+        kernel_shortcut: that branch by kernels, in place of the linear layer; `TimesCLIPTrainer` fits it in closed
+            form before the first step, where `fit_head` has not.
         image_mean, image_std: per-colour statistics that the vision tower was trained with. Not set: those of the
             tower's family.
         initializer_range: standard deviation of our own weights at the start.
@@ -230,7 +234,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     selection_num_heads: int = 8
     selection_dropout: float | int = 0.1
 
-    head: Literal["mlp", "linear", "pooled"] = "mlp"
+    head: Literal["mlp", "linear", "pooled", "kernel"] = "mlp"
+    num_centers: int = 0
     head_reads: Literal["embeds", "features"] = "embeds"
     head_dropout: list = field(default_factory=lambda: [0.3, 0.2, 0.1])
     branch_fusion: Literal["joint", "late"] = "joint"
@@ -238,6 +243,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     ensemble_size: int = 1
     fusion: Literal["replace_last", "replace_first", "concat"] = "replace_last"
     linear_shortcut: bool = False
+    kernel_shortcut: bool = False
 
     image_mean: list | None = None
     image_std: list | None = None
@@ -275,7 +281,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
                 `"full"` (more), an ablation of `full`, `"late"` (both branches, each with a head and a loss of its
-                own), `"probe"` (frozen towers under linear heads, for `fit_head`: few hundred labels), `"paper"` (the
+                own), `"probe"` (frozen towers under kernels, for `fit_head`: few hundred labels), `"paper"` (the
                 forecaster as published) or `"forecast"` (a small one: text branch, cross-attention selection, linear
                 shortcut).
             towers: one of `TOWERS`: `"clip-b16"`, `"tiny"` (small enough to train from random weights) or
@@ -348,9 +354,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     def branches(self) -> list[str]:
         """What answers on its own with `branch_fusion="late"`, in the order of `branch_weights`.
 
-        `"vision"`, `"text"`, and `"linear"` for the `linear_shortcut`, where there are such.
+        `"vision"`, `"text"`, and `"series"` for a shortcut, where there are such.
         """
-        there = {"vision": self.vision_config, "text": self.text_config, "linear": self.linear_shortcut or None}
+        series = self.linear_shortcut or self.kernel_shortcut or None
+        there = {"vision": self.vision_config, "text": self.text_config, "series": series}
         return [name for name, part in there.items() if part is not None]
 
     @property
@@ -381,8 +388,9 @@ def _check_sizes(config: Any) -> None:
     ):  # fmt: skip
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")
-    if config.num_static_features < 0:
-        raise ValueError(f"num_static_features must be 0 or more, got {config.num_static_features}.")
+    for name in ("num_static_features", "num_centers"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} must be 0 or more, got {getattr(config, name)}.")
     if config.patch_length > config.context_length:
         raise ValueError(
             f"patch_length ({config.patch_length}) is longer than context_length ({config.context_length}); "
@@ -424,6 +432,8 @@ def _check_branches(config: Any) -> None:
             f"vision_pooling={config.vision_pooling!r}, but a {config.vision_config.model_type} has no CLS token; "
             "choose 'pooler' or 'mean'."
         )
+    if (config.head == "kernel" or config.kernel_shortcut) and config.branch_fusion != "late":
+        raise ValueError("head='kernel' and kernel_shortcut=True are for branch_fusion='late'.")
     if config.branch_fusion == "late" and config.variate_selection == "cross_attention":
         raise ValueError(
             "branch_fusion='late' gives each branch a variate selection of its own, and that of "

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
 from .layers import SeriesLinear, check_sample_shape
@@ -17,7 +19,7 @@ MAX_HEAD_WEIGHTS = 1_000_000_000
 def _reading_width(config: TimesCLIPConfig, branches: Sequence[str]) -> int:
     """Numbers that a head gets of one variate: readings of these branches, the selected embed, level and spread."""
     dim = config.projection_dim
-    widths = {"vision": dim, "text": dim, "linear": 0}
+    widths = {"vision": dim, "text": dim, "series": 0}
     if config.head_reads == "features":
         for name, tower, width in (
             ("vision", config.vision_config, vision_width),
@@ -45,23 +47,68 @@ class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
     """`ZeroLinear` of values as they come."""
 
 
-class LinearPath(nn.Module):
-    """The scaled series themselves, and what else is known of the sample, to `num_outputs`: what ridge would read.
+class KernelLayer(nn.Module):
+    """A weighted sum of Gaussian kernels of the distance to samples of the training data: what `fit_head` fits.
 
-    Starts at zero.
+    `bias + sum over centers c of weight[:, c] * exp(-|factor * (x - shift) - c|^2)`, in fp32. Nothing of it learns by
+    gradients; without centers, which is how it starts, it answers `bias`, zero.
+
+    Args:
+        in_features: numbers that are read of a sample.
+        num_outputs: numbers to give.
+        num_centers: samples that it compares with.
+    """
+
+    def __init__(self, in_features: int, num_outputs: int, num_centers: int):
+        super().__init__()
+        if in_features * num_centers > MAX_HEAD_WEIGHTS:
+            raise ValueError(
+                f"head='kernel' would compare {in_features} numbers with those of num_centers={num_centers} samples, "
+                f"more than {MAX_HEAD_WEIGHTS:.0e} in all: fit it on fewer."
+            )
+        self.in_features = in_features
+        for name, shape in (
+            ("shift", (in_features,)), ("factor", (in_features,)), ("centers", (num_centers, in_features)),
+            ("weight", (num_outputs, num_centers)), ("bias", (num_outputs,)),
+        ):  # fmt: skip
+            self.register_buffer(name, torch.zeros(shape))
+
+    def reset_parameters(self) -> None:
+        """Zero all over, where a checkpoint has nothing."""
+        for buffer in self.buffers():
+            init.zeros_(buffer)
+
+    def forward(self, readings: Tensor) -> Tensor:
+        """`(B, in_features)` to `(B, num_outputs)`."""
+        with maybe_autocast(readings.device.type, enabled=False):
+            shift, factor, centers, weight, bias = (buffer.float() for buffer in self.buffers())
+            scaled = (readings.float() - shift) * factor
+            inner = scaled @ centers.T
+            squares = scaled.square().sum(dim=-1, keepdim=True) + centers.square().sum(dim=-1) - 2 * inner
+            return (-squares.clamp(min=0)).exp() @ weight.T + bias
+
+
+class SeriesPath(nn.Module):
+    """The scaled series themselves, and what else is known of the sample, to `num_outputs`, past all towers.
+
+    Linear, which starts at zero, or with `config.kernel_shortcut` a `KernelLayer`.
     """
 
     def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         super().__init__()
         self.sample_shape = (config.num_variates, config.context_length)
         self.num_static_features = config.num_static_features
-        steps = config.context_length + 2 * config.use_loc_scale
-        self.layer = ZeroSeriesLinear(config.num_variates * steps + config.num_static_features, num_outputs)
+        width = config.num_variates * (config.context_length + 2 * config.use_loc_scale) + config.num_static_features
+        self.layer: nn.Module
+        if config.kernel_shortcut:
+            self.layer = KernelLayer(width, num_outputs, config.num_centers)
+        else:
+            self.layer = ZeroSeriesLinear(width, num_outputs)
 
     def forward(self, variate_values: Tensor | None, level: Tensor | None, static_values: Tensor | None) -> Tensor:
         """`(B, V, T)` scaled, standardised `loc` and `scale` `(B, V, 2)` or `None`, static values, to fp32."""
         if variate_values is None:
-            raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
+            raise ValueError("A shortcut reads the series: give the variate_values that the processor returns.")
         check_sample_shape("variate_values", variate_values, self.sample_shape)
         parts = [variate_values.float().flatten(1)]
         if level is not None:
@@ -84,7 +131,7 @@ class SampleHead(nn.Module):
         super().__init__()
         self.num_static_features = config.num_static_features
         self.pool = None
-        self.shortcut = LinearPath(config, num_outputs) if config.linear_shortcut and branches is None else None
+        self.shortcut = SeriesPath(config, num_outputs) if config.linear_shortcut and branches is None else None
         dim, dropout = config.projection_dim, config.head_dropout
         width = _reading_width(config, config.branches if branches is None else branches)
         if config.head == "pooled":
@@ -92,6 +139,7 @@ class SampleHead(nn.Module):
         else:
             width *= config.num_variates
         width += config.num_static_features
+        self.layers: nn.Module
         if config.head == "mlp":
             if (weights := 4 * dim * width) > MAX_HEAD_WEIGHTS:
                 raise ValueError(
@@ -104,6 +152,8 @@ class SampleHead(nn.Module):
                 layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(rate)]
                 width = size
             self.layers = nn.Sequential(*layers, nn.Linear(width, num_outputs))
+        elif config.head == "kernel":
+            self.layers = KernelLayer(width, num_outputs, config.num_centers)
         else:
             self.layers = nn.Sequential(nn.Dropout(dropout[0]), nn.Linear(width, num_outputs))
 
@@ -119,7 +169,7 @@ class SampleHead(nn.Module):
         Args:
             variates: readings, level and spread among them where configured.
             static_values: `(B, num_static_features)`, read if configured.
-            variate_values, level: for a linear shortcut, see `LinearPath`.
+            variate_values, level: for a linear shortcut, see `SeriesPath`.
         """
         if self.pool is None:
             features = variates.flatten(1)
@@ -137,7 +187,7 @@ class BranchHeads(nn.ModuleDict):
     def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         super().__init__(
             {
-                name: LinearPath(config, num_outputs) if name == "linear" else SampleHead(config, num_outputs, [name])
+                name: SeriesPath(config, num_outputs) if name == "series" else SampleHead(config, num_outputs, [name])
                 for name in config.branches
             }
         )
@@ -192,9 +242,10 @@ class PredictionHead(nn.Module):
 
 __all__ = [
     "BranchHeads",
-    "LinearPath",
+    "KernelLayer",
     "PredictionHead",
     "SampleHead",
+    "SeriesPath",
     "ZeroLinear",
     "ZeroSeriesLinear",
 ]

@@ -176,7 +176,7 @@ class BranchSelections(nn.ModuleDict):
     """A gated selection for each branch, which sees the embeds of its own branch alone (late fusion)."""
 
     def __init__(self, config: TimesCLIPConfig):
-        super().__init__({name: GatedVariateSelection(config) for name in config.branches if name != "linear"})
+        super().__init__({name: GatedVariateSelection(config) for name in config.branches if name != "series"})
 
     def forward(
         self, image_embeds: Tensor | None, text_embeds: Tensor | None, output_attentions: bool = False

@@ -12,7 +12,7 @@ from transformers import initialization as init
 
 from .alignment import AlignmentObjective
 from .configuration_timesclip import TimesCLIPConfig
-from .heads import ZeroLinear
+from .heads import KernelLayer, ZeroLinear
 from .json_objects import parse_object
 from .layers import PatchTokenizer, VariateTokenizer
 from .remote_code import CarriesCode
@@ -50,7 +50,9 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         """Keys of the processor's batch on which this model's answer depends; its losses may read more of them."""
         names = {"pixel_values"} if config.vision_config is not None else set()
         names |= {"patch_values", "patch_mask"} if config.text_config is not None else set()
-        reads_series = config.variate_selection == "cross_attention" or config.linear_shortcut
+        reads_series = (
+            config.variate_selection == "cross_attention" or config.linear_shortcut or config.kernel_shortcut
+        )
         return names | ({"variate_values"} if reads_series else set())
 
     @torch.no_grad()
@@ -64,7 +66,7 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
             init.normal_(module.position_embedding, std=self.config.initializer_range)
         if isinstance(module, PatchTokenizer):
             init.normal_(module.cls_token, std=self.config.initializer_range)
-        elif isinstance(module, AlignmentObjective):
+        elif isinstance(module, (AlignmentObjective, KernelLayer)):
             module.reset_parameters()
 
     def post_init(self) -> None:

@@ -189,7 +189,7 @@ class WholeSeriesModel(TaskModel):
         if not self.is_late:
             return self.head(readings["all"], static, values, level).float()
         said = [
-            head(values, level, static) if name == "linear" else head(readings[name], static)
+            head(values, level, static) if name == "series" else head(readings[name], static)
             for name, head in self.head.items()
         ]
         return torch.stack([answer.float() for answer in said], dim=1)  # (B, branches, num_outputs)

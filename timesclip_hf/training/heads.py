@@ -1,18 +1,21 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Heads in closed form: towers stay as they are, what they read goes through ridge or logistic regression.
+"""Heads in closed form: towers stay as they are, what they read goes through kernels, ridge or logistic regression.
 
-The way for few labels. A regression is fitted on standardised readings and folded into the model's own linear layer,
-so that the model saves, pushes, exports, predicts and goes on training like any other.
+The way for few labels. What is fitted is written into the model's own heads, so that the model saves, pushes, exports
+and predicts like any other, and linear heads go on training. `head="linear"`: ridge, or multinomial logistic
+regression. `head="kernel"`, and `kernel_shortcut`: kernel ridge (see `kernels`), for classes on their indicators; the
+answers out of fold then become probabilities by one temperature and a bias for each class (Platt scaling).
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
@@ -21,9 +24,11 @@ from torch.utils.data import DataLoader
 
 from ..data.collator import TimesCLIPDataCollator
 from ..model.agreement import check_agreement
+from ..model.heads import KernelLayer
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .branch_weights import fit_branch_weights
+from .kernels import MAX_CENTERS, KernelRidge, choose_space, squared_distances
 
 # Penalties that are tried, relative to readings of spread 1: ridge's alpha, and 1 / C of logistic regression.
 RIDGE_PENALTIES = np.logspace(-1, 5, 19)
@@ -36,7 +41,7 @@ class FittedHeads:
     """What `fit_head` found out.
 
     Args:
-        branches: whose heads were fitted: `config.branches`, or `["all"]` for one head on all readings.
+        branches: whose heads were fitted: of `config.branches`, or `["all"]` for one head on all readings.
         penalties: the penalty of each head, by branch; for several targets a list of one each.
         scores: out of fold, by branch and of their weighted `"mean"`: R2 (mean over targets), or the log loss.
         branch_weights: by which the answers are averaged.
@@ -58,22 +63,28 @@ def fit_head(
     groups: Sequence[Any] | None = None,
     batch_size: int = 64,
     seed: int = 0,
+    max_centers: int = MAX_CENTERS,
 ) -> FittedHeads:
-    """Fits the linear heads of a model in closed form; its towers stay as they are.
+    """Fits the kernel and linear heads of a model in closed form; its towers stay as they are.
 
-    Every series is read once. Of each head, readings are standardised, and ridge (regression) or multinomial logistic
-    regression (classes) is fitted with the penalty that does best on samples left out: one at a time (ridge without
-    `groups`), else in ten folds. With `branch_fusion="late"` every branch has its own, and `branch_weights` are
-    fitted on what the heads say out of fold (see `fit_branch_weights`); else one regression reads all.
+    Every series is read once. Each head is fitted on its standardised readings with the penalty (and the kernel) that
+    does best on samples left out: one at a time, or with `groups` a group at a time; linear heads of classes and
+    linear heads with groups in ten folds. With `branch_fusion="late"` every branch has its own, and `branch_weights`
+    are fitted on what the heads say out of fold (see `fit_branch_weights`); else one regression reads all.
+
+    A saved kernel head holds the readings of the series that it was fitted on, a few hundred numbers of each.
 
     Args:
-        model: with `head="linear"`; best with `head_reads="features"` and `variate_selection=None`, for neither a
-            projection nor a selection is fitted here. It is changed in place and left in evaluation mode.
+        model: with `head="kernel"` or `"linear"` (preset `"probe"`); best with `head_reads="features"` and
+            `variate_selection=None`, for neither a projection nor a selection is fitted here. Of a model with
+            `head="mlp"` the `kernel_shortcut` alone is fitted, and no weights. It is changed in place and left in
+            evaluation mode.
         processor: fitted, as the model was built for.
         train: rows with `past_values` and `labels`, as `TimesCLIPDataCollator` takes them, with a length.
         groups: one for each row, such as its farm; rows of a group are left out together.
         batch_size: series that are read at once.
-        seed: of the folds.
+        seed: of folds, and of what stands for all rows where there are many.
+        max_centers: series that a kernel head compares with, at random where there are more.
 
     Returns:
         Penalties, scores out of fold and weights.
@@ -88,30 +99,31 @@ def fit_head(
     >>> processor = TimesCLIPProcessor.from_config(config).fit(train)
     >>> model = TimesCLIPForRegression(processor.complete_config(config))
     >>> fit_head(model, processor, train).scores
-    {'vision': 0.71, 'text': 0.78, 'linear': 0.74, 'mean': 0.80}
+    {'vision': 0.71, 'text': 0.78, 'series': 0.80, 'mean': 0.82}
     ```
     """
-    layers = _linear_layers(model)
+    layers = _closed_layers(model)
     check_agreement(processor, model.config, model.task, training=True)
     if groups is not None and len(groups) != len(train):
         raise ValueError(f"groups has {len(groups)} entries, the data {len(train)} rows")
     readings, labels = _read(model, processor, train, layers, batch_size)
+    classes, num_classes = isinstance(model, TimesCLIPForClassification), model.config.num_labels or 0
+    targets = _checked_classes(labels, num_classes) if classes else _standardised(model, labels)
     if len(labels) < 3:
         raise ValueError(f"{len(labels)} labelled series are too few: a head needs at least three")
-    classes = isinstance(model, TimesCLIPForClassification)
-    solve = _solve_classes if classes else _solve_numbers
-    targets = labels if classes else _standardised(model, labels)
+    fit = _Fit(targets, classes, num_classes, _owners(groups), seed, max_centers)
     penalties, said = {}, []
     for branch, inputs in readings.items():
-        means, spreads = inputs.mean(axis=0), inputs.std(axis=0)
-        spreads = np.where(spreads > 1e-7 * np.abs(means) + 1e-12, spreads, np.inf)  # constant: told nothing by it
-        weight, bias, penalties[branch], answers = solve((inputs - means) / spreads, targets, groups, model, seed)
-        weight = weight / spreads
-        _write(layers[branch], weight, bias - weight @ means)
+        if isinstance(layers[branch][0], KernelLayer):
+            penalties[branch], answers = fit.kernel(layers[branch][0], inputs, model.config.num_static_features)
+        else:
+            penalties[branch], answers = fit.linear(layers[branch], inputs)
         said.append(answers)
+    if any(isinstance(parts[0], KernelLayer) for parts in layers.values()):
+        model.config.num_centers = min(len(targets), max_centers)
     out_of_fold = np.stack(said, axis=1)  # (n, branches, outputs)
     weights = fit_branch_weights(out_of_fold, targets)
-    if model.config.branch_fusion == "late":
+    if model.config.branch_fusion == "late" and list(readings) == model.config.branches:
         model.config.branch_weights = weights
     scores = _scores(list(readings), out_of_fold, targets, weights, classes)
     if not classes:
@@ -119,27 +131,36 @@ def fit_head(
     return FittedHeads(list(readings), penalties, scores, weights, out_of_fold)
 
 
-def _linear_layers(model: Any) -> dict[str, list[nn.Linear]]:
-    """The layers whose answers are added up, of each head."""
+def unfitted_kernels(model: Any) -> bool:
+    """Whether a model has kernels that `fit_head` must fit before they say anything."""
+    kernels = [module for module in model.modules() if isinstance(module, KernelLayer)]
+    return any(kernel.get_buffer("centers").numel() == 0 for kernel in kernels)
+
+
+def _closed_layers(model: Any) -> dict[str, list[Any]]:
+    """What is fitted of each head: a kernel, or the linear layers whose answers are added up."""
     if not isinstance(model, (TimesCLIPForRegression, TimesCLIPForClassification)):
         raise ValueError(f"fit_head fits regression and classification models, found {type(model).__name__}")
-    if model.config.head != "linear":
+    config = model.config
+    if config.head not in ("linear", "kernel") and not config.kernel_shortcut:
         raise ValueError(
-            f"fit_head needs head='linear' in the model's configuration, found {model.config.head!r}: build it from "
-            "preset 'probe', or with head='linear', head_reads='features', variate_selection=None"
+            f"fit_head needs head='kernel' or 'linear' in the model's configuration, found {config.head!r}: build it "
+            "from preset 'probe', or with such a head, head_reads='features', variate_selection=None"
         )
-    if model.config.branch_fusion == "late":
-        return {name: [head.layer if name == "linear" else head.layers[-1]] for name, head in model.head.items()}
+    if config.branch_fusion == "late":
+        heads = {name: head.layer if name == "series" else head.layers for name, head in model.head.items()}
+        heads = {name: head[-1] if isinstance(head, nn.Sequential) else head for name, head in heads.items()}
+        return {name: [head] for name, head in heads.items() if config.head != "mlp" or isinstance(head, KernelLayer)}
     shortcut = [model.head.shortcut.layer] if model.head.shortcut is not None else []
     return {"all": [model.head.layers[-1], *shortcut]}
 
 
 @torch.no_grad()
 def _read(
-    model: Any, processor: TimesCLIPProcessor, train: Any, layers: dict[str, list[nn.Linear]], batch_size: int
+    model: Any, processor: TimesCLIPProcessor, train: Any, layers: dict[str, list[nn.Module]], batch_size: int
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[Any]]:
     """What reaches the layers of each head, `(n, in_features)`, and the labels, of rows that have one."""
-    seen: dict[nn.Linear, list[NDArray[Any]]] = {layer: [] for parts in layers.values() for layer in parts}
+    seen: dict[nn.Module, list[NDArray[Any]]] = {layer: [] for parts in layers.values() for layer in parts}
 
     def keep(layer: Any, inputs: Any) -> None:
         seen[layer].append(inputs[0].double().cpu().numpy())
@@ -148,7 +169,7 @@ def _read(
     labels: list[NDArray[Any]] = []
     model.eval()
     try:
-        for batch in _batches(processor, train, batch_size):
+        for batch in DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor)):
             if "labels" not in batch:
                 raise ValueError("train has no 'labels': there is nothing to fit heads on")
             labels.append(batch.pop("labels").numpy())
@@ -164,11 +185,6 @@ def _read(
     return readings, answers
 
 
-def _batches(processor: TimesCLIPProcessor, train: Any, batch_size: int) -> Iterator[dict[str, Any]]:
-    loader = DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor))
-    yield from loader
-
-
 def _target_units(model: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     config = model.config
     mean, std = config.target_mean or [0.0] * config.num_targets, config.target_std or [1.0] * config.num_targets
@@ -180,66 +196,150 @@ def _standardised(model: Any, labels: NDArray[Any]) -> NDArray[np.float64]:
     return (labels.astype(np.float64).reshape(len(labels), -1) - mean) / std
 
 
-def _folds(targets: NDArray[Any], groups: Any, classes: bool, seed: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Rows to fit on and rows left out, every row left out once."""
-    rows = np.zeros(len(targets))
-    if groups is not None:
-        names = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
-        if names.max() == 0:
-            raise ValueError(f"all rows are of one group ({groups[0]!r}): leave groups out")
-        return list(GroupKFold(min(_NUM_FOLDS, names.max() + 1)).split(rows, groups=names))
-    count = min(_NUM_FOLDS, len(targets))
-    if not classes:
-        return list(KFold(count, shuffle=True, random_state=seed).split(rows))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # then it is missing in some folds
-        count = max(2, min(count, int(np.bincount(targets).max())))
-        return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, targets))
-
-
-def _solve_numbers(
-    inputs: NDArray[Any], targets: NDArray[Any], groups: Any, model: Any, seed: int
-) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
-    """Weights `(targets, in_features)`, biases, penalties and answers out of fold, target by target."""
-    weights, biases, penalties, answers = [], [], [], np.full(targets.shape, np.nan)
-    for k in range(targets.shape[1]):
-        rows = np.flatnonzero(np.isfinite(targets[:, k]))
-        if len(rows) < 3:
-            raise ValueError(f"target {k} has {len(rows)} labels, which are too few: a head needs at least three")
-        x, y = inputs[rows], targets[rows, k]
-        own = [groups[row] for row in rows] if groups is not None else None
-        folds = _folds(y, own, False, seed)
-        best = RidgeCV(RIDGE_PENALTIES, cv=folds if own is not None else None).fit(x, y)
-        for fitted, left_out in folds:
-            answers[rows[left_out], k] = Ridge(best.alpha_).fit(x[fitted], y[fitted]).predict(x[left_out])
-        weights.append(best.coef_)
-        biases.append(best.intercept_)
-        penalties.append(float(best.alpha_))
-    penalty = penalties[0] if len(penalties) == 1 else penalties
-    return np.stack(weights), np.asarray(biases), penalty, answers
-
-
-def _solve_classes(
-    inputs: NDArray[Any], targets: NDArray[Any], groups: Any, model: Any, seed: int
-) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
-    """Weights `(classes, in_features)`, biases, the penalty and logarithms of probabilities out of fold."""
-    num_classes, present = model.config.num_labels, np.unique(targets)
-    if present.min() < 0 or present.max() >= num_classes:
+def _checked_classes(labels: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
+    present = np.unique(labels)
+    if len(present) and (present.min() < 0 or present.max() >= num_classes):
         raise ValueError(f"labels run from {present.min()} to {present.max()}, the model has {num_classes} classes")
-    if len(present) < 2:
+    if len(present) == 1:
         raise ValueError(f"all labels are of class {present[0]}: there is nothing to tell apart")
-    folds, losses = _folds(targets, groups, True, seed), []
-    answers: list[NDArray[Any]] = []
-    for penalty in LOGISTIC_PENALTIES:
-        said = np.empty((len(targets), num_classes))
-        for fitted, left_out in folds:
-            weight, bias = _logistic(inputs[fitted], targets[fitted], penalty, num_classes)
-            said[left_out] = _log_softmax(inputs[left_out] @ weight.T + bias)
-        answers.append(said)
-        losses.append(-said[np.arange(len(targets)), targets].mean())
-    best = int(np.argmin(losses))
-    weight, bias = _logistic(inputs, targets, LOGISTIC_PENALTIES[best], num_classes)
-    return weight, bias, float(LOGISTIC_PENALTIES[best]), answers[best]
+    return labels.astype(np.int64)
+
+
+def _owners(groups: Sequence[Any] | None) -> NDArray[np.int64] | None:
+    """The number of each row's group."""
+    if groups is None:
+        return None
+    numbers = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+    if numbers.max() == 0:
+        raise ValueError(f"all rows are of one group ({groups[0]!r}): leave groups out")
+    return numbers
+
+
+@dataclass
+class _Fit:
+    """What all heads of a model are fitted to: `targets` `(n, targets)` standardised, or `(n,)` classes."""
+
+    targets: NDArray[Any]
+    classes: bool
+    num_classes: int
+    owners: NDArray[np.int64] | None
+    seed: int
+    max_centers: int
+
+    def linear(self, layers: list[nn.Linear], inputs: NDArray[Any]) -> tuple[Any, NDArray[Any]]:
+        """Writes into linear layers; the penalty, and answers out of fold."""
+        means, spreads = inputs.mean(axis=0), inputs.std(axis=0)
+        spreads = np.where(spreads > 1e-7 * np.abs(means) + 1e-12, spreads, np.inf)  # constant: tells nothing
+        solve = self._logistic if self.classes else self._ridge
+        weight, bias, penalty, answers = solve((inputs - means) / spreads)
+        weight = weight / spreads
+        _write(layers, weight, bias - weight @ means)
+        return penalty, answers
+
+    def kernel(self, layer: KernelLayer, inputs: NDArray[Any], num_static: int) -> tuple[Any, NDArray[Any]]:
+        """Fills a kernel layer; the penalties, and answers out of fold."""
+        wanted = np.eye(self.num_classes)[self.targets] if self.classes else self.targets
+        means = np.nanmean(wanted, axis=0)
+        centred = wanted - means
+        space = choose_space(inputs, np.nan_to_num(centred), num_static, self.owners, self.seed, self.max_centers)
+        among = np.exp(-squared_distances(space.centers, space.centers))
+        kernels = among if len(among) == len(inputs) else space.compare(inputs)
+        weight, answers, penalties = np.zeros((wanted.shape[1], len(among))), np.full(wanted.shape, np.nan), []
+        for columns, rows in _alike(centred):
+            if len(rows) < 3:
+                raise ValueError(f"target {columns[0]} has {len(rows)} labels, which are too few: three at least")
+            owners = self.owners[rows] if self.owners is not None else None
+            ridge = KernelRidge(kernels if len(rows) == len(kernels) else kernels[rows], among, owners)
+            for own in [columns] if self.classes else [[column] for column in columns]:
+                known = centred[rows][:, own]
+                penalty, _ = ridge.best_penalty(known)
+                for column, said in zip(own, ridge.left_out(known, penalty).T, strict=True):
+                    answers[rows, column] = said + means[column]
+                weight[own] = ridge.solve(known, penalty).T
+                penalties.append(penalty)
+        bias = means
+        if self.classes:
+            temperature, shifts = _platt(answers, self.targets)
+            weight, bias = temperature * weight, temperature * means + shifts
+            answers = _log_softmax(temperature * answers + shifts)
+        _fill(layer, {**vars(space), "weight": weight, "bias": bias})
+        return penalties[0] if len(penalties) == 1 else penalties, answers
+
+    def _folds(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """Of some rows, positions to fit on and positions left out; every row is left out once."""
+        blank = np.zeros(len(rows))
+        if self.owners is not None:
+            owners = self.owners[rows]
+            return list(GroupKFold(min(_NUM_FOLDS, len(np.unique(owners)))).split(blank, groups=owners))
+        count = min(_NUM_FOLDS, len(rows))
+        if not self.classes:
+            return list(KFold(count, shuffle=True, random_state=self.seed).split(blank))
+        count = max(2, min(count, int(np.bincount(self.targets).max())))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class")  # then it is missing in some folds
+            return list(StratifiedKFold(count, shuffle=True, random_state=self.seed).split(blank, self.targets))
+
+    def _ridge(self, inputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
+        """Weights `(targets, in_features)`, biases, penalties and answers out of fold, target by target."""
+        weights, biases, penalties, answers = [], [], [], np.full(self.targets.shape, np.nan)
+        for k in range(self.targets.shape[1]):
+            rows = np.flatnonzero(np.isfinite(self.targets[:, k]))
+            if len(rows) < 3:
+                raise ValueError(f"target {k} has {len(rows)} labels, which are too few: a head needs at least three")
+            x, y, folds = inputs[rows], self.targets[rows, k], self._folds(rows)
+            best = RidgeCV(RIDGE_PENALTIES, cv=folds if self.owners is not None else None).fit(x, y)
+            for fitted, left_out in folds:
+                answers[rows[left_out], k] = Ridge(best.alpha_).fit(x[fitted], y[fitted]).predict(x[left_out])
+            weights.append(best.coef_)
+            biases.append(best.intercept_)
+            penalties.append(float(best.alpha_))
+        penalty = penalties[0] if len(penalties) == 1 else penalties
+        return np.stack(weights), np.asarray(biases), penalty, answers
+
+    def _logistic(self, inputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
+        """Weights `(classes, in_features)`, biases, the penalty and logarithms of probabilities out of fold."""
+        targets, folds = self.targets, self._folds(np.arange(len(self.targets)))
+        losses, answers = [], []
+        for penalty in LOGISTIC_PENALTIES:
+            said = np.empty((len(targets), self.num_classes))
+            for fitted, left_out in folds:
+                weight, bias = _logistic(inputs[fitted], targets[fitted], penalty, self.num_classes)
+                said[left_out] = _log_softmax(inputs[left_out] @ weight.T + bias)
+            answers.append(said)
+            losses.append(-said[np.arange(len(targets)), targets].mean())
+        best = int(np.argmin(losses))
+        weight, bias = _logistic(inputs, targets, LOGISTIC_PENALTIES[best], self.num_classes)
+        return weight, bias, float(LOGISTIC_PENALTIES[best]), answers[best]
+
+
+def _alike(centred: NDArray[Any]) -> list[tuple[list[int], NDArray[np.int64]]]:
+    """Columns that are observed in the same rows, and these rows."""
+    found: dict[bytes, list[int]] = {}
+    seen = np.isfinite(centred)
+    for column in range(centred.shape[1]):
+        found.setdefault(seen[:, column].tobytes(), []).append(column)
+    return [(columns, np.flatnonzero(seen[:, columns[0]])) for columns in found.values()]
+
+
+def _platt(said: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, NDArray[Any]]:
+    """The temperature and the bias of each class under which answers become probabilities of least log loss."""
+    rows = np.arange(len(labels))
+
+    def loss(parameters: NDArray[Any]) -> float:
+        logits = np.exp(parameters[0]) * said + parameters[1:]
+        # As much as one sample says that all classes are alike.
+        return float(-_log_softmax(logits)[rows, labels].sum() + 0.5 * np.square(parameters[1:]).sum())
+
+    found = minimize(loss, np.r_[np.log(4.0), np.zeros(said.shape[1])], method="L-BFGS-B")
+    return float(np.exp(found.x[0])), found.x[1:]
+
+
+@torch.no_grad()
+def _fill(layer: KernelLayer, numbers: dict[str, NDArray[Any]]) -> None:
+    """A fitted kernel into its layer, in the layer's dtype and on its device."""
+    for name, array in numbers.items():
+        like = getattr(layer, name)
+        setattr(layer, name, torch.as_tensor(array, dtype=like.dtype, device=like.device))
 
 
 def _logistic(
@@ -295,4 +395,4 @@ def _r2(targets: NDArray[Any], said: NDArray[Any]) -> float:
     return float(np.mean(1 - residual / np.where(total > 0, total, np.inf)))
 
 
-__all__ = ["FittedHeads", "fit_head"]
+__all__ = ["FittedHeads", "fit_head", "unfitted_kernels"]

@@ -33,6 +33,7 @@ from .checkpoints import ResumableCheckpoints
 from .evaluation import BatchedMetrics, BoundedEmbeds, evaluating, every_row, whole
 from .given_data import check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
+from .heads import fit_head, unfitted_kernels
 from .hooks import check_hooks
 from .loss_terms import LossTerms
 from .optimization import epoch_decay_schedule, set_tower_rate
@@ -277,12 +278,24 @@ class TimesCLIPTrainer(Trainer):
         Raises:
             ValueError: no such checkpoint, or another training is at work in `args.output_dir` (see `output_lock`).
         """
+        self._fit_kernels()
         try:
             trial = args[0] if args else kwargs.get("trial")
             return super().train(self.checkpoints.find(resume_from_checkpoint, trial), *args, **kwargs)
         finally:
             self.checkpoints.release()
             self.kept_weights.forget()
+
+    def _fit_kernels(self) -> None:
+        """Fits the kernels of a model that nobody has fitted; those of a resumed run come out the same."""
+        model = unwrap_peft_model(self.model)
+        if not unfitted_kernels(model):
+            return
+        if not isinstance(self.processing_class, TimesCLIPProcessor) or not hasattr(self.train_dataset, "__len__"):
+            raise ValueError(
+                "The model has kernels that were never fitted: call fit_head(model, processor, train) before training."
+            )
+        fit_head(model, self.processing_class, self.train_dataset, seed=self.args.seed)
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """As Trainer's, with what it does not restore; a run that had ended has no epoch left."""
