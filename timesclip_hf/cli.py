@@ -310,7 +310,6 @@ def _render(options: argparse.Namespace) -> None:
     from .data.collator import TimesCLIPDataCollator
     from .data.tables import read_table
     from .inference.pipeline_inputs import read_samples
-    from .inference.skipped import warn_of_skipped
     from .plots import plot_model_view
 
     _quiet()
@@ -323,7 +322,7 @@ def _render(options: argparse.Namespace) -> None:
     rows = list(samples.rows)
     if not rows or samples.table is None:
         raise ValueError("no series to draw: in each of them a variate has no value at all")
-    warn_of_skipped(samples.table.skipped_by_name, samples.table.words, len(samples.table.identity))
+    samples.table.warn()
     if processor.statistics is None and processor.scaling == "dataset":
         processor.fit([row["past_values"] for row in rows])
     rows = rows[: options.rows]

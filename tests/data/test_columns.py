@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Steps by the names of columns: numbers, dates, patterns."""
 
+import re
 import time
 
 import numpy as np
@@ -35,7 +36,15 @@ HALF_MONTHS = ["2021-03-01", "2021-03-15", "2021-04-01", "2021-04-15", "2021-05-
 
 @pytest.mark.parametrize(
     "form",
-    ["evi_{y}_{m}_{d}", "evi_{y}{m}{d}", "{y}-{m}-{d}_evi", "{y}{m}{d}_evi", "evi-{y}.{m}.{d}", "evi_{y}-{m}-{d}"],
+    [
+        "evi_{y}_{m}_{d}",
+        "evi_{y}{m}{d}",
+        "{y}-{m}-{d}_evi",
+        "{y}{m}{d}_evi",
+        "evi-{y}.{m}.{d}",
+        "X{y}.{m}.{d}_evi",
+        "evi_{y}-{m}-{d}",
+    ],
 )
 def test_whole_dates_in_names_are_steps_of_their_variate(form):
     names = [form.format(y=d[:4], m=d[5:7], d=d[8:]) for d in HALF_MONTHS]
@@ -85,13 +94,15 @@ def test_dates_without_a_rhythm_are_told_with_what_to_do():
         ("spaces", ["red edge 1", "red edge 2", "red edge 3"], "red edge", None),
         ("digits", ["B8A1", "B8A2", "B8A3"], "B8A", None),
         ("number_first", ["0_NDVI", "1_NDVI", "2_NDVI"], "NDVI", None),
+        ("number_first", ["X0_NDVI", "X1_NDVI", "X2_NDVI"], "NDVI", None),
+        (re.compile(r"(?P<variate>\w+):(?P<step>\d+)"), ["x:3", "x:4", "x:5"], "x", None),
         (r"(?P<variate>\w+)\[t(?P<step>\d+)\]", ["x[t3]", "x[t4]", "x[t5]"], "x", None),
     ],
 )
 def test_a_pattern_says_how_columns_are_named(pattern, names, variate, first):
     values, origin = read([*names[::-1], "other"], column_pattern=pattern)
     assert values.ravel().tolist() == [2.0, 1.0, 0.0]
-    assert (origin.variate_names, origin.column_pattern) == ([variate], pattern)
+    assert (origin.variate_names, origin.column_pattern) == ([variate], getattr(pattern, "pattern", pattern))
     assert (origin.step_dates or [None])[0] == first
 
 
@@ -103,6 +114,7 @@ def test_every_ready_made_pattern_has_its_groups():
 def test_what_a_pattern_would_read_is_suggested():
     fails([f"ndvi.{k}" for k in range(4)], "no variates", "pass column_pattern='dots'")
     fails([f"ndvi_2019{k:03d}" for k in range(1, 90, 8)], "holes", "pass column_pattern='days_of_year'")
+    fails(["x_01102019", "x_02102019", "x_03102019"], "holes", "pass column_pattern='day_first'")
     fails(["x_2019_11", "x_2019_12", "x_2020_01"], "different steps", "pass column_pattern='months'")
     fails([f"b-{k}" for k in range(3)], "missing variates", "column_pattern='dashes'", variates=["b"])
     steps = [f"ndvi_{k:02d}" for k in range(4)]

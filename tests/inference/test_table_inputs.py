@@ -51,3 +51,19 @@ def test_results_do_not_carry_what_the_reader_noted_of_a_file(processor: TimesCL
     wide(NAMES).assign(field="f").to_csv(tmp_path / "t.csv", index=False)
     samples = read_samples(tmp_path / "t.csv", processor)
     assert samples.table is not None and samples.table.identity.attrs == {}
+
+
+def test_rows_of_a_file_that_are_left_out_are_counted_as_spreadsheets_show_them(
+    processor: TimesCLIPProcessor, tmp_path
+) -> None:
+    table = wide(NAMES, rows=4)
+    table.loc[2, [f"a_{step:02d}" for step in range(4)]] = np.nan
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for given, words in (
+        (tmp_path / "t.csv", r"rows .the header is row 1. left out: 4: "),
+        (table, "rows left out: 2: "),
+    ):
+        samples = read_samples(given, processor)
+        assert samples.table is not None and list(samples.table.skipped_by_name) == ["2"]
+        with pytest.warns(UserWarning, match=f"1 of 4 {words}"):
+            samples.table.warn()

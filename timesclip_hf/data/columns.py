@@ -40,7 +40,7 @@ def _either_way(date: str, separator: str = "[-_. ]?") -> tuple[str, str]:
     """Two patterns: the date behind the variate's name, and before it."""
     return (
         rf"(?P<variate>.+?){separator}(?P<date>{date})",
-        rf"(?P<date>{date}){separator}(?P<variate>.+)",
+        rf"X?(?P<date>{date}){separator}(?P<variate>.+)",  # R puts an X before names that begin with digits
     )
 
 
@@ -57,7 +57,7 @@ COLUMN_PATTERNS: dict[str, tuple[str, ...]] = {
     "underscores": (r"(?P<variate>.+)_(?P<step>\d+)",),  # ndvi_1, whatever else there is
     "spaces": (r"(?P<variate>.+) (?P<step>\d+)",),  # ndvi 1
     "digits": (r"(?P<variate>.*?\D)(?P<step>\d+)",),  # ndvi1
-    "number_first": (r"(?P<step>\d+)[-_. ](?P<variate>.+)",),  # 0_NDVI, as Earth Engine names bands
+    "number_first": (r"X?(?P<step>\d+)[-_. ](?P<variate>.+)",),  # 0_NDVI, as Earth Engine names bands
 }
 
 
@@ -76,7 +76,7 @@ def step_columns(
     """
     names, asked = list(columns), set(variates)
     if column_pattern is not None:
-        return _by_pattern(names, column_pattern)
+        return _by_pattern(names, pattern_text(column_pattern))
     plain = {match[0]: (match[1], match[2]) for match in filter(None, map(_STEP_COLUMN.fullmatch, names))}
     dates = _match([name for name in names if plain.get(name, ("",))[0] not in asked], _WHOLE_DATES)
     dated = {name: (variate, date) for name, (variate, date) in _with_dates(dates, exact=False).items()}
@@ -104,8 +104,13 @@ CLEAR_PATTERNS = ("dates", "months", "days_of_year", "day_first", "dots", "dashe
 # --- patterns ---------------------------------------------------------------------------------------------------
 
 
+def pattern_text(column_pattern: Any) -> Any:
+    """A pattern as text, which may also come compiled, or not at all."""
+    return column_pattern if column_pattern is None else str(getattr(column_pattern, "pattern", column_pattern))
+
+
 def _by_pattern(names: list[str], column_pattern: str) -> dict[str, tuple[str, Step]]:
-    patterns = COLUMN_PATTERNS.get(str(column_pattern)) or (str(column_pattern),)
+    patterns = COLUMN_PATTERNS.get(column_pattern) or (column_pattern,)
     found = _match(names, patterns)
     if "date" in _compiled(patterns[0]).groupindex:
         return _with_dates(found, _FORMATS.get(column_pattern))
@@ -170,7 +175,7 @@ def suggested_pattern(columns: Iterable[str], among: Iterable[str] = COLUMN_PATT
 def suggested_dates(columns: Iterable[str]) -> str | None:
     """In words, the pattern by which all of these columns, steps by their numbers, would have dates; None: none."""
     names = list(columns)
-    for known in ("months", "days_of_year"):
+    for known in ("months", "days_of_year", "day_first", "month_first"):
         if len(names) > 1 and len(_match(names, COLUMN_PATTERNS[known])) == len(names):
             return f"columns such as {names[0]!r} may have dates: pass column_pattern={known!r} if so"
     return None
@@ -302,6 +307,7 @@ __all__ = [
     "COLUMN_PATTERNS",
     "Step",
     "number_steps",
+    "pattern_text",
     "step_columns",
     "suggested_dates",
     "suggested_pattern",

@@ -21,7 +21,7 @@ from ..model.messages import one_run
 from ..model.reader import WideOrigin
 from .classes import class_names_of, read_classes, with_names
 from .collator import ROW_COLUMNS
-from .columns import CLEAR_PATTERNS, Step, number_steps, step_columns, suggested_dates, suggested_pattern
+from .columns import CLEAR_PATTERNS, Step, number_steps, pattern_text, step_columns, suggested_dates, suggested_pattern
 from .pivot import widened
 from .tables import (
     check_complete,
@@ -134,7 +134,7 @@ def load_wide_table(
         series, frame = series[seen], frame[seen]
     labels = _read_labels(frame, targets, task, class_names)
     dataset = _as_dataset(frame, series, labels, statics, kept)
-    WideOrigin(steps[0], steps[-1], names, column_pattern, dates or None).write(dataset)
+    WideOrigin(steps[0], steps[-1], names, pattern_text(column_pattern), dates or None).write(dataset)
     return dataset
 
 
@@ -358,7 +358,7 @@ def _common_steps(
         "add the columns (empty where nothing was measured), or name the true variates in `variates`; a column that "
         "is no step must be renamed, or columns be found by a column_pattern"
     )
-    advice = f"{advice} ({hint})" if hint else advice
+    advice = f"note: {hint}; else {advice}" if hint else f"please {advice}"
     start = min(min(columns) for columns in found.values())
 
     def shown(step: int) -> str:
@@ -371,13 +371,13 @@ def _common_steps(
     if holes := [
         f"{name} {told}" for name, steps in steps_of.items() if (told := _told_holes(steps, found[name], shown))
     ]:
-        raise ValueError(f"holes in the step numbers: {some_of(holes)}. Please {advice}")
+        raise ValueError(f"holes in the step numbers: {some_of(holes)}; {advice}")
     ranges: dict[str, list[str]] = {}
     for name, steps in steps_of.items():
         ranges.setdefault(span(steps), []).append(name)
     if len(ranges) > 1:
         described = "; ".join(f"{words}: {some_of(names)}" for words, names in ranges.items())
-        raise ValueError(f"variates have different steps: {described}. Please {advice}")
+        raise ValueError(f"variates have different steps: {described}; {advice}")
     steps = next(iter(steps_of.values()))
     if num_steps is not None:
         steps = steps[: whole_number(num_steps, "num_steps", 1, len(steps), f"the table's {len(steps)} steps")]

@@ -38,8 +38,7 @@ class RunReport:
         if samples.table is None:
             warn_of_skipped(self.skipped, "inputs", count)
         else:
-            table = samples.table.without(self.skipped)
-            warn_of_skipped(table.skipped_by_name, table.words, len(table.identity))
+            samples.table.without(self.skipped).warn()
 
 
 __all__ = ["RunReport"]

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from ..data.columns import Step, number_steps, step_columns, suggested_pattern
 from ..data.long import SeriesCollection, read_long_series
-from ..data.tables import check_known, decoded, some_of, warn_caller
+from ..data.tables import check_known, decoded, row_number, some_of, warn_caller
 from ..data.timestamps import Times, continue_timestamps
 from ..data.wide import at_steps, find_variates, read_statics, read_wide_series
+from ..data.words import FIRST_ROW
 from ..model.measured import mark_missing
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.reader import kept_steps, sides
+from .skipped import warn_of_skipped
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class TableRows:
         positions: `(samples,)`, each sample's row in `identity`.
         skipped: row in `identity` -> why it has no sample, of all others.
         names: what the rows are called, and `words`, what they are.
+        numbers: of the rows of a file, as spreadsheets show them; empty for other tables.
         times: the times that follow each sample, as `continue_timestamps` gives them; None if not known.
         time_column: what their column is called.
         time_kind: a row of that column, for its kind; None: times stay what they are.
@@ -38,6 +41,7 @@ class TableRows:
     skipped: dict[int, str] = field(default_factory=dict)
     names: Sequence[Any] = ()
     words: str = "series"
+    numbers: Sequence[int] = ()
     times: list[Times] | None = None
     time_column: str | None = None
     time_kind: pd.Series | None = None
@@ -46,6 +50,14 @@ class TableRows:
     def skipped_by_name(self) -> dict[str, str]:
         """Why rows have no sample, in their order."""
         return {str(self.names[row]): reason for row, reason in sorted(self.skipped.items())}
+
+    def warn(self) -> None:
+        """Tells which rows have no sample."""
+        told = (
+            {str(self.numbers[row]): reason for row, reason in sorted(self.skipped.items())} if self.numbers else None
+        )
+        words = f"{self.words} (the header is row 1)" if self.numbers else self.words
+        warn_of_skipped(self.skipped_by_name if told is None else told, words, len(self.identity))
 
     def without(self, skipped: Mapping[int, str]) -> "TableRows":
         """Without some samples, by their number."""
@@ -146,7 +158,7 @@ def read_wide(
     series, steps = _model_steps(series, steps, processor, newest_steps)
     statics = read_statics(frame, static, faults).to_dict("records") if reads_static and static else None
     if len(faults) == len(frame):
-        raise ValueError(f"no row can be read; row 0: {faults[0]}")
+        raise ValueError(f"no row can be read; row {row_number(0, frame)}: {faults[0]}")
     blank, told = np.isnan(series).all(axis=1), _spans(steps, _dates_of(processor))  # (N, V)
     skipped = {k: _nothing_of(names, blank[k], f"steps {told}") for k in np.flatnonzero(blank.any(axis=1))}
     skipped = {int(row): reason for row, reason in sorted((skipped | faults).items())}
@@ -159,7 +171,9 @@ def read_wide(
     plain = [name for name in frame.columns if name not in in_series]
     identity = frame[[name for name in plain if name not in index.names]].set_axis(index, axis=0)
     identity.attrs = {}
-    return Samples(rows, "many", TableRows(identity, np.array(kept, int), skipped, list(index), "rows"), len(rows))
+    numbers = [row_number(row, frame) for row in range(len(frame))] if frame.attrs.get(FIRST_ROW) == 2 else []
+    table = TableRows(identity, np.array(kept, int), skipped, list(index), "rows", numbers)
+    return Samples(rows, "many", table, len(rows))
 
 
 def _nothing_of(names: Sequence[str], blank: NDArray[np.bool_], where: str) -> str:
