@@ -261,7 +261,7 @@ def test_the_command_names_what_it_left_out_and_what_is_wrong(build: Any, tmp_pa
     capsys.readouterr()
     assert main([*words, str(tmp_path / "model"), "--output", str(tmp_path / "e.csv")]) == 0
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "timesclip embed: warning: 1 of 5 rows left out: 2: no value of ozone" in said
+    assert said.count("\n") == 1 and "timesclip embed: warning: 1 of 5 rows left out: 4: no value of ozone" in said
     assert pd.read_csv(tmp_path / "e.csv")["embed_0003"].isna().tolist() == [False, False, True, False, False]
     for options, message in (
         ([str(tmp_path / "model"), "--output", str(tmp_path / "e.txt")], "must end in .csv, .xlsx or .parquet"),

@@ -33,13 +33,14 @@ class Skipped(NamedTuple):
         return cls(str(error).replace("sample 0, ", ""))
 
 
-def warn_of_skipped(skipped: Mapping[Any, str], words: str, total: int | None) -> None:
+def warn_of_skipped(skipped: Mapping[Any, str], words: str, total: int | None, note: str = "") -> None:
     """One warning for all series of a run that were left out.
 
     Args:
         skipped: name or number of the series -> reason.
         words: what the series are called: `"series"`, `"rows"`, `"inputs"`.
         total: how many there were.
+        note: ends the warning.
     """
     names: dict[str, list[Any]] = {}
     for name, reason in skipped.items():
@@ -47,7 +48,7 @@ def warn_of_skipped(skipped: Mapping[Any, str], words: str, total: int | None) -
     if names:
         told = "; ".join(f"{some_of(alike, _NAMES)}: {reason}" for reason, alike in list(names.items())[:_NAMES])
         more = f"; and {len(names) - _NAMES} other reasons" if len(names) > _NAMES else ""
-        warn_caller(f"{len(skipped)} of {total} {words} left out: {told}{more}")
+        warn_caller(f"{len(skipped)} of {total} {words} left out: {told}{more}{note}")
 
 
 __all__ = ["Skipped", "warn_of_skipped"]

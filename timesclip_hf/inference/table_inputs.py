@@ -56,8 +56,8 @@ class TableRows:
         told = (
             {str(self.numbers[row]): reason for row, reason in sorted(self.skipped.items())} if self.numbers else None
         )
-        words = f"{self.words} (the header is row 1)" if self.numbers else self.words
-        warn_of_skipped(self.skipped_by_name if told is None else told, words, len(self.identity))
+        note = " (the header is row 1)" if self.numbers else ""
+        warn_of_skipped(self.skipped_by_name if told is None else told, self.words, len(self.identity), note)
 
     def without(self, skipped: Mapping[int, str]) -> "TableRows":
         """Without some samples, by their number."""
