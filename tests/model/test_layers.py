@@ -171,7 +171,7 @@ def numpy_resampled(w: dict[str, np.ndarray], patches: np.ndarray) -> np.ndarray
     for n, i in np.ndindex(count, number):
         patch = patches[n, i]
         points = np.interp(np.linspace(0, length - 1, 16), np.arange(length), patch)
-        spread = np.sqrt(patch.var() + 0.01**2)
+        spread = np.sqrt(patch.var() + 0.3**2)
         described[n, i] = [*points, *((points - patch.mean()) / spread), patch.mean(), np.log(spread)]
     tokens = gelu(
         layer_norm(described @ w["projection.weight"].T + w["projection.bias"], w["norm.weight"], w["norm.bias"])

@@ -78,11 +78,14 @@ class ResampledPatchTokenizer(PatchTokenizer):
     """A `PatchTokenizer` whose weights fit patches of any length, and any number of them.
 
     A patch becomes 16 points on straight lines between its values (triangular means where it has more), the same
-    standardised within the patch, its mean, and the logarithm of its spread (at least .01: less is flat). Positions
-    mean time relative to the context: a learnt table of 32, interpolated at the patches' centres.
+    standardised within the patch, its mean, and the logarithm of its spread. Positions mean time relative to the
+    context: a learnt table of 32, interpolated at the patches' centres.
     """
 
-    NUM_POINTS, NUM_POSITIONS, FLATTEST = 16, 32, 0.01
+    NUM_POINTS, NUM_POSITIONS = 16, 32
+    # Added to a spread in squares: noise of a flat patch must not be blown up to the size of what matters elsewhere. Of
+    # random towers and 100 labels, .01 gave an R2 of .56 on the crop data's validation years, .1 .61, .3 .64, 1 .63.
+    FLATTEST = 0.3
 
     def __init__(self, config: TimesCLIPConfig):
         super().__init__(config, 2 * self.NUM_POINTS + 2, self.NUM_POSITIONS)
