@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from timesclip_hf.data.columns import COLUMN_PATTERNS, number_steps, step_columns
+from timesclip_hf.data.columns import COLUMN_PATTERNS, number_steps, pattern_text, step_columns
 from timesclip_hf.data.wide import find_variates, load_wide_table
 from timesclip_hf.model.reader import WideOrigin
 
@@ -88,6 +88,8 @@ def test_dates_without_a_rhythm_are_told_with_what_to_do():
             "S2",
             "2021-03-01",
         ),
+        ("dates", ["S2_20210301_red", "S2_20210315_red", "S2_20210401_red"], "S2_red", "2021-03-01"),
+        (re.compile(r"(?P<variate>NDVI)(?P<step>\d+)", re.IGNORECASE), ["ndvi1", "ndvi2", "ndvi3"], "ndvi", None),
         ("dots", ["ndvi.8", "ndvi.9", "ndvi.10"], "ndvi", None),
         ("dashes", ["B8-01", "B8-02", "B8-03"], "B8", None),
         ("underscores", ["plot_1", "plot_2", "plot_3"], "plot", None),
@@ -102,7 +104,7 @@ def test_dates_without_a_rhythm_are_told_with_what_to_do():
 def test_a_pattern_says_how_columns_are_named(pattern, names, variate, first):
     values, origin = read([*names[::-1], "other"], column_pattern=pattern)
     assert values.ravel().tolist() == [2.0, 1.0, 0.0]
-    assert (origin.variate_names, origin.column_pattern) == ([variate], getattr(pattern, "pattern", pattern))
+    assert (origin.variate_names, origin.column_pattern) == ([variate], pattern_text(pattern))
     assert (origin.step_dates or [None])[0] == first
 
 
@@ -120,6 +122,8 @@ def test_what_a_pattern_would_read_is_suggested():
     steps = [f"ndvi_{k:02d}" for k in range(4)]
     with pytest.warns(UserWarning, match="not read as steps: 'B8-00' and 3 other .*column_pattern='dashes'"):
         read([*steps, *(f"B8-{k:02d}" for k in range(4))])
+    with pytest.warns(UserWarning, match="'rain_0', 'rain_1', .* of one digit, ndvi of two: .*'underscores'"):
+        read([*steps, *(f"rain_{k}" for k in range(4))])
     with pytest.warns(UserWarning, match="'x_2019_04' may have dates: pass column_pattern='months' if so"):
         read([f"x_2019_{month:02d}" for month in range(4, 11)])
 
@@ -132,6 +136,8 @@ def test_names_that_were_read_as_numbers_still_are_where_they_are_asked_for():
     visits = ["visit_2019_04_01", "visit_2019_05_07"]
     fails([*steps, *visits], "numbers (3)", "dates (2019-04-01)", "`variates`")
     assert len(read([*steps, *visits], variates=["ndvi"])[0]) == 4
+    notes = ["2019-04-01_note", "2019-05-07_note", "visit-2019-04-01", "visit-2019-05-07"]
+    assert list(find_variates([*steps, *notes])) == ["ndvi"]
     assert step_columns(["x_20190230", "x_20190301", "x_20190401"])["x_20190230"] == ("x", 20190230)
 
 

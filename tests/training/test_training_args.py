@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -52,3 +53,10 @@ def test_arguments_survive_json(tmp_path: Path) -> None:
         tmp_path / "args.json", allow_extra_keys=True
     )
     assert reloaded.tower_learning_rate == 2e-6 and reloaded.eval_strategy == args.eval_strategy
+
+
+def test_numbers_of_numpy_are_pythons(tmp_path):
+    given = {"num_train_epochs": np.int64(2), "learning_rate": np.float32(0.5), "seed": np.int32(3)}
+    arguments = TimesCLIPTrainingArguments(str(tmp_path), per_device_train_batch_size=np.uint8(4), **given)
+    assert [type(getattr(arguments, name)) for name in given] == [int, float, int]
+    assert arguments.train_batch_size == 4 and '"seed": 3' in arguments.to_json_string()

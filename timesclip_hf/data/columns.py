@@ -47,7 +47,8 @@ def _either_way(date: str, separator: str = "[-_. ]?") -> tuple[str, str]:
 _WHOLE_DATES = _either_way(_DATE + _CLOCK, "[-_. ]")
 # Patterns by name, the first of each that matches counts.
 COLUMN_PATTERNS: dict[str, tuple[str, ...]] = {
-    "dates": _either_way(_DATE + _CLOCK),  # NDVI_2019_10_01, NDVI20191001, 2019.10.01-NDVI
+    # NDVI_2019_10_01, NDVI20191001, 2019.10.01-NDVI, S2_20191001_NDVI
+    "dates": (*_either_way(_DATE + _CLOCK), rf"(?P<variate>.+?)[-_. ](?P<date>{_DATE}{_CLOCK})(?P<rest>[-_. ].+)"),
     "months": _either_way(rf"{_YEAR}[-_./]?{_MONTH}"),  # NDVI_2019_10, 201910_NDVI
     "days_of_year": _either_way(rf"{_YEAR}[-_./]?(?:[0-2]\d\d|3[0-5]\d|36[0-6])"),  # NDVI_2019274, 2019-274_NDVI
     "day_first": _either_way(_BACKWARDS.format(_DAY, _MONTH)),  # NDVI_01.10.2019
@@ -69,7 +70,8 @@ def step_columns(
     A number has two digits or more. One of a single digit counts beside such numbers of the same variate (`ndvi_0` ...
     `ndvi_11`), of `variates` that are asked for, and, in tables that have no numbers of two digits at all, of three
     columns or more in an unbroken row (`ndvi_0` ... `ndvi_8`); else `plot_1` is an ordinary column. A date counts
-    beside another one, or of `variates` that are asked for; where these are called `NDVI_2019_10`, it is none.
+    beside another one, or of `variates` that are asked for; where these are called `NDVI_2019_10`, it is none; beside
+    numbers, `2019-10-01_note` is an ordinary column.
 
     Raises:
         ValueError: a pattern that is none, or steps that cannot be read by it.
@@ -83,6 +85,8 @@ def step_columns(
     if len(dated) < 2:
         dated = {name: step for name, step in dated.items() if step[0] in asked}
     numbered = _numbered({name: found for name, found in plain.items() if name not in dated}, asked)
+    if numbered:  # beside numbers, dates are steps only where they would else be numbers, for all to see
+        dated = {name: step for name, step in dated.items() if name in plain or step[0] in asked}
     return {name: found for name in names if (found := dated.get(name) or numbered.get(name))}
 
 
@@ -106,7 +110,9 @@ CLEAR_PATTERNS = ("dates", "months", "days_of_year", "day_first", "dots", "dashe
 
 def pattern_text(column_pattern: Any) -> Any:
     """A pattern as text, which may also come compiled, or not at all."""
-    return column_pattern if column_pattern is None else str(getattr(column_pattern, "pattern", column_pattern))
+    if isinstance(column_pattern, re.Pattern):
+        return f"(?i){column_pattern.pattern}" if column_pattern.flags & re.IGNORECASE else column_pattern.pattern
+    return column_pattern if column_pattern is None else str(column_pattern)
 
 
 def _by_pattern(names: list[str], column_pattern: str) -> dict[str, tuple[str, Step]]:
@@ -127,8 +133,9 @@ def _match(names: Iterable[str], patterns: Sequence[str]) -> dict[str, tuple[str
     found = {}
     for name in names:
         for pattern in patterns:
-            if (match := _compiled(pattern).fullmatch(name)) and match["variate"]:
-                found[name] = match["variate"], (match.groupdict().get("date") or match.groupdict().get("step") or "")
+            if (match := _compiled(pattern).fullmatch(name)) and (groups := match.groupdict(""))["variate"]:
+                variate = groups["variate"] + groups.get("rest", "")
+                found[name] = variate, groups.get("date") or groups.get("step") or ""
                 break
     return found
 
@@ -170,6 +177,15 @@ def suggested_pattern(columns: Iterable[str], among: Iterable[str] = COLUMN_PATT
             example = next(name for name, (variate, _) in found.items() if len(steps[variate]) >= _SERIES_OF_DIGITS)
             best = (count, f"{example!r} and {count - 1} other columns look like steps: pass column_pattern={known!r}")
     return best[1] or None
+
+
+def unread_digits(columns: Iterable[str], count: int) -> list[str]:
+    """Ordinary columns `ndvi_0`, `ndvi_1`, ... that are as many, in an unbroken row, as other variates have steps."""
+    found: dict[str, dict[int, str]] = {}
+    for match in filter(None, map(_STEP_COLUMN.fullmatch, columns)):
+        found.setdefault(match[1], {})[int(match[2])] = match[0]
+    rows = [steps for steps in found.values() if len(steps) == count >= _SERIES_OF_DIGITS and _is_unbroken(set(steps))]
+    return [name for steps in rows for name in steps.values()]
 
 
 def suggested_dates(columns: Iterable[str]) -> str | None:
@@ -311,4 +327,5 @@ __all__ = [
     "step_columns",
     "suggested_dates",
     "suggested_pattern",
+    "unread_digits",
 ]

@@ -21,7 +21,16 @@ from ..model.messages import one_run
 from ..model.reader import WideOrigin
 from .classes import class_names_of, read_classes, with_names
 from .collator import ROW_COLUMNS
-from .columns import CLEAR_PATTERNS, Step, number_steps, pattern_text, step_columns, suggested_dates, suggested_pattern
+from .columns import (
+    CLEAR_PATTERNS,
+    Step,
+    number_steps,
+    pattern_text,
+    step_columns,
+    suggested_dates,
+    suggested_pattern,
+    unread_digits,
+)
 from .pivot import widened
 from .tables import (
     check_complete,
@@ -124,6 +133,11 @@ def load_wide_table(
     if column_pattern is None and variates is None:
         if told := suggested_pattern(kept, CLEAR_PATTERNS):
             warn_caller(f"columns that are not read as steps: {told}, or name the true variates in `variates`")
+        if unread := unread_digits(kept, len(steps)):
+            warn_caller(
+                f"columns {some_of(map(repr, unread))} have numbers of one digit, {some_of(names)} of two: only these "
+                "are read as steps; name all `variates`, or pass column_pattern='underscores'"
+            )
         if told := suggested_dates(in_series) if not dates else None:
             warn_caller(f"{told}; they are read as steps {_span(steps)} of {some_of(names)}, unless these are named")
     seen, complaint = find_observed_rows(series, names, steps, frame)

@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (str, bytes, set, frozenset)):
-        return str(value) if isinstance(value, str) else value
+        return value
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     for unpack in ("to_pylist", "to_list"):  # pyarrow; pandas and polars

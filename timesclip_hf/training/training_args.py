@@ -3,14 +3,16 @@
 
 import importlib.util
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from ..model.plain import plain
 from .refusals import check_values
 
 
@@ -112,6 +114,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     label_names: list[str] | None = _option(lambda: ["labels"], "Columns that hold labels.")
 
     def __post_init__(self) -> None:
+        for item in fields(self):
+            if isinstance(value := getattr(self, item.name), np.generic):
+                setattr(self, item.name, plain(value))
         greater_is_better = self.greater_is_better
         super().__post_init__()
         self.greater_is_better = greater_is_better  # transformers takes all but losses for scores; the trainer decides
