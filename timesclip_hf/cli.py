@@ -42,7 +42,8 @@ _EMBED = """\
 Write what a model's towers say of each series of a table: columns of numbers, embed_0000, embed_0001, ..., for models
 of your own, or to find series that are alike.
 
-Any trained or pre-trained TimesCLIP model will do. The other columns of your table (names, years, ...) stay beside."""
+Any trained or pre-trained TimesCLIP model will do; one that was pretrained for any series takes the scale of values
+from your table. The other columns of your table (names, years, ...) stay beside."""
 
 _EMBED_EXAMPLES = """\
 examples:
@@ -129,7 +130,10 @@ def _parser() -> _Parser:
         command.set_defaults(run=run)
         command.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet")
         if name in ("predict", "embed"):
-            command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
+            ships = ", or of one that ships" if name == "embed" else ""
+            command.add_argument(
+                "--model", required=True, help=f"folder of a trained model, or its name on the Hub{ships}"
+            )
             command.add_argument(
                 "--output", metavar="CSV", help="file to write (.csv, .xlsx or .parquet); else printed"
             )
@@ -265,6 +269,8 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
     from .data.files import write_excel
     from .data.long import load_series_rows
     from .data.tables import read_table
+    from .inference.any_series import pipeline_for_table
+    from .model.tower_configs import checkpoint_folder
 
     _quiet()
     if options.device is not None:
@@ -272,8 +278,11 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
     table: Any = read_table(options.table, header=not options.no_header)
     if options.one_series_per_row:
         table = load_series_rows(table)
-    task: Any = _find_task(options.model, embeds)  # transformers' types know its own tasks only
-    predict = pipeline(task, model=options.model, device=options.device)
+    model = checkpoint_folder(options.model) if embeds else options.model
+    task: Any = _find_task(model, embeds)  # transformers' types know its own tasks only
+    predict: Any = pipeline(task, model=model, device=options.device)
+    if embeds:
+        predict = pipeline_for_table(predict, table, **_reading(options))
     result = predict(table, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **_reading(options))
     if output is not None and output.suffix.lower() == ".parquet":
         result.to_parquet(output, index=False)

@@ -210,6 +210,17 @@ def test_columns_of_other_names_are_read_by_a_pattern() -> None:
     np.testing.assert_allclose(found, TimesCLIPEmbedder(**SMALL).fit_transform(frame()), atol=1e-5)
 
 
+def test_a_checkpoint_reads_columns_of_its_own_pattern_of_the_usual_names_and_of_another(saved: Any) -> None:
+    _, processor, folder = saved(TimesCLIPForRegression, "small")
+    expected = TimesCLIPEmbedder(folder).fit_transform(frame())
+    processor.column_pattern = "dots"
+    processor.save_pretrained(folder)
+    for separator, pattern in ((".", None), ("_", None), ("-", "dashes")):
+        X = frame().rename(columns=lambda name, separator=separator: name.replace("_", separator))
+        found = TimesCLIPEmbedder(folder, column_pattern=pattern).fit_transform(X)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_pickles_hold_weights_and_settings_and_give_the_same_numbers_elsewhere(saved: Any, tmp_path: Path) -> None:
     model, processor, folder = saved(TimesCLIPForRegression)
     given = [TimesCLIPEmbedder(folder), TimesCLIPEmbedder(model, processor), TimesCLIPEmbedder()]

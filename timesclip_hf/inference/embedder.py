@@ -3,7 +3,7 @@
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from safetensors.torch import save as save_weights
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
-from transformers.trainer_utils import unwrap_peft_model
 
 from ..data.columns import step_columns, suggested_pattern
 from ..data.tables import some_of
@@ -26,23 +25,24 @@ from ..model.branches import feature_width
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import MODELS, TimesCLIPModel
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.reader import WideOrigin
+from ..model.tower_configs import checkpoint_folder
+from .any_series import TOWERS_ALONE, brought_to, filled, processor_for, reads_any_series, shape_of, towers_of
 from .loading import own_config, saved_model_class
 from .pipelines import TimeSeriesFeatureExtractionPipeline, embed_names
+from .table_inputs import usable_pattern
 
-# Towers without what is built upon them: nothing else is read here, or kept.
-_TOWERS_ALONE = {"alignment": None, "variate_selection": None, "head_reads": "features", "ensemble_size": 1}
-_PATCHES = 6  # in which a series is cut where nothing else is said
-_LONGEST_PATCH = 16
+# What fixes the shape of towers, of a processor's parameters.
+_SHAPE = ("num_variates", "context_length", "patch_length", "patch_stride", "padding")
 
 
 class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Frozen features of time series, as a transformer of scikit-learn.
 
     What is said of a series, and in which order, is the rule of `TimesCLIPModel.get_features`, variate after variate;
-    nothing is trained. With `model`, `fit` loads it and learns nothing from the data. Without, the towers are random:
-    features of random networks, as ROCKET's kernels are, on values that are scaled as in the data seen by `fit`. They
-    are better than nothing, and no more; what the class is for is a checkpoint.
+    nothing is trained. With `model`, `fit` loads it and learns nothing from the data, unless the model was pretrained
+    for any series: then values are scaled as in the data that `fit` saw (`inference.any_series` states the rule).
+    Without, the towers are random, on values scaled so: features of random networks, as ROCKET's kernels are. They are
+    better than nothing, and no more; what the class is for is a checkpoint.
 
     `X` is an array `(n, T, V)`, NaN = missing; or `(n, T)`, of one variate; or `(n, V * T)` with `num_variates`: all
     steps of the first variate, then all of the second; or a frame with columns `ndvi_00`, `ndvi_01`, ..., found by
@@ -50,13 +50,13 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     beside, by `ColumnTransformer`. A series without any value of a variate cannot be read, and raises.
 
     Args:
-        model: a folder or Hub id of any TimesCLIP model, with its processor beside it, or a model; `None`: random
-            towers.
+        model: a folder or Hub id of any TimesCLIP model, with its processor beside it, the name of one that ships, or
+            a model; `None`: random towers.
         processor: of the model, where it does not lie beside it; one that was never fitted is fitted on `X`.
         preset, towers: of random towers, see `TimesCLIPConfig.from_preset`.
         num_variates: variates V of a table without names.
-        patch_length: steps in a patch, of random towers; half of it lies between patches. Not set: a sixth of the
-            series, 16 at most.
+        patch_length: steps in a patch, of random towers and of models for any series; half of it lies between patches.
+            Not set: a sixth of the series.
         scaling: of random towers, see `TimesCLIPProcessor`.
         column_pattern: how columns of steps are named, see `load_wide_table`.
         batch_size: series that are read at once.
@@ -114,25 +114,23 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def fit(self, X: Any, y: Any = None) -> "TimesCLIPEmbedder":
         """Loads the model, or builds one; see the class for `X`. `y` is not read."""
         model, processor = self._given()
-        variates = None if model is None else model.config.num_variates
+        own: Any = processor  # of the model
+        if model is not None and self.processor is None and reads_any_series(model):
+            processor = None
+        variates = None if model is None or processor is None else model.config.num_variates
         series: Any = self._read(X, True, processor, variates)
         if isinstance(series, pd.DataFrame) and (processor is None or processor.statistics is None):
             names = None if processor is None else processor.variate_names
             series = load_wide_table(series, target=None, variates=names, column_pattern=self.column_pattern)
         if processor is not None and processor.statistics is None:
             processor = copy.deepcopy(processor).fit(series)
-        if model is not None:
-            self.model_ = _towers_of(model)
+        if model is None:
+            self.model_ = self._random_towers(series, processor)
+            self.processor_ = processor or processor_for(self.model_.config, series, scaling=self.scaling)
+        elif processor is None:
+            self.model_, self.processor_ = brought_to(model, own, series, self.patch_length)
         else:
-            config = self._random_config(series, processor)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(check_random_state(self.random_state).randint(2**31 - 1))
-                self.model_ = TimesCLIPModel(config).eval()
-        if processor is None:
-            origin: Any = None if isinstance(series, np.ndarray) else WideOrigin.read(series)
-            names = None if origin is None else origin.variate_names
-            processor = TimesCLIPProcessor.from_config(config, scaling=self.scaling, variate_names=names).fit(series)
-        self.processor_ = processor
+            self.model_, self.processor_ = towers_of(model), processor
         self._pipeline()  # model and processor must agree
         return self
 
@@ -140,7 +138,8 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Features `(n, V * width)`, float32."""
         check_is_fitted(self)
         series = self._read(X, False, self.processor_, self.model_.config.num_variates)
-        found = self._pipeline()(series, batch_size=self.batch_size)
+        reading: dict[str, Any] = {"column_pattern": self.column_pattern} if isinstance(series, pd.DataFrame) else {}
+        found = self._pipeline()(series, batch_size=self.batch_size, **reading)
         if isinstance(found, pd.DataFrame):
             skipped = found.attrs["skipped"]
             embeds = found[embed_names(self._n_features_out)].to_numpy()
@@ -185,25 +184,21 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             if self.model is not None and self.processor is None:
                 raise ValueError("a model in memory comes without its processor: pass processor=, too")
             return self.model, self.processor
-        folder = str(self.model)
+        folder = checkpoint_folder(str(self.model))
         model = saved_model_class(own_config(folder)).from_pretrained(folder)
         return model, self.processor or TimesCLIPProcessor.from_pretrained(folder)
 
     def _pipeline(self) -> TimeSeriesFeatureExtractionPipeline:
         return TimeSeriesFeatureExtractionPipeline(self.model_, self.processor_, device=self.device)
 
-    def _random_config(self, series: Any, processor: TimesCLIPProcessor | None) -> TimesCLIPConfig:
-        """Of random towers that read such series, or what a fitted processor makes of them."""
-        fields: dict[str, Any] = dict(_TOWERS_ALONE)
-        if processor is not None:
-            names = ("num_variates", "context_length", "patch_length", "patch_stride", "padding")
-            fields |= {name: getattr(processor, name) for name in names}
-        else:
-            first = series[0] if isinstance(series, np.ndarray) else np.asarray(series[0]["past_values"])
-            length = self.patch_length or max(1, min(_LONGEST_PATCH, len(first) // _PATCHES))
-            fields |= {"num_variates": first.shape[1], "context_length": len(first)}
-            fields |= {"patch_length": length, "patch_stride": max(1, length // 2)}
-        return TimesCLIPConfig.from_preset(self.preset, towers=self.towers, **fields)
+    def _random_towers(self, series: Any, processor: TimesCLIPProcessor | None) -> TimesCLIPModel:
+        """For such series, or for what a fitted processor makes of them."""
+        shape: dict[str, Any] = {name: getattr(processor, name) for name in _SHAPE} if processor is not None else {}
+        shape = shape or shape_of(series, self.patch_length)
+        config = TimesCLIPConfig.from_preset(self.preset, towers=self.towers, **shape, **TOWERS_ALONE)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(check_random_state(self.random_state).randint(2**31 - 1))
+            return TimesCLIPModel(config).eval()
 
     def _read(
         self, X: Any, reset: bool, processor: TimesCLIPProcessor | None, variates: int | None
@@ -230,10 +225,11 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             )
         return values.reshape(len(values), count, -1).transpose(0, 2, 1)
 
-    def _are_named(self, names: Sequence[str], processor: TimesCLIPProcessor | None) -> bool:
+    def _are_named(self, names: list[str], processor: TimesCLIPProcessor | None) -> bool:
         """Whether columns are found by their names, as steps of variates; else they count by their places."""
         known = getattr(processor, "variate_names", None)
-        found = step_columns(names, known or (), self.column_pattern or getattr(processor, "column_pattern", None))
+        learnt = None if processor is None else usable_pattern(pd.DataFrame(columns=names), processor)
+        found = step_columns(names, known or (), self.column_pattern or learnt)
         variates = list(dict.fromkeys(variate for variate, _ in found.values()))
         if not found:
             told = suggested_pattern(names) if self.num_variates is None else None
@@ -262,51 +258,19 @@ class _Packed:
     """A model as its configuration and its weights: what a pickle holds of it."""
 
     def __init__(self, model: Any):
-        self.name, self.config, self.dtype = type(model).__name__, model.config.to_dict(), _dtype(model)
+        self.name, self.config = type(model).__name__, model.config.to_dict()
+        self.dtype = str(model.dtype).removeprefix("torch.")
         self.weights = save_weights({k: v.detach().cpu().clone() for k, v in model.state_dict().items()})
 
     def model(self) -> Any:
         model_class = getattr(modeling_timesclip, self.name)
-        return _filled(model_class(TimesCLIPConfig.from_dict(self.config)), load_weights(self.weights), self.dtype)
+        model = model_class(TimesCLIPConfig.from_dict(self.config))
+        return filled(model, load_weights(self.weights), getattr(torch, self.dtype))
 
 
 def _packed(model: Any) -> Any:
     """Adapters have weights that no configuration speaks of: such models stay what they are."""
     return model if getattr(model, "_hf_peft_config_loaded", False) else _Packed(model)
-
-
-def _filled(model: Any, weights: Mapping[str, torch.Tensor], dtype: str) -> Any:
-    model.to(getattr(torch, dtype))
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-def _dtype(model: Any) -> str:
-    return str(model.dtype).removeprefix("torch.")
-
-
-def _towers_of(model: Any) -> TimesCLIPModel:
-    """The towers of a model by themselves, which its further training leaves alone; adapters become part of them."""
-    body = unwrap_peft_model(model).base_model
-    if any(hasattr(module, "get_base_layer") or hasattr(module, "modules_to_save") for module in body.modules()):
-        body = copy.deepcopy(body)
-        _merge_adapters(body)
-    config = TimesCLIPConfig.from_dict({**body.config.to_dict(), **_TOWERS_ALONE})
-    with torch.random.fork_rng(devices=[]):
-        towers = TimesCLIPModel(config)
-    names, weights = towers.state_dict().keys(), body.state_dict()
-    return _filled(towers, {name: weights[name] for name in names if name in weights}, _dtype(body))
-
-
-def _merge_adapters(module: Any) -> None:
-    for name, child in list(module.named_children()):
-        if hasattr(child, "get_base_layer") and hasattr(child, "merge"):
-            child.merge()
-            setattr(module, name, child.get_base_layer())
-        elif hasattr(child, "modules_to_save"):
-            setattr(module, name, child.modules_to_save[child.active_adapters[0]])
-        else:
-            _merge_adapters(child)
 
 
 def _depth(X: Any) -> int:
