@@ -186,6 +186,16 @@ def test_rows_without_a_target_are_left_out_and_told(fields: Path, tmp_path: Pat
     assert "3 rows without yield are left out" in capsys.readouterr().err
 
 
+def test_nothing_is_left_of_an_earlier_training_in_the_folder(fields: Path, tmp_path: Path) -> None:
+    words = (fields, "--target", "yield", "--output", tmp_path / "model", "--no-peers")
+    assert train(*words, "--preset", "small", "--epochs", 2, "--random-length") == 0
+    assert (tmp_path / "model" / "steps_seen.png").exists()
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    assert train(*words) == 0
+    left = {path.name for path in (tmp_path / "model").iterdir()}
+    assert not {"steps_seen.png", "learning_curve.png"} & left and {"notes.txt", "predictions.png"} <= left
+
+
 def test_training_arguments_of_transformers_are_passed_on(fields: Path, tmp_path: Path) -> None:
     output = tmp_path / "model"
     words = ("--learning-rate", "3e-4", "--per_device_train_batch_size", 8, "--weight_decay=0.25")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .data.long import SeriesCollection as SeriesCollection
     from .data.long import load_long_table as load_long_table
     from .data.long import load_series_rows as load_series_rows
+    from .data.partial import PartialSeries as PartialSeries
     from .data.splits import WindowSplits as WindowSplits
     from .data.splits import split_by_column as split_by_column
     from .data.splits import split_by_group as split_by_group
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .model.processing_timesclip import TimesCLIPProcessor as TimesCLIPProcessor
     from .model.rendering import render_line as render_line
     from .training.adapters import lora_config as lora_config
+    from .training.ensemble import join_models as join_models
     from .training.heads import FittedHeads as FittedHeads
     from .training.heads import fit_head as fit_head
     from .training.trainer import TimesCLIPTrainer as TimesCLIPTrainer
@@ -66,6 +68,7 @@ __version__ = "0.2.0.dev0"
 _NAMES = {
     ".data.collator": ["TimesCLIPDataCollator"],
     ".data.long": ["SeriesCollection", "load_long_table", "load_series_rows"],
+    ".data.partial": ["PartialSeries"],
     ".data.splits": ["WindowSplits", "split_by_column", "split_by_group", "split_chronologically", "split_windows"],
     ".data.wide": ["find_variates", "load_wide_table", "read_wide_table"],
     ".data.windows": ["ForecastWindows"],
@@ -95,6 +98,7 @@ _NAMES = {
     ".model.rendering": ["render_line"],
     ".training.adapters": ["lora_config"],
     ".training.heads": ["FittedHeads", "fit_head"],
+    ".training.ensemble": ["join_models"],
     ".training.trainer": ["TimesCLIPTrainer"],
     ".training.training_args": ["TimesCLIPTrainingArguments"],
 }

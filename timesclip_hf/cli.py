@@ -167,6 +167,11 @@ def _parser() -> _Parser:
             "regular expression with the groups variate and step or date; else as the model was trained",
         )
         command.add_argument("--no-header", action="store_true", help="the text file has no line of column names")
+    _add_train(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on your table, and say how good it is",
@@ -177,7 +182,6 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     cli_train.add_arguments(train, _positive)
-    return parser
 
 
 def _train(options: argparse.Namespace, words: list[str]) -> None:

@@ -160,7 +160,7 @@ def _write(
     words = "in units of the column" if alone else "in units of each variate's spread in the training part"
     table = report.table("forecasting", measured)
     own = next(iter(answers))
-    output.mkdir(parents=True, exist_ok=True)
+    report.clear(output)
     fitted.trainer.save_model(str(output))
     sizes = {part: len(getattr(splits, part)) for part in ("train", "validation", "test")}
     fitted.trainer.create_model_card(

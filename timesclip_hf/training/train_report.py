@@ -30,6 +30,17 @@ _NEARLY = 0.9
 _LARGE = {"accuracy", "balanced_accuracy", "macro_f1", "r2"}
 
 
+# What a training leaves beside model, processor and card.
+_FILES = ("metrics.json", "test_predictions.csv", "predictions.png", "learning_curve.png", "steps_seen.png")
+
+
+def clear(output: Path) -> None:
+    """Makes the folder, or takes away what an earlier training told there."""
+    output.mkdir(parents=True, exist_ok=True)
+    for name in _FILES:
+        (output / name).unlink(missing_ok=True)
+
+
 def figure(value: float) -> str:
     """A number for people: three digits that count, and no exponent."""
     if not np.isfinite(value):
@@ -204,6 +215,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 __all__ = [
-    "COLUMNS", "curve_metric", "curve_table", "figure", "predictions_table", "sentence", "table", "usable_from",
-    "write_csv", "write_learning_curve", "write_length_curve", "write_metrics", "write_pictures",
+    "COLUMNS", "clear", "curve_metric", "curve_table", "figure", "predictions_table", "sentence", "table",
+    "usable_from", "write_csv", "write_learning_curve", "write_length_curve", "write_metrics", "write_pictures",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
     if outcome.curve:
         tables.append(report.curve_table(task, outcome.curve, job.target_unit))
     source = Path(str(job.table)).name if isinstance(job.table, str | Path) else "a table"
-    output.mkdir(parents=True, exist_ok=True)
+    report.clear(output)
     fitted.trainer.save_model(str(output))
     fitted.trainer.create_model_card(
         output,
