@@ -11,20 +11,28 @@ import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from transformers import pipeline
 
 from timesclip_hf import (
     NumpyProcessor,
+    SeriesCollection,
     TimesCLIPDataCollator,
     TimesCLIPForPrediction,
     TimesCLIPForRegression,
     TimesCLIPProcessor,
+    TimesCLIPTrainer,
+    TimesCLIPTrainingArguments,
+    export_onnx,
+    load_long_table,
     load_wide_table,
 )
 
+onnxruntime = pytest.importorskip("onnxruntime")
+
 NAMES, STEPS = ["ndvi", "rain", "nir"], 12
+EXPORTED = [(0.0, 0), (1e9, 117)]  # levels and first steps
 TRAIN = np.random.default_rng(0).normal(size=(24, STEPS, 3)) * [0.1, 30.0, 500.0] + [0.5, 100.0, 3000.0]
 
 
@@ -39,7 +47,7 @@ def wide(series: np.ndarray, first: int = 0, width: int = 2) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """`made(level, first)`: pipeline and NumPy's processor, fitted on a wide table of this level and first step."""
+    """`made(level, first)`: pipeline, NumPy's processor and graph, fitted on a wide table of such a level and step."""
     from conftest import tower_fields
 
     from timesclip_hf import TimesCLIPConfig
@@ -62,14 +70,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
             folder = tmp_path_factory.mktemp("served")
             processor.save_pretrained(folder)
             predict = pipeline("time-series-regression", model=model, processor=processor)
-            found[level, first] = predict, NumpyProcessor.from_pretrained(folder)
+            graph = None
+            if (level, first) in EXPORTED:
+                graph = onnxruntime.InferenceSession(export_onnx(model, processor, folder / "model.onnx"))
+            found[level, first] = predict, NumpyProcessor.from_pretrained(folder), graph
         return found[level, first]
 
     return make
 
 
+def long(series: np.ndarray) -> pd.DataFrame:
+    """Series (N, T, V) as a table with a row for each step, series after series; columns in another order."""
+    times = pd.date_range("2024-02-20", periods=series.shape[1], tz="Europe/Madrid")
+    parts = [pd.DataFrame(one, columns=NAMES).assign(field=f"f{k}", day=times) for k, one in enumerate(series)]
+    return pd.concat(parts, ignore_index=True)[["rain", "day", "ndvi", "field", "nir"]]
+
+
 def through_all_doors(
-    predict: Any, alone: NumpyProcessor, series: np.ndarray, first: int, folder: Path
+    predict: Any, alone: NumpyProcessor, graph: Any, series: np.ndarray, first: int, folder: Path
 ) -> dict[str, Any]:
     """Predictions `(N,)` of series (N, T, V) that begin at the model's first step, by the name of the door."""
     frames, table = [pd.DataFrame(one, columns=NAMES)[NAMES[::-1]] for one in series], wide(series, first)
@@ -85,8 +103,52 @@ def through_all_doors(
         with torch.no_grad():
             return predict.model(**{k: torch.as_tensor(v) for k, v in batch.items()}).predictions[:, 0].tolist()
 
-    longer = np.concatenate([series[:1], np.full((1, STEPS + 3 - series.shape[1], 3), 7.0)], axis=1)[0]
+    def of_graph(batch: Any) -> list[float]:
+        names = [entry.name for entry in graph.get_inputs()]
+        return graph.run(None, {name: np.asarray(batch[name]) for name in names})[0][:, 0].tolist()
+
+    longer = np.concatenate([series[:1], np.full((1, STEPS + 9 - series.shape[1], 3), 7.0)], axis=1)[0]
+    nothing = [[[None if np.isnan(x) else x for x in step] for step in one] for one in series.tolist()]
+    data = Dataset.from_dict({"past_values": series.tolist(), "note": ["x"] * len(series)})
+    steps, roles = long(series), {"timestamp_column": "day", "series_column": "field"}
+    steps.to_csv(folder / "steps.csv", index=False)
+    steps.to_parquet(folder / "steps.parquet")
+    shuffled = steps.sample(frac=1, random_state=0)
+    arguments = TimesCLIPTrainingArguments(
+        str(folder),
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+        eval_strategy="no",
+        load_best_model_at_end=False,
+    )
+    trainer = TimesCLIPTrainer(predict.model, arguments, predict.processor)
     doors = {
+        "gradients": of(predict(torch.tensor(series, requires_grad=True))),
+        "memory": of(predict(memoryview(np.ascontiguousarray(series)))),
+        "fortran": of(predict(np.asfortranarray(series))),
+        "big endian": of(predict(series.astype(">f8"))),
+        "masked": of(predict(np.ma.masked_invalid(series))),
+        "objects of JSON": of(predict(nothing)),
+        "stream": of(predict(iter(series), batch_size=2)),
+        "stream of a data set": of(predict(data.to_iterable_dataset())),
+        "data set of numpy": of(predict(data.with_format("numpy"))),
+        "data set of torch": of(predict(data.with_format("torch", dtype=torch.float64))),
+        "wide arrow": of(predict(pa.Table.from_pandas(table))),
+        "wide data set": of(predict(Dataset.from_pandas(table))),
+        "wide of nullable": of(predict(table.convert_dtypes())),
+        "wide of arrow": of(predict(table.convert_dtypes(dtype_backend="pyarrow"))),
+        "wide text": of(predict(table.map(lambda x: "" if np.isnan(x) else repr(x)))),
+        "collection": of(predict(SeriesCollection(list(series[..., ::-1]), NAMES[::-1], ["a", "b", "c"]))),
+        "long": of(predict(steps, **roles)),
+        "long shuffled": of(predict(shuffled, **roles).sort_values("field")),
+        "long polars": of(predict(pl.from_pandas(steps), **roles)),
+        "long arrow": of(predict(pa.Table.from_pandas(steps), **roles)),
+        "long data set": of(predict(Dataset.from_pandas(steps), **roles)),
+        "long csv": of(predict(folder / "steps.csv", **roles)),
+        "long parquet": of(predict(folder / "steps.parquet", **roles)),
+        "long collection": of(predict(load_long_table(steps, **roles))),
+        "trainer": trainer.predict(data).predictions[:, 0].tolist(),
         "array": of(predict(series)),
         "lists": of(predict(series.tolist())),
         "tensor": of(predict(torch.from_numpy(series))),
@@ -107,25 +169,30 @@ def through_all_doors(
         "numpy": of_batch(alone(series)),
         "numpy lists": of_batch(alone([one.tolist() for one in series])),
     }
+    if graph is not None:
+        doors |= {"graph": of_graph(alone(series)), "graph of torch": of_graph(predict.processor(series))}
     return doors
 
 
 @pytest.mark.filterwarnings("ignore:the table has", "ignore:values leave the range")
-@settings(max_examples=12, deadline=None)
-@given(st.integers(1, STEPS), st.sampled_from([0.0, 5e5, 1e9]), st.sampled_from([0, 1, 5, 117]), st.integers(0, 99))
+@settings(max_examples=15, deadline=None, phases=[Phase.generate])  # each takes a second or two
+@given(st.integers(1, STEPS + 6), st.sampled_from([*EXPORTED, (5e5, 1)]), st.integers(0, 99))
 def test_a_season_of_any_length_gaps_and_level(
-    made: Any, tmp_path_factory: Any, length: int, level: float, first: int, seed: int
+    made: Any, tmp_path_factory: Any, length: int, place: tuple[float, int], seed: int
 ) -> None:
+    level, first = place
     rng = np.random.default_rng(seed)
-    series = (TRAIN[:3, :length] + rng.normal(size=(3, length, 3)) * [0.05, 9, 90]) + level
+    known = np.resize(TRAIN[:3], (3, length, 3)) if length > STEPS else TRAIN[:3, :length]
+    series = (known + rng.normal(size=(3, length, 3)) * [0.05, 9, 90]) + level
     gaps = rng.random(series.shape) < 0.3
-    gaps[:, rng.integers(length)] = False
+    gaps[:, rng.integers(min(length, STEPS))] = False
     series = np.where(gaps, np.nan, series)
-    predict, alone = made(level, first)
+    predict, alone, graph = made(level, first)
     folder = tmp_path_factory.mktemp("doors")
-    doors = through_all_doors(predict, alone, series, first, folder)
-    padded = np.full((3, STEPS, 3), np.nan)
-    padded[:, :length] = series  # by hand: a season's first step is the model's first step
+    doors = through_all_doors(predict, alone, graph, series, first, folder)
+    padded = np.full((3, max(STEPS, length), 3), np.nan)
+    padded[:, :length] = series
+    padded = padded[:, :STEPS]  # by hand: a season's first step is the model's first step
     with torch.no_grad():
         expected = predict.model(**predict.processor(padded)).predictions[:, 0].tolist()
     for door, found in doors.items():
@@ -133,7 +200,7 @@ def test_a_season_of_any_length_gaps_and_level(
 
 
 def test_steps_are_found_by_their_numbers(made: Any, tmp_path: Path) -> None:
-    predict, _ = made(0.0, 3)
+    predict, *_ = made(0.0, 3)
     season = TRAIN[:2]
     expected = predict(np.where(np.arange(STEPS)[:, None] < 4, np.nan, season))
     with pytest.warns(UserWarning, match="8 steps, the model reads 12: the steps 03 to 06 count as missing"):
@@ -197,7 +264,7 @@ def test_longer_and_shorter_series_end_where_the_processor_says(side: str) -> No
 
 
 def test_a_processor_that_does_not_say_reads_as_before(made: Any) -> None:
-    predict, _ = made(0.0, 0)
+    predict, *_ = made(0.0, 0)
     old = TimesCLIPProcessor(
         STEPS, 4, 2, image_size=None, variate_names=NAMES, statistics=predict.processor.statistics
     )
@@ -245,7 +312,7 @@ def by_dates(made: Any, tmp_path: Path) -> Any:
     """`by_dates(table)`: a pipeline whose processor was fitted on a table with dates, and was saved and loaded."""
 
     def make(table: pd.DataFrame, **options: Any) -> Any:
-        predict, _ = made(0.0)
+        predict, *_ = made(0.0)
         processor = TimesCLIPProcessor(STEPS, 4, 2, image_size=None, variate_names=NAMES)
         processor.fit(load_wide_table(table.assign(y=np.arange(24.0)), target="y", variates=NAMES, **options))
         processor.save_pretrained(tmp_path)
@@ -281,7 +348,7 @@ def test_dated_columns_of_any_year_are_read_by_the_season_of_the_training_table(
 
 
 def test_numbers_of_steps_and_dates_are_told_apart(made: Any) -> None:
-    predict, _ = made(0.0)
+    predict, *_ = made(0.0)
     with pytest.warns(UserWarning, match="steps have numbers, the table's dates: 2019-11-01 is read as step 00"):
         found = predict(dated(TRAIN[:2], 2019))
     np.testing.assert_allclose(found["prediction"], [row["prediction"] for row in predict(TRAIN[:2])], rtol=1e-5)
