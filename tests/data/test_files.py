@@ -50,6 +50,18 @@ def test_numbers_may_have_a_decimal_comma(tmp_path: Path, separator: str) -> Non
     assert read_table(tmp_path / "t.csv")["b"].tolist() == ["2;3", "5;6"]
 
 
+def test_lines_that_are_no_rows_of_the_table(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sep=;\nx_00;x_01\n1,5;2\ncloud;3\n")  # as Excel writes it
+    with expect_error("the header is row 2", "row 4: 'cloud'"):
+        load_wide_table(tmp_path / "t.csv", target=None)
+    (tmp_path / "t.csv").write_text("\ufeffx_00,x_01\r\n1,2\r\n\r\ncloud,3\r\n\r\n")
+    with expect_error("numbers 1, counted from 0 without the header", "row 1: 'cloud'"):  # blank lines are not counted
+        load_wide_table(tmp_path / "t.csv", target=None)
+    (tmp_path / "t.csv").write_text("x_00,x_01\n")
+    with expect_error(str(tmp_path / "t.csv"), "the table is empty: 0 rows, 2 columns"):
+        read_table(tmp_path / "t.csv")
+
+
 def test_a_point_beside_decimal_commas_is_not_guessed_at(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a;b\n1,5;1.250\n2,5;3.000\n")
     with expect_error(str(tmp_path / "t.csv"), "'a' have a decimal comma", "'b' has a point ('1.250')", "thousands"):

@@ -62,12 +62,13 @@ def read_file(path: Path, header: bool) -> pd.DataFrame:
     if name.endswith(_PARQUET):
         return _read_parquet(path)
     frame = _read_excel(path, header) if name.endswith(_EXCEL) else _read_text(path, header)
+    if frame.empty:
+        raise ValueError(f"{path}: the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
     if header and all(_DECIMALS.fullmatch(column) for column in frame.columns):
         raise ValueError(
             f"{path}: the names of its columns are numbers ({some_of(frame.columns, 3)}): if these are values, pass "
             "header=False"
         )
-    frame.attrs[FIRST_ROW] = 2 if header else 1
     return frame
 
 
@@ -95,11 +96,11 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_text(path: Path, header: bool) -> pd.DataFrame:
     with _named_faults(path), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut off
-        separator = _separator(path, header)
-        options: dict[str, Any] = {"sep": separator, "header": 0 if header else None}
+        separator, skipped = _separator(path, header)
+        options: dict[str, Any] = {"sep": separator, "skiprows": skipped}
         # The header as it stands in the file: pandas renames a second `x` to `x.1`. Nameless columns (row numbers
         # written by R or pandas) are no duplicates.
-        first = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options)
         cell = str(first.iloc[0, 0])
         if len(first.columns) == 1 and (found := re.search(r"[;\t|]", cell)):
             raise ValueError(
@@ -108,14 +109,17 @@ def _read_text(path: Path, header: bool) -> pd.DataFrame:
             )
         if header:
             check_header([name for name in first.iloc[0] if name], str(path))
+        options["header"] = 0 if header else None
         try:
             # index_col=False: without it, rows one cell longer than the header shift every value by one column.
             frame = pd.read_csv(path, index_col=False, low_memory=False, **options)
         except OverflowError:
             frame = pd.read_csv(path, index_col=False, dtype=str, **options)
-            _refuse_endless_numbers(path, frame, 2 if header else 1)
+            _refuse_endless_numbers(path, frame, skipped + (2 if header else 1))
         if separator != ",":
             frame = _with_decimal_commas(path, frame, options)
+        if not _has_blank_lines(path):  # which spreadsheets count, and pandas does not
+            frame.attrs[FIRST_ROW] = skipped + (2 if header else 1)
     return frame if header else frame.rename(columns=str)
 
 
@@ -135,10 +139,26 @@ def _named_faults(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: cut or damaged, it cannot be unpacked: {error}") from error
 
 
-def _separator(path: Path, header: bool) -> str:
-    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+def _open(path: Path, mode: str, **options: Any) -> Any:
+    return (gzip.open if path.name.lower().endswith(".gz") else open)(path, mode, **options)
+
+
+def _has_blank_lines(path: Path) -> bool:
+    with _open(path, "rb") as file:
+        end = b""
+        while chunk := file.read(2**20):
+            if re.search(rb"\n\r?\n", (end + chunk).rstrip()):
+                return True
+            end = chunk[-2:]
+    return False
+
+
+def _separator(path: Path, header: bool) -> tuple[str, int]:
+    """What separates cells, and how many lines stand before the table: Excel's `sep=;` may."""
+    with _open(path, "rt", encoding="utf-8-sig", newline="") as file:
         lines = [line for line in itertools.islice(file, _LINES) if line.strip()]
+    if lines and (told := re.fullmatch(r"sep=(.)\s*", lines[0])):
+        return told[1], 1
     best, most = ",", 1
     for separator in _SEPARATORS:
         try:
@@ -150,7 +170,7 @@ def _separator(path: Path, header: bool) -> str:
         split = separator == "," or header or all(_is_number(cell) for row in rows for cell in row[1:])
         if len(counts) == 1 and split and (len(rows[0]) > most or (best == "," and len(rows[0]) > 1 and not header)):
             best, most = separator, len(rows[0])
-    return best
+    return best, 0
 
 
 def _is_number(cell: str) -> bool:
@@ -220,7 +240,9 @@ def _read_excel(path: Path, header: bool) -> pd.DataFrame:
         rows = rows[1:]
     _check_calculated(path, title, openpyxl, rows, 2 if header else 1)
     columns = zip(*rows, strict=True) if rows else [()] * width
-    return pd.DataFrame({name: [*map(_excel_cell, cells)] for name, cells in zip(names, columns, strict=True)})
+    frame = pd.DataFrame({name: [*map(_excel_cell, cells)] for name, cells in zip(names, columns, strict=True)})
+    frame.attrs[FIRST_ROW] = 2 if header else 1
+    return frame
 
 
 def _excel_cell(cell: Any) -> Any:

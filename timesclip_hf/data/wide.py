@@ -131,15 +131,7 @@ def load_wide_table(
     if clashing := [name for name in kept if name in ROW_COLUMNS]:
         raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
     if column_pattern is None and variates is None:
-        if told := suggested_pattern(kept, CLEAR_PATTERNS):
-            warn_caller(f"columns that are not read as steps: {told}, or name the true variates in `variates`")
-        if unread := unread_digits(kept, len(steps)):
-            warn_caller(
-                f"columns {some_of(map(repr, unread))} have numbers of one digit, {some_of(names)} of two: only these "
-                "are read as steps; name all `variates`, or pass column_pattern='underscores'"
-            )
-        if told := suggested_dates(in_series) if not dates else None:
-            warn_caller(f"{told}; they are read as steps {_span(steps)} of {some_of(names)}, unless these are named")
+        _tell_unread(kept, list(in_series), names, steps, dates)
     seen, complaint = find_observed_rows(series, names, steps, frame)
     if complaint and not drop_unobserved:
         raise ValueError(f"{complaint}; drop these rows or variates, or keep more steps")
@@ -150,6 +142,19 @@ def load_wide_table(
     dataset = _as_dataset(frame, series, labels, statics, kept)
     WideOrigin(steps[0], steps[-1], names, pattern_text(column_pattern), dates or None).write(dataset)
     return dataset
+
+
+def _tell_unread(kept: list[str], read: list[str], names: list[str], steps: list[int], dates: list[str]) -> None:
+    """Warns of ordinary columns that look like steps, and of numbers that look like dates."""
+    if told := suggested_pattern(kept, CLEAR_PATTERNS):
+        warn_caller(f"columns that are not read as steps: {told}, or name the true variates in `variates`")
+    if unread := unread_digits(kept, len(steps)):
+        warn_caller(
+            f"columns {some_of(map(repr, unread))} have numbers of one digit, {some_of(names)} of two: only these are "
+            "read as steps; name all `variates`, or pass column_pattern='underscores'"
+        )
+    if told := suggested_dates(read) if not dates else None:
+        warn_caller(f"{told}; they are read as steps {_span(steps)} of {some_of(names)}, unless these are named")
 
 
 def read_wide_table(table: Any) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def row_numbers(selected: NDArray[np.bool_], table: Any = None) -> str:
     """
     rows = [row_number(row, table) for row in np.flatnonzero(selected)]
     first = _first_row(table)
-    how = {0: "counted from 0 without the header", 1: "counted from 1"}.get(first, "the header is row 1")
+    how = {0: "counted from 0 without the header", 1: "counted from 1"}.get(first, f"the header is row {first - 1}")
     return f"{len(rows)} of {len(selected)} rows (numbers {some_of(rows)}, {how})"
 
 

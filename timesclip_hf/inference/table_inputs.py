@@ -56,7 +56,7 @@ class TableRows:
         told = (
             {str(self.numbers[row]): reason for row, reason in sorted(self.skipped.items())} if self.numbers else None
         )
-        note = " (the header is row 1)" if self.numbers else ""
+        note = f" (the header is row {self.numbers[0] - 1})" if self.numbers else ""
         warn_of_skipped(self.skipped_by_name if told is None else told, self.words, len(self.identity), note)
 
     def without(self, skipped: Mapping[int, str]) -> "TableRows":
@@ -171,7 +171,7 @@ def read_wide(
     plain = [name for name in frame.columns if name not in in_series]
     identity = frame[[name for name in plain if name not in index.names]].set_axis(index, axis=0)
     identity.attrs = {}
-    numbers = [row_number(row, frame) for row in range(len(frame))] if frame.attrs.get(FIRST_ROW) == 2 else []
+    numbers = [row_number(row, frame) for row in range(len(frame))] if frame.attrs.get(FIRST_ROW, 0) > 1 else []
     table = TableRows(identity, np.array(kept, int), skipped, list(index), "rows", numbers)
     return Samples(rows, "many", table, len(rows))
 
