@@ -153,22 +153,25 @@ def _parser() -> _Parser:
             command.add_argument("--output", metavar="PNG", required=True, help="picture to write")
             command.add_argument("--model", help="draw as this model sees it; else with usual settings")
             command.add_argument("--rows", type=_positive, default=1, metavar="N", help="first so many series (1)")
-        command.add_argument("--timestamp-column", metavar="NAME", help="column of the times; one row per time step")
-        command.add_argument("--series-column", metavar="NAME", help="column that says which series a time step is of")
-        command.add_argument(
-            "--variate-column", metavar="NAME", help="of a table with one row per value: what it is of"
-        )
-        command.add_argument("--value-column", metavar="NAME", help="of a table with one row per value: the values")
-        command.add_argument("--fill-gaps", action="store_true", help="take time steps that are not there as missing")
-        command.add_argument(
-            "--column-pattern",
-            metavar="P",
-            help="how columns of a table with one row per series are named: dates, months, dots, dashes, ..., or a "
-            "regular expression with the groups variate and step or date; else as the model was trained",
-        )
-        command.add_argument("--no-header", action="store_true", help="the text file has no line of column names")
+        _add_reading(command)
     _add_train(commands)
     return parser
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    """Options that say how a table is read."""
+    command.add_argument("--timestamp-column", metavar="NAME", help="column of the times; one row per time step")
+    command.add_argument("--series-column", metavar="NAME", help="column that says which series a time step is of")
+    command.add_argument("--variate-column", metavar="NAME", help="of a table with one row per value: what it is of")
+    command.add_argument("--value-column", metavar="NAME", help="of a table with one row per value: the values")
+    command.add_argument("--fill-gaps", action="store_true", help="take time steps that are not there as missing")
+    command.add_argument(
+        "--column-pattern",
+        metavar="P",
+        help="how columns of a table with one row per series are named: dates, months, dots, dashes, ..., or a "
+        "regular expression with the groups variate and step or date; else as the model was trained",
+    )
+    command.add_argument("--no-header", action="store_true", help="the text file has no line of column names")
 
 
 def _add_train(commands: Any) -> None:
