@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
     split.add_argument("--split", metavar="COL", help="a column that says train, validation, test; or: random")
     model = parser.add_argument_group("model")
     model.add_argument("--preset", default="auto", metavar="NAME", help="auto (default), small, medium, full, ...")
-    model.add_argument("--towers", default="tiny", metavar="NAME", help="tiny (default), clip-b16, ...")
+    model.add_argument("--towers", default="tiny", metavar="NAME", help="tiny (default), timesclip-small, ...")
     model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
     model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
     model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")

@@ -19,6 +19,7 @@ from ..data.partial import PartialSeries
 from ..model.configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.tower_configs import checkpoint_folder
 from .ensemble import join_models
 from .heads import FittedHeads, fit_head
 from .progress import ProgressBar
@@ -38,7 +39,7 @@ class Recipe:
     """What is asked for of a model, beside its way.
 
     Args:
-        towers: of `TOWERS`, where no checkpoint is given.
+        towers: of `TOWERS`, where no checkpoint is given; those that ship with weights start from these.
         checkpoints: branch -> Hub id or folder.
         epochs: in place of what the way takes.
         seed: of weights, batches and dropout; the further models of an ensemble have those that follow.
@@ -54,6 +55,12 @@ class Recipe:
     ensemble: int | None = None
     random_length: tuple[int, int] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def starts(self) -> Mapping[str, str]:
+        """The checkpoint that each branch starts from: those that are given, or that of towers that ship."""
+        ship = checkpoint_folder(self.towers) != self.towers
+        return self.checkpoints or (dict.fromkeys(("vision", "text"), self.towers) if ship else {})
 
 
 @dataclass
@@ -136,7 +143,7 @@ def _fit_one(data: SeriesData, way: Way, recipe: Recipe, seed: int, folder: Path
     config = _config(way, recipe, {**data.shape, **way.config})
     processor = TimesCLIPProcessor.from_config(config, **data.processing).fit(data.fit_on)
     config = processor.complete_config(config)
-    if recipe.checkpoints:
+    if recipe.starts:
         model = MODEL_CLASSES[data.task].from_vision_text_pretrained(**_towers(way, recipe), config=config)
     else:
         model = MODEL_CLASSES[data.task](config)
@@ -202,12 +209,12 @@ def _arguments(way: Way, recipe: Recipe, seed: int, count: int, folder: Path) ->
 
 
 def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPConfig:
-    if recipe.checkpoints:
+    if recipe.starts:
         towers: Any = _towers(way, recipe)
         try:
             return TimesCLIPConfig.from_vision_text_pretrained(**towers, preset=way.preset, **settings)
         except (OSError, HFValidationError) as error:
-            named = " and ".join(f"--{branch}-checkpoint {name}" for branch, name in recipe.checkpoints.items())
+            named = " and ".join(f"--{branch}-checkpoint {name}" for branch, name in recipe.starts.items())
             reason = str(error).split("\n")[0]
             raise ValueError(f"{named}: no such folder, nor a model on the Hub ({reason})") from error
     if recipe.towers not in TOWERS:
@@ -223,10 +230,10 @@ def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPC
 
 def _towers(way: Way, recipe: Recipe) -> dict[str, str | None]:
     """The checkpoint of each branch that the preset has; a pair gives both."""
-    given = recipe.checkpoints
+    given = recipe.starts
     names = {"vision": given.get("vision"), "text": given.get("text", given.get("vision"))}
     absent = [branch for branch in names if f"{branch}_config" in PRESETS[way.preset]]
-    if unread := [branch for branch in given if branch in absent]:
+    if unread := [branch for branch in recipe.checkpoints if branch in absent]:
         raise ValueError(
             f"--{unread[0]}-checkpoint: the preset {way.preset} has no {unread[0]} branch: choose another"
         )
