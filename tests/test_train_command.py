@@ -164,6 +164,15 @@ def test_parts_of_a_season_give_a_curve(fields: Path, tmp_path: Path, capsys: An
     assert "steps seen" in capsys.readouterr().out and (output / "steps_seen.png").exists()
     curve = json.loads((output / "metrics.json").read_text())["by steps seen"]
     assert [*curve] == ["3", "4", "5", "6", "7", "8"] and set(curve["3"]) == {"TimesCLIP late", "ridge for each"}
+    # A table that ends after five steps is answered as the curve says.
+    table = pd.read_csv(fields)
+    table = table[table["year"] == 2015].drop(columns=[f"{band}_{step:02d}" for band in BANDS for step in (5, 6, 7)])
+    table.drop(columns="yield").to_csv(tmp_path / "summer.csv", index=False)
+    words = ["predict", tmp_path / "summer.csv", "--model", output, "--output", tmp_path / "predictions.csv"]
+    assert main(list(map(str, words))) == 0
+    found = pd.read_csv(tmp_path / "predictions.csv")["predicted_yield"].to_numpy()
+    error = np.abs(found - table["yield"].to_numpy()).mean()
+    assert error == pytest.approx(curve["5"]["TimesCLIP late"]["mae"], rel=1e-4)
 
 
 def test_a_forecaster_stands_beside_seasonal_naive(loads: Path, tmp_path: Path, capsys: Any) -> None:
