@@ -266,3 +266,30 @@ def test_columns_of_a_rows_frame_are_found_by_name_in_the_collator() -> None:
         rows = [{"past_values": table(series)} for series in VALUES]
         found = TimesCLIPDataCollator(processor)(rows)["patch_values"]
         np.testing.assert_array_equal(found, processor(VALUES)["patch_values"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([1.0, "2.5"], "text, such as '1.0'"),
+        (["high", "low"], "text, such as 'high'"),
+        ([1.0, pd.Timestamp("2024-01-01")], "Timestamp.*which is no number"),
+        (np.array(["2024-01-01", "2024-01-02"], "datetime64[D]"), "dtype datetime64"),
+        ([1.0, 10**400], "401 digits"),
+        ([1.0, {"a": 2}], "which is no number"),
+        ([[1.0], [2.0, 3.0]], "cannot be read"),
+        ([torch.tensor(1.0, requires_grad=True), 2.0], "cannot be read"),
+    ],
+)
+def test_labels_that_are_no_numbers_are_named_at_every_door(labels: Any, words: str) -> None:
+    processor = TimesCLIPProcessor(3, 1, 1, "none", scaling="none", image_size=None)
+    with pytest.raises(ValueError, match=f"labels .*{words}"):
+        processor(FULL, labels=labels)
+    with pytest.raises(ValueError, match=f"labels .*{words}"):
+        TimesCLIPProcessor(3, 1, 1).fit(FULL, labels=labels)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series, pl.Series, pa.array, torch.tensor])
+def test_labels_of_any_library_are_fitted(kind: Any) -> None:
+    found = TimesCLIPProcessor(3, 1, 1).fit(FULL, labels=kind([1.5, 2.5])).statistics["targets"]
+    assert found == {"mean": [2.0], "std": [0.5]}

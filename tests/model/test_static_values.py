@@ -105,3 +105,11 @@ def test_faults_are_named() -> None:
         fit_static([{"latitude": np.inf}, {"latitude": 1.0}])
     with pytest.raises(ValueError, match="shape"):
         fit_static(np.zeros(3))
+
+
+@pytest.mark.parametrize("huge", [10**400, -(10**400)])
+def test_whole_numbers_beyond_float64_are_named(huge: int) -> None:
+    with pytest.raises(ValueError, match="beyond what float64 holds"):
+        fit_static([{"depth": 1.0}, {"depth": huge}])
+    with pytest.raises(ValueError, match="'depth' must hold numbers"):
+        encode_static([{"depth": huge}], fit_static([{"depth": 1.0}, {"depth": 2.0}]))

@@ -100,7 +100,10 @@ def _plain(values: Any) -> Any:
     """One row's static values, without the 0-d arrays that a dataset with a numpy or torch format returns."""
     if not isinstance(values, Mapping):
         return values
-    return {name: value if isinstance(value, str) else np.asarray(value).item() for name, value in values.items()}
+    return {
+        name: value if isinstance(value, str) else value.item() if hasattr(value, "item") else np.asarray(value).item()
+        for name, value in values.items()
+    }
 
 
 __all__ = ["ROW_COLUMNS", "TimesCLIPDataCollator"]

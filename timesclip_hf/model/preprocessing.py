@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, cast, contiguous, like, namespace, running_maximum, sliding_windows, take_along, zeros
-from .measured import check_scaled, describe, is_fill_value, unmasked
+from .measured import check_scaled, describe, is_fill_value
 from .messages import warn_caller
 from .precision import any_costs_digits, costs_digits, rounding_noise, widened
-from .reader import kept_steps, sides
+from .reader import kept_steps, read_sample, sides
 from .rendering import apply_color, render_line, variate_colors
 from .screening import Screening, check_fitted_range
 
@@ -167,7 +167,7 @@ def fit_targets(
     labels: Any, screening: Screening | None = None, target_names: Sequence[str] | None = None
 ) -> dict[str, list[float]]:
     """Mean and standard deviation of `(n,)` or `(n, num_targets)` targets; `screening` is shown them by name."""
-    array = np.asarray(unmasked(labels))
+    array = read_sample(labels, "labels")
     noise, array = rounding_noise(array.dtype), array.astype(np.float64)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or not len(array):

@@ -16,13 +16,13 @@ from .arrays import Array
 from .configuration_timesclip import TimesCLIPConfig
 from .containers import check_series
 from .json_objects import check_depth
-from .measured import check_range, mark_missing, unmasked, without_fill_values
+from .measured import check_range, mark_missing, without_fill_values
 from .messages import one_run
 from .plain import plain
 from .precision import any_costs_digits, round_for_mps
 from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
-from .reader import WideOrigin, exact, is_dataset, read_array, read_in_chunks, read_series, reading
+from .reader import WideOrigin, exact, is_dataset, read_in_chunks, read_sample, read_series, reading
 from .remote_code import CarriesCode
 from .screening import Screening
 from .static_values import encode_static, fit_static, static_width
@@ -332,7 +332,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
 
     def _label_tensor(self, labels: Any, level_dtype: torch.dtype) -> Tensor:
         """Classes as they are; numbers as a column for each target, in fp64 where fp32 would cost digits."""
-        tensor = labels if isinstance(labels, Tensor) else _tensor(read_array(np.array(unmasked(labels)), "labels"))
+        tensor = labels if isinstance(labels, Tensor) else _tensor(np.array(read_sample(labels, "labels")))
         if tensor.ndim == 0:
             raise ValueError("labels is a single number; expected (batch,) or (batch, num_targets)")
         if not tensor.is_floating_point():

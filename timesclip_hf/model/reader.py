@@ -140,7 +140,7 @@ def _is_odd_tensor(values: Any) -> bool:
 def read_sample(series: Any, name: str = "past_values", variate_names: Sequence[str] | None = None) -> np.ndarray:
     """The series of one row of a data set, detached and on the CPU: as `read_array`, but in lists, as JSON has them,
     None is missing, and numbers may be of any type that is one (text, booleans and dates are none)."""
-    if isinstance(series, (list, tuple)):
+    if isinstance(series, (list, tuple)) or (name == "labels" and str(getattr(series, "dtype", None)) == "object"):
         array = _as_array(series, name)
         if array.dtype.kind == "O":
             return _read_cells(array, name)

@@ -12,6 +12,8 @@ from .precision import rounding_noise
 from .preprocessing import is_constant
 from .screening import Screening
 
+_LARGEST = 2**1023  # float64 holds no larger whole numbers
+
 
 def fit_static(static_values: Any, screening: Screening | None = None) -> list[dict[str, Any]]:
     """Learns how to encode static columns.
@@ -29,7 +31,10 @@ def fit_static(static_values: Any, screening: Screening | None = None) -> list[d
     """
     import pandas as pd  # fitting alone needs it
 
-    frame = static_values if isinstance(static_values, pd.DataFrame) else pd.DataFrame(_as_rows(static_values))
+    try:
+        frame = static_values if isinstance(static_values, pd.DataFrame) else pd.DataFrame(_as_rows(static_values))
+    except OverflowError as error:
+        raise ValueError(f"static_values hold a whole number beyond what float64 holds: {error}") from error
     if frame.empty:
         raise ValueError("static_values are empty")
     frame = frame.rename(columns=str)
@@ -137,7 +142,12 @@ def _is_hole(cell: Any) -> bool:
     """Whether a cell is None, NaN, one of pandas' or NumPy's marks for nothing, or a known fill value."""
     if cell is None or cell is np.ma.masked or type(cell).__name__ == "NAType" or bool(cell != cell):
         return True
-    return isinstance(cell, (float, int, np.number)) and bool(is_fill_value(np.array([cell], np.float64))[0])
+    beyond = type(cell) is int and abs(cell) > _LARGEST
+    return (
+        isinstance(cell, (float, int, np.number))
+        and not beyond
+        and bool(is_fill_value(np.array([cell], np.float64))[0])
+    )
 
 
 def _numbers(name: str, cells: list[Any]) -> np.ndarray:
