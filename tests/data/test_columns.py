@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from datasets import concatenate_datasets
 
 from timesclip_hf.data.columns import COLUMN_PATTERNS, number_steps, pattern_text, step_columns
 from timesclip_hf.data.wide import find_variates, load_wide_table
@@ -205,3 +206,22 @@ def test_a_misspelt_name_among_very_many_is_told_fast():
     with pytest.raises(ValueError, match=r"'sensr7' .near: sensor7"):
         load_wide_table(frame, target=None, variates=[f"sensr{k}" for k in range(7, 2000)])
     assert time.monotonic() - began < 20
+
+
+def test_tables_of_several_years_join_to_one_data_set_of_seasons():
+    def season(year, first=0):
+        dates = [f"{year}-{month:02d}-{day:02d}" for month in (2, 3, 4) for day in (1, 11, 21)][first : first + 8]
+        return load_wide_table(table([f"x_{date}" for date in dates]), target=None)
+
+    joined = concatenate_datasets([season(2019), season(2020), season(2023)])
+    assert WideOrigin.read(joined) == WideOrigin.read(season(2019))
+    daily = [
+        load_wide_table(table([f"x_{date}" for date in pd.date_range(start, periods=5).astype(str)]), target=None)
+        for start in ("2019-02-27", "2020-02-27")
+    ]
+    assert WideOrigin.read(concatenate_datasets(daily)) is not None  # a day apart behind 28 February
+    with pytest.warns(UserWarning, match="joins tables whose steps or variates differ"):
+        assert WideOrigin.read(concatenate_datasets([season(2019), season(2020, first=1)])) is None
+    numbered = [load_wide_table(table([f"x_{k:02d}" for k in range(low, low + 3)]), target=None) for low in (0, 1)]
+    with pytest.warns(UserWarning, match="joins tables whose steps"):
+        assert WideOrigin.read(concatenate_datasets(numbered)) is None

@@ -8,7 +8,7 @@ travels to machines that have neither it nor, where a graph is served, pandas or
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from .arrays import Array, cast, is_floating, like, namespace
 from .measured import check_range, mark_missing, unmasked, without_fill_values
+from .messages import warn_caller
 
 # Series that are read at once where a whole data set is gone over.
 ROWS_AT_ONCE = 1024
@@ -255,12 +256,25 @@ class WideOrigin:
 
     @classmethod
     def read(cls, dataset: Any) -> "WideOrigin | None":
-        """What was noted; `None` for other data sets, and where parts of several tables were joined."""
+        """What was noted; of tables that were joined, of the first, if the steps of all are alike (seasons of several
+        years are), else `None`, with a warning; `None` for other data sets."""
         told = getattr(getattr(dataset, "info", None), "description", None) or ""
         try:
-            return cls(**json.loads(told)[_ORIGIN])
+            first, *others = (cls(**json.loads(part)[_ORIGIN]) for part in told.split("\n\n"))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        if other := next((other for other in others if not first._is_like(other)), None):
+            warn_caller(f"the data set joins tables whose steps or variates differ: {first} and {other}")
+            return None
+        return first
+
+    def _is_like(self, other: "WideOrigin") -> bool:
+        """The same but for the year of its dates, from which leap years take a day."""
+        dates = [[np.datetime64(f"2000{date[4:10]}") for date in one.step_dates or []] for one in (self, other)]
+        apart = [abs(int((a - b).astype(int))) for a, b in zip(*dates, strict=False)]
+        return replace(self, step_dates=None) == replace(other, step_dates=None) and (
+            len(dates[0]) == len(dates[1]) and all(min(days, 366 - days) <= 1 for days in apart)
+        )
 
 
 def exact(dataset: Any, name: str) -> Any:
