@@ -272,3 +272,33 @@ def test_unseen_categories_are_told_once_a_run_all_of_them(build: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         predict(samples[:1])
+
+
+NO_SAMPLES: list[Any] = [
+    5, "x", b"x", object(), [], (), {}, {1: 2}, float("nan"), range(3), len, ..., np.array(["a"]), [[None] * 3] * 12,
+    pd.DataFrame(), pd.Series([1.0, 2.0]), pd.DataFrame([[1, 2, 3, 4]], columns=["co2", "co2", "o3", "no2"]),
+    torch.zeros(12, 3).to_sparse(), torch.zeros(12, 3, device="meta"), np.ma.masked_all((12, 3)), memoryview(b"abc"),
+    np.zeros((12, 0)), np.zeros(()), [[[]]], SERIES[0].astype("datetime64[s]"), (one for one in SERIES[0]),
+    *({"past_values": SERIES[0], "past_observed_mask": mask}
+      for mask in ("yes", 5, {}, SERIES[0][:3] > 0, np.zeros((12, 3)), [[None] * 3] * 12)),
+]  # fmt: skip
+NO_STATICS: list[Any] = [
+    None, {}, 5, "peat", [1.0], {"soil": "peat"}, {"soil": "peat", "depth": [1, 2]}, {"soil": "peat", "depth": {}},
+    {"soil": None, "depth": 1.0}, {"soil": "peat", "depth": 1e300},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_anything_may_stand_among_series(build: Any, place: int) -> None:
+    soils = [{"soil": ["peat", "sand"][k % 2], "depth": float(k)} for k in range(COUNT)]
+    predict = build(TimesCLIPForRegression, static=soils, num_static_features=3)
+    good = [{"past_values": one, "static_values": soil} for one, soil in zip(SERIES, soils, strict=True)]
+    expected = [answer["prediction"] for answer in predict(good)]
+    bad = [x if not isinstance(x, dict) else {**x, "static_values": soils[0]} for x in NO_SAMPLES]
+    bad += [{"past_values": SERIES[0], "static_values": static} for static in NO_STATICS]
+    for number, one in enumerate(bad):
+        with pytest.warns(UserWarning, match=f"1 of 7 inputs left out: {place}: "):
+            found = predict([*good[:place], one, *good[place:]], batch_size=1 + number % 4)
+        assert [k for k, answer in enumerate(found) if "skipped" in answer] == [place], one
+        found.pop(place)
+        np.testing.assert_allclose([answer["prediction"] for answer in found], expected, rtol=1e-3, err_msg=str(one))

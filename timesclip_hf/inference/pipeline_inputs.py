@@ -29,6 +29,7 @@ from .table_inputs import (
     usable_pattern,
 )
 
+_LOOKED_AT = 16  # parts of a list that tell what it is a list of
 _SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
 
 
@@ -111,7 +112,7 @@ def _read_arrays(inputs: Any, processor: TimesCLIPProcessor, newest_steps: bool)
         inputs = exact(inputs, "past_values")
     elif depth == 2:
         return Samples([_read_sample({"past_values": inputs}, processor)], "one")
-    elif isinstance(inputs, list | tuple) and inputs and isinstance(inputs[0], str | Path):
+    elif isinstance(inputs, list | tuple) and inputs and all(isinstance(one, str | Path) for one in inputs):
         raise ValueError(f"the inputs are a list of text, such as {str(inputs[0])[:80]!r}: pass one path at a time")
     elif depth not in (None, 3) and (depth == 0 or len(inputs)):
         raise ValueError(
@@ -137,7 +138,8 @@ def _depth(inputs: Any) -> int | None:
         return 2
     if not isinstance(inputs, list | tuple):
         return None
-    return 1 + next((depth for one in inputs if (depth := _depth(one))), 0)  # the first may be a bad one
+    parts = {_depth(one) or 0 for one in inputs[:_LOOKED_AT]}
+    return 3 if 2 in parts else 1 + max(parts, default=0)  # where one is a series, others may be bad ones
 
 
 def _first_step_of(origin: WideOrigin, processor: TimesCLIPProcessor) -> int:

@@ -132,6 +132,8 @@ def _as_rows(static_values: Any) -> list[dict[str, Any]]:
                 f"shape {array.shape}, dtype {array.dtype}"
             )
         static_values = [{f"static_{i}": cell for i, cell in enumerate(row)} for row in array]
+    if wrong := [row for row in static_values if not isinstance(row, Mapping)]:
+        raise ValueError(f"static_values must be a dict for each sample, found {wrong[0]!r:.80}")
     rows = [{str(name): cell for name, cell in row.items()} for row in static_values]
     if not any(rows):
         raise ValueError("static_values are empty")
