@@ -399,3 +399,16 @@ def test_files_without_a_header_and_with_a_series_in_each_row_are_read(
     assert main(["predict", str(tmp_path / "rates.txt"), *options]) == 2
     assert main(["predict", str(tmp_path / "rates.txt"), *options, "--no-header"]) == 0
     assert list(pd.read_csv(output).columns) == ["step", "0", "1", "2"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "processor_config.json"])
+def test_a_model_whose_files_are_nested_too_deeply_is_named(
+    save: Any, fields: Path, capsys: pytest.CaptureFixture, file: str
+) -> None:
+    model = save(TimesCLIPForRegression, "text_only")
+    path = Path(model) / file
+    path.write_text(path.read_text().rstrip().removesuffix("}") + ', "x": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    capsys.readouterr()
+    assert main(["predict", str(fields), "--model", model]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and model in said and "nested too deeply" in said

@@ -103,6 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes it
             return 0
+        except RecursionError:  # of transformers, which reads some files before we can
+            where = one_line(getattr(options, "model", None) or "the model")
+            print(f"{command}: error: {where}: one of its JSON files is nested too deeply to be read", file=sys.stderr)
+            return 2
         except Exception as error:  # whatever it is: people who use commands are not helped by a traceback
             print(f"{command}: error: {_one_line(error)}", file=sys.stderr)
             return 2
