@@ -84,6 +84,13 @@ def test_half_a_season_begins_where_its_dates_say():
     np.testing.assert_array_equal(series[3, 2:], SERIES[3, 2:])
 
 
+def test_series_may_be_of_days_of_their_own():
+    shifted = steps().assign(day=lambda t: t["field"].str[1:].astype(int) % 3)
+    shifted["date"] = (pd.to_datetime(shifted["date"]) + pd.to_timedelta(shifted.pop("day"), "D")).astype(str)
+    series = in_order(load_wide_table(shifted, target="yield", **ROLES, variates=BANDS))
+    np.testing.assert_array_equal(series, SERIES)
+
+
 def test_what_cannot_be_a_pivot_is_named():
     def fails(table, *parts, **options):
         with expect_error(*parts):
@@ -102,6 +109,8 @@ def test_what_cannot_be_a_pivot_is_named():
     fails(changing, "change within a series: 'yield'", variate_column=None, value_column=None, variates=BANDS)
     fails(steps(), "needs the names of its `variates`", variate_column=None, value_column=None)
     fails(steps().assign(date=0.5), "holds fractions", variate_column=None, value_column=None, variates=BANDS)
+    sparse = steps().assign(date=lambda t: t["date"].map({date: 97 + 16 * k for k, date in enumerate(dates(2020))}))
+    fails(sparse, "has the steps 97, 113, 129", "0, 1, 2", variate_column=None, value_column=None, variates=BANDS)
     again = pd.concat([steps(), steps()[3:4]])
     fails(again, "1 rows for a step", "f0, 2020-06-01", variate_column=None, value_column=None, variates=BANDS)
     two = steps((2019, 2020, 2021, 2021)).assign(field=["f0"] * 12 + ["f1"] * 12)

@@ -402,3 +402,15 @@ def test_long_tables_are_read_by_the_season_of_the_training_table(by_dates: Any)
     assert found["prediction"].isna().tolist() == [False, True]
     with pytest.raises(ValueError, match="variate_column and value_column: only for tables"):
         predict(season, **roles)
+
+
+def test_long_tables_with_numbers_of_steps_are_read_by_them(made: Any) -> None:
+    predict, *_ = made(0.0, 3)
+    season = TRAIN[0]
+    late = predict(np.where(np.arange(STEPS)[:, None] < 4, np.nan, season))["prediction"]
+    table = pd.DataFrame(season[4:], columns=NAMES).assign(dekad=range(7, 15))
+    assert predict(table, timestamp_column="dekad")["prediction"][0] == pytest.approx(late, rel=1e-5)
+    other = table.assign(dekad=range(2017, 2025))  # numbers of something else: as rows without times
+    expected = predict(season[4:])["prediction"]
+    assert predict(other, timestamp_column="dekad")["prediction"][0] == pytest.approx(expected, rel=1e-5)
+    assert predict(table[NAMES])["prediction"][0] == pytest.approx(expected, rel=1e-5)

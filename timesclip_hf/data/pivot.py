@@ -3,11 +3,12 @@
 
 The rule. A row of (series, time, variate, value) is one number; no two rows are of the same series, time and variate,
 and what has no row is missing. Steps of one series a row are numbered by their times: whole numbers as they are; dates
-by the rhythm of all of them, or, where seasons of several years stand below each other, by the series with the most
+by the rhythm of all of them, or, where they have none or are of several years, by that of the series with the most
 dates: dates of other series belong to its step whose day of the year is nearest (see `data.columns`). Columns that say
 the same in all rows of a series stay; others are left out, and named.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,15 +162,19 @@ def _steps(column: pd.Series, places: Any) -> tuple[Any, list[str]]:
     if times.dtype.kind != "M":
         if not np.array_equal(times, np.round(times)):
             raise ValueError(f"column {column.name!r} holds fractions, expected dates or whole numbers of steps")
-        first, last = int(times.min()), int(times.max())
-        if last - first >= 2 * len(times) or first < 0:
-            raise ValueError(f"column {column.name!r} has steps from {first} to {last}: expected 0, 1, 2, ...")
+        first, last, seen = int(times.min()), int(times.max()), np.unique(times)
+        if first < 0 or last - first >= 2 * len(seen):
+            raise ValueError(
+                f"column {column.name!r} has the steps {some_of(seen.astype(np.int64))}, expected 0, 1, 2, ...: "
+                "number them so, or name a column of dates"
+            )
         return times.astype(np.int64) - first, [f"{step:02d}" for step in range(first, last + 1)]
     dates = times.astype("datetime64[s]")
     known: list[Step] = list(np.unique(dates))
     if dates.max() - dates.min() <= _ONE_SEASON:
-        numbers, labels = _numbered(known, column)
-        return np.array([numbers[date] for date in dates]), labels
+        with contextlib.suppress(ValueError):  # series may be of days of their own
+            numbers, labels = number_steps(known)
+            return np.array([numbers[date] for date in dates]), labels
     longest = np.bincount(places).argmax()
     labels = _numbered(list(np.unique(dates[places == longest])), column)[1]
     steps = np.empty(len(dates), np.int64)

@@ -353,19 +353,29 @@ def read_collection(
 
 
 def _in_season(values: NDArray[np.floating], times: Any, processor: TimesCLIPProcessor) -> NDArray[np.floating]:
-    """A series `(T, V)` at the steps that the model reads, by its dates, where the processor knows those of a season;
-    else its first or newest steps, as the processor says."""
-    dates = pd.DatetimeIndex(times).tz_localize(None) if np.asarray(times).dtype.kind in "MO" else None
-    start = first_read(processor)
-    if not processor.step_dates or dates is None or start is None:
+    """A series `(T, V)` at the steps that the model reads, by its dates, where the processor knows those of a season,
+    or by its numbers, where they lie between those that the processor knows; else its first or newest steps, as the
+    processor says."""
+    start, numbers = first_read(processor), _step_numbers(times, processor)
+    if numbers is None or start is None:
         return values[kept_steps(processor.context_length, sides(processor)[1])]
-    steps: list[Step] = list(dates.to_numpy("datetime64[s]"))
-    numbers = number_steps(steps, processor.step_dates)[0]
     placed = np.full((processor.context_length, values.shape[1]), np.nan, values.dtype)
-    for step, row in zip(steps, values, strict=True):
-        if 0 <= numbers[step] - start < len(placed):
-            placed[numbers[step] - start] = row
+    for number, row in zip(numbers, values, strict=True):
+        if 0 <= number - start < len(placed):
+            placed[number - start] = row
     return placed
+
+
+def _step_numbers(times: Any, processor: TimesCLIPProcessor) -> list[int] | None:
+    """The numbers that a processor has for the times of a series, if it has any."""
+    kind, first, last = np.asarray(times).dtype.kind, processor.first_step, processor.last_step
+    if kind in "MO" and processor.step_dates:
+        steps: list[Step] = list(pd.DatetimeIndex(times).tz_localize(None).to_numpy("datetime64[s]"))
+        known = number_steps(steps, processor.step_dates)[0]
+        return [known[step] for step in steps]
+    if kind in "iu" and first is not None and last is not None and first <= times.min() and times.max() <= last:
+        return list(map(int, times))
+    return None
 
 
 __all__ = [
