@@ -18,6 +18,11 @@ def test_few_series_are_read_more_often(count: int, batch: int, epochs: int) -> 
     assert epochs <= plan["num_train_epochs"] <= epochs + 4  # whole looks at the validation part
 
 
+def test_parts_of_series_are_learnt_for_twice_as_long() -> None:
+    assert schedule(2034, 64, partial=True)["num_train_epochs"] == pytest.approx(94, abs=3)  # 3 000 updates of 32 each
+    assert schedule(2034, 64, 5, partial=True)["num_train_epochs"] == 5
+
+
 @pytest.mark.parametrize("epochs", [1, 7, 40, 41, 200])
 def test_validation_is_looked_at_at_most_forty_times_and_at_the_end(epochs: int) -> None:
     plan = schedule(100, 32, epochs)

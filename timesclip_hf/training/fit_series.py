@@ -201,7 +201,8 @@ def _told_weights(config: TimesCLIPConfig) -> list[str]:
 def _arguments(way: Way, recipe: Recipe, seed: int, count: int, folder: Path) -> TimesCLIPTrainingArguments:
     given = {**way.training, **recipe.training}
     epochs = recipe.epochs or given.pop("num_train_epochs", None)
-    plan = schedule(count, int(given["per_device_train_batch_size"]), epochs)
+    batch_size, partial = int(given["per_device_train_batch_size"]), recipe.random_length is not None
+    plan = schedule(count, batch_size, epochs, partial)
     if epochs is not None:
         plan["num_train_epochs"] = epochs
     quiet = {"report_to": "none", "disable_tqdm": True, "seed": seed}

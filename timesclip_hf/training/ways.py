@@ -14,6 +14,7 @@ _SMALL_DATA = 500  # labelled series, below which batches are halved
 _FEW_LABELS = 500  # below which heads in closed form beat a network that is trained
 _LEAST_UPDATES = 1500
 _EPOCHS = (10, 200)
+_PARTS = 2  # as long, where parts of series are learnt
 _EVALUATIONS = 40  # at most: each one writes a checkpoint
 
 
@@ -86,14 +87,15 @@ def training_for(num_series: int, task: str, pretrained: bool = False) -> dict[s
     return settings
 
 
-def schedule(num_series: int, batch_size: int, epochs: int | None = None) -> dict[str, Any]:
+def schedule(num_series: int, batch_size: int, epochs: int | None = None, partial: bool = False) -> dict[str, Any]:
     """How long to train and when to look at the validation part, as fields of `TimesCLIPTrainingArguments`.
 
-    At least some 1 500 updates, in 10 to 200 epochs; at most 40 looks; the end after a quarter of them without gain.
+    At least some 1 500 updates, in 10 to 200 epochs, and twice that where parts of series are learnt, of which each
+    epoch has others; at most 40 looks; the end after a quarter of them without gain.
     """
     updates = math.ceil(num_series / batch_size)
-    fewest, most = _EPOCHS
-    epochs = epochs or min(most, max(fewest, math.ceil(_LEAST_UPDATES / updates)))
+    fewest, most = (_PARTS * limit for limit in _EPOCHS) if partial else _EPOCHS
+    epochs = epochs or min(most, max(fewest, math.ceil((_PARTS if partial else 1) * _LEAST_UPDATES / updates)))
     every = math.ceil(epochs / _EVALUATIONS)
     looks = math.ceil(epochs / every)
     return {
