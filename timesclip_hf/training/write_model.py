@@ -65,6 +65,8 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
         lines += [report.usable_from(task, outcome.curve, outcome.name), "", tables[1], ""]
     lines += [f"warning: {line}" for line in outcome.warnings]
     lines.append(f"written to {output}: the model, README.md, metrics.json, {', '.join(files)}")
+    if not outcome.curve:
+        lines.append(f"it reads all {prepared.num_steps} steps; to ask it earlier in a season, add --random-length")
     lines.append(f"next: timesclip predict NEW.csv --model {output} --output predictions.csv")
     return "\n".join(lines)
 
