@@ -54,6 +54,8 @@ def test_whole_dates_in_names_are_steps_of_their_variate(form):
     assert values.ravel().tolist() == [float(order.index(k)) for k in range(5)]  # by date, not by place
     assert origin == WideOrigin(0, 4, ["evi"], None, HALF_MONTHS)
     assert find_variates(names) == {"evi": [0, 1, 2, 3, 4]}
+    for asked in (["evi"], np.array(["evi"])):
+        assert read(names, variates=asked)[1].step_dates == HALF_MONTHS
     same, pattern = read(names, column_pattern="dates")
     assert same.ravel().tolist() == [0, 1, 2, 3, 4] and pattern.column_pattern == "dates"
 
@@ -91,6 +93,9 @@ def test_dates_without_a_rhythm_are_told_with_what_to_do():
         ),
         ("dates", ["S2_20210301_red", "S2_20210315_red", "S2_20210401_red"], "S2_red", "2021-03-01"),
         (re.compile(r"(?P<variate>NDVI)(?P<step>\d+)", re.IGNORECASE), ["ndvi1", "ndvi2", "ndvi3"], "ndvi", None),
+        ("month_names", ["EVI_Nov_2019", "EVI_DEC_2019", "EVI_Jan_2020"], "EVI", "2019-11-01"),
+        ("month_names", ["30apr2020.EVI", "01may2020.EVI", "02may2020.EVI"], "EVI", "2020-04-30"),
+        ("month_names", ["2019-October EVI", "2019-November EVI", "2019-December EVI"], "EVI", "2019-10-01"),
         ("dots", ["ndvi.8", "ndvi.9", "ndvi.10"], "ndvi", None),
         ("dashes", ["B8-01", "B8-02", "B8-03"], "B8", None),
         ("underscores", ["plot_1", "plot_2", "plot_3"], "plot", None),
@@ -125,6 +130,10 @@ def test_what_a_pattern_would_read_is_suggested():
         read([*steps, *(f"B8-{k:02d}" for k in range(4))])
     with pytest.warns(UserWarning, match="'rain_0', 'rain_1', .* of one digit, ndvi of two: .*'underscores'"):
         read([*steps, *(f"rain_{k}" for k in range(4))])
+    with pytest.warns(UserWarning, match="'x_Oct_2019' may have dates: pass column_pattern='month_names'"):
+        read(["x_Oct_2019", "x_Nov_2019", "x_Dec_2019"])
+    with pytest.warns(UserWarning, match="'ndvi' are called as variates are"):
+        read(["ndvi", "ndvi.1", "ndvi.2"], column_pattern="dots")
     with pytest.warns(UserWarning, match="'x_2019_04' may have dates: pass column_pattern='months' if so"):
         read([f"x_2019_{month:02d}" for month in range(4, 11)])
 

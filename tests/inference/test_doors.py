@@ -336,6 +336,7 @@ def test_dated_columns_of_any_year_are_read_by_the_season_of_the_training_table(
     for year in (2019, 2023):  # one of them ends in a leap year
         agrees(predict(dated(season, year)))
         agrees(predict(dated(season, year, "{compact}_{name}")))
+        agrees(predict(dated(season, year, "{name}_{compact}")))
         agrees(predict(load_wide_table(dated(season, year), target=None)))
     late = np.where(np.arange(STEPS)[:, None] < 5, np.nan, season)
     with pytest.warns(UserWarning, match="the steps 2019-11-01 to 2019-12-11 count as missing"):

@@ -32,7 +32,9 @@ _SERIES_OF_DIGITS = 3  # columns that `plot_1`, `plot_2` must be at least, in an
 _YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
 _DATE = rf"{_YEAR}(?:{_MONTH}{_DAY}|-{_MONTH}-{_DAY}|_{_MONTH}_{_DAY}|\.{_MONTH}\.{_DAY}|/{_MONTH}/{_DAY})"
 _BACKWARDS = rf"{{0}}[-_./]?{{1}}[-_./]?{_YEAR}"
+_NAMED = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _FORMATS = {"day_first": "%d%m%Y", "month_first": "%m%d%Y"}
+_WITH_NAMES = ("%b%Y", "%d%b%Y", "%Y%b", "%Y%b%d", "%B%Y", "%d%B%Y", "%Y%B", "%Y%B%d")
 _CLOCK = r"(?:[T ]\d\d:?\d\d(?::?\d\d)?)?"
 
 
@@ -53,6 +55,10 @@ COLUMN_PATTERNS: dict[str, tuple[str, ...]] = {
     "days_of_year": _either_way(rf"{_YEAR}[-_./]?(?:[0-2]\d\d|3[0-5]\d|36[0-6])"),  # NDVI_2019274, 2019-274_NDVI
     "day_first": _either_way(_BACKWARDS.format(_DAY, _MONTH)),  # NDVI_01.10.2019
     "month_first": _either_way(_BACKWARDS.format(_MONTH, _DAY)),
+    # NDVI_Oct_2019, NDVI_01Oct2019, 2019-October_NDVI
+    "month_names": _either_way(
+        rf"(?:(?:{_DAY}[-_./]?)?{_NAMED}[-_./]?{_YEAR}|{_YEAR}[-_./]?{_NAMED}(?:[-_./]?{_DAY})?)"
+    ),
     "dots": (r"(?P<variate>.+)\.(?P<step>\d+)",),  # ndvi.1
     "dashes": (r"(?P<variate>.+)-(?P<step>\d+)",),  # B8-01
     "underscores": (r"(?P<variate>.+)_(?P<step>\d+)",),  # ndvi_1, whatever else there is
@@ -80,8 +86,11 @@ def step_columns(
     if column_pattern is not None:
         return _by_pattern(names, pattern_text(column_pattern))
     plain = {match[0]: (match[1], match[2]) for match in filter(None, map(_STEP_COLUMN.fullmatch, names))}
-    dates = _match([name for name in names if plain.get(name, ("",))[0] not in asked], _WHOLE_DATES)
-    dated = {name: (variate, date) for name, (variate, date) in _with_dates(dates, exact=False).items()}
+    texts = _match(names, _WHOLE_DATES)
+    taken = {
+        name for name, (variate, _) in texts.items() if variate not in asked and plain.get(name, ("",))[0] in asked
+    }
+    dated = _with_dates({name: date for name, date in texts.items() if name not in taken}, exact=False)
     if len(dated) < 2:
         dated = {name: step for name, step in dated.items() if step[0] in asked}
     numbered = _numbered({name: found for name, found in plain.items() if name not in dated}, asked)
@@ -103,7 +112,7 @@ def _numbered(found: Mapping[str, tuple[str, str]], asked: set[str]) -> dict[str
 
 
 # Those that hardly anything but steps looks like.
-CLEAR_PATTERNS = ("dates", "months", "days_of_year", "day_first", "dots", "dashes", "number_first")
+CLEAR_PATTERNS = ("dates", "months", "days_of_year", "day_first", "month_names", "dots", "dashes", "number_first")
 
 # --- patterns ---------------------------------------------------------------------------------------------------
 
@@ -191,7 +200,7 @@ def unread_digits(columns: Iterable[str], count: int) -> list[str]:
 def suggested_dates(columns: Iterable[str]) -> str | None:
     """In words, the pattern by which all of these columns, steps by their numbers, would have dates; None: none."""
     names = list(columns)
-    for known in ("months", "days_of_year", "day_first", "month_first"):
+    for known in ("months", "days_of_year", "day_first", "month_first", "month_names"):
         if len(names) > 1 and len(_match(names, COLUMN_PATTERNS[known])) == len(names):
             return f"columns such as {names[0]!r} may have dates: pass column_pattern={known!r} if so"
     return None
@@ -230,7 +239,11 @@ def _read_dates(texts: pd.Series, form: str | None) -> list[np.datetime64]:
         year_first = digits.str.fullmatch(rf"{_YEAR}\d{{{length - 4}}}").all()
         if year_first and texts.str.fullmatch(r"\d{4}(-?\d+)+").all():
             return list(pd.to_datetime(digits, format=form).to_numpy("datetime64[s]"))
-    times = read_timestamps(texts)
+    for form in _WITH_NAMES if texts.str.contains("[A-Za-z]{3}").all() else ():
+        parsed = pd.to_datetime(digits, format=form, errors="coerce")
+        if parsed.notna().all():
+            return list(parsed.to_numpy("datetime64[s]"))
+    times = read_timestamps(texts.rename("(in names)"))
     if isinstance(times, pd.DatetimeIndex):
         times = times.tz_localize(None).to_numpy()
     if times.dtype.kind != "M":

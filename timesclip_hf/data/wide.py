@@ -130,6 +130,11 @@ def load_wide_table(
     kept = [name for name in others if name not in in_series]
     if clashing := [name for name in kept if name in ROW_COLUMNS]:
         raise ValueError(f"columns {clashing} of the table have names that the result needs for itself: rename them")
+    if column_pattern is not None and (alike := [name for name in kept if name in names]):
+        warn_caller(
+            f"columns {some_of(map(repr, alike))} are called as variates are, and are not read as their steps: if "
+            "they are the first ones, as pandas and R name them, call them so (ndvi.0)"
+        )
     if column_pattern is None and variates is None:
         _tell_unread(kept, list(in_series), names, steps, dates)
     seen, complaint = find_observed_rows(series, names, steps, frame)
