@@ -2,6 +2,7 @@
 """Classes of a table's column: their numbers, their names, and what is refused."""
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ def read(cells, **options):
         (pd.array([True, False] * 3, dtype="boolean"), [1, 0] * 3, ["False", "True"]),
         (pd.Categorical(["b", "a"] * 3), [1, 0] * 3, ["a", "b"]),
         (pd.Categorical(["low", "high"] * 3, ["low", "high"], ordered=True), [0, 1] * 3, ["low", "high"]),
+        ([Decimal(3), Decimal(1)] * 3, [1, 0] * 3, ["1", "3"]),
         (["a", 1, True, "a", 1, True], [2, 0, 1, 2, 0, 1], ["1", "True", "a"]),
     ],
 )

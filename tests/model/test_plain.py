@@ -38,6 +38,7 @@ def test_values_become_pythons_own() -> None:
     found = plain(given)
     assert found == {1: [0.5, [[1, 2]]], "a": 3, "b": None, "c": True, "d": "text", "e": "n"}
     assert type(found["e"]) is str and type(found["c"]) is bool and json.dumps(found)
+    assert plain(np.float32(0.6)) == 0.6 and plain(np.float64(0.1) * 3) == 0.1 * 3
     assert plain({"x", "y"}) == {"x", "y"}
 
 

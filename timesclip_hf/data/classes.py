@@ -13,6 +13,7 @@ a row, and more classes than half the rows.
 
 from collections import Counter
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -93,8 +94,8 @@ def _class_of(cell: Any) -> str | None:
         return str(bool(cell))
     if isinstance(cell, int | np.integer):
         return str(int(cell))
-    if isinstance(cell, float | np.floating):
-        return "" if np.isnan(cell) else str(int(cell)) if float(cell).is_integer() else None
+    if isinstance(cell, float | np.floating | Decimal):
+        return "" if cell != cell else str(int(cell)) if float(cell).is_integer() else None
     return None
 
 

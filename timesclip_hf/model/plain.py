@@ -22,7 +22,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return plain(value.tolist()) if value.ndim else plain(value.item())
     if isinstance(value, np.generic):
-        return value.item()
+        return (
+            float(str(value)) if isinstance(value, (np.float16, np.float32)) else value.item()
+        )  # 0.6, as was written
     if isinstance(value, (str, bytes, set, frozenset)):
         return value
     if isinstance(value, Mapping):
