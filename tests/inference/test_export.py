@@ -45,7 +45,7 @@ CASES: list[tuple[Any, str, str, dict[str, Any], list[str]]] = [
     ),
     (
         TimesCLIPForClassification, "logits", "late", {"num_labels": 3, "head_reads": "features"},
-        ["pixel_values", "patch_values", "patch_mask"],
+        ["pixel_values", "patch_values", "patch_mask", "variate_values"],
     ),
     (
         TimesCLIPForPrediction, "predictions", "paper", {},

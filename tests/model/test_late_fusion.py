@@ -192,7 +192,22 @@ def test_attention_between_variates_is_given_for_each_branch(tiny_config, enlarg
     assert out.selected_embeds.shape == (4, 3, 32)
 
 
+def test_kernels_that_were_never_fitted_do_not_count(tiny_config, enlarge, make_batch):
+    model = build(tiny_config, enlarge, linear_shortcut=False, kernel_shortcut=True)
+    with torch.no_grad():
+        out = model(**make_batch(model.config))
+    torch.testing.assert_close(out.predictions, out.branch_predictions[:, :2].mean(dim=1))
+    model.config.num_centers = 5  # as `fit_head` sets it
+    with torch.no_grad():
+        mean = model(**make_batch(model.config)).predictions
+    torch.testing.assert_close(mean, out.branch_predictions.mean(dim=1))
+
+
 def test_late_is_a_preset():
     config = TimesCLIPConfig.from_preset("late", towers="tiny", num_variates=3)
-    assert (config.branch_fusion, config.text_pooling, config.branches) == ("late", "mean", ["vision", "text"])
+    assert (config.branch_fusion, config.text_pooling, config.branches) == (
+        "late",
+        "mean",
+        ["vision", "text", "series"],
+    )
     assert TimesCLIPForRegression in MODELS

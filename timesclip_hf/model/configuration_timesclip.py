@@ -37,8 +37,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "no_selection": {"variate_selection": None},
     "text_only": {"vision_config": None, "alignment": None},
     "vision_only": {"text_config": None, "alignment": None},
-    # A head and a loss for each branch, and the mean of their answers: no branch starves beside the other.
-    "late": {"branch_fusion": "late", "text_pooling": "mean", "vision_pooling": "mean", "alignment": None},
+    # A head and a loss for each branch, kernels on the series beside them, and the mean of their answers: no branch
+    # starves beside another.
+    "late": {
+        "branch_fusion": "late",
+        "text_pooling": "mean",
+        "vision_pooling": "mean",
+        "kernel_shortcut": True,
+        "alignment": None,
+    },
     # Frozen towers, and kernels on what they and the series themselves say, for `fit_head`.
     "probe": {
         "branch_fusion": "late",
@@ -281,7 +288,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
                 `"full"` (more), an ablation of `full`, `"late"` (both branches, each with a head and a loss of its
-                own), `"probe"` (frozen towers under kernels, for `fit_head`: few hundred labels), `"paper"` (the
+                own, beside kernels on the series), `"probe"` (frozen towers under kernels, for `fit_head`: few hundred labels), `"paper"` (the
                 forecaster as published) or `"forecast"` (a small one: text branch, cross-attention selection, linear
                 shortcut).
             towers: one of `TOWERS`: `"clip-b16"`, `"tiny"` (small enough to train from random weights) or

@@ -255,9 +255,11 @@ class WholeSeriesModel(TaskModel):
         return torch.stack([minimised, own_loss])  # type: ignore[list-item]
 
     def _branch_weights(self, like: Tensor) -> Tensor:
-        """`(branches, 1)`, in sum 1."""
-        count = len(self.config.branches)
-        return like.new_tensor(self.config.branch_weights or [1 / count] * count)[:, None]
+        """`(branches, 1)`, in sum 1; not set: equal, but for a kernel that was never fitted, which says nothing yet."""
+        config = self.config
+        unfitted = config.kernel_shortcut and config.num_centers == 0 and config.head != "kernel"
+        told = [0.0 if name == "series" and unfitted else 1.0 for name in config.branches]
+        return like.new_tensor(config.branch_weights or [share / sum(told) for share in told])[:, None]
 
     def _comparable(self, scaled: Tensor) -> Tensor:
         """What the branches say `(B, branches, num_outputs)`, in a form in which they can be compared."""

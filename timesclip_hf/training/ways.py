@@ -63,9 +63,9 @@ def choose_way(
         reason = f"{num_series} training series, fewer than {_FEW_LABELS}: frozen towers, heads in closed form"
         way = replace(way, kind="heads", preset="probe", reason=reason)
     elif preset == "auto":
-        reason = (
-            "parts of series are learnt" if partial else f"{num_series} training series: both branches are trained"
-        )
+        reason = f"{num_series} training series: both branches are trained, beside kernels on the series"
+        if partial:
+            reason, way = "parts of series are learnt", replace(way, config={"kernel_shortcut": False})
         way = replace(way, preset="late", reason=reason)
     if way.kind == "heads":
         return way
