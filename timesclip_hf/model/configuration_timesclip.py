@@ -287,10 +287,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
 
         Args:
             preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
-                `"full"` (more), an ablation of `full`, `"late"` (both branches, each with a head and a loss of its
-                own, beside kernels on the series), `"probe"` (frozen towers under kernels, for `fit_head`: few hundred labels), `"paper"` (the
-                forecaster as published) or `"forecast"` (a small one: text branch, cross-attention selection, linear
-                shortcut).
+                `"full"` (more), an ablation of `full`; `"late"` (both branches, each with a head and a loss of its
+                own, beside kernels on the series), `"probe"` (frozen towers under kernels, for `fit_head`: few
+                hundred labels); `"paper"` (the forecaster as published) or `"forecast"` (a small one: text branch,
+                cross-attention selection, linear shortcut).
             towers: one of `TOWERS`: `"clip-b16"`, `"tiny"` (small enough to train from random weights) or
                 `"timesclip-small"` (pretrained on synthetic series, see `from_vision_text_pretrained`).
             **overrides: any field; wins over preset and towers.

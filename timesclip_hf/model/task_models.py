@@ -255,7 +255,7 @@ class WholeSeriesModel(TaskModel):
         return torch.stack([minimised, own_loss])  # type: ignore[list-item]
 
     def _branch_weights(self, like: Tensor) -> Tensor:
-        """`(branches, 1)`, in sum 1; not set: equal, but for a kernel that was never fitted, which says nothing yet."""
+        """`(branches, 1)`, in sum 1; not set: equal, but for a kernel that nobody has fitted, which says nothing."""
         config = self.config
         unfitted = config.kernel_shortcut and config.num_centers == 0 and config.head != "kernel"
         told = [0.0 if name == "series" and unfitted else 1.0 for name in config.branches]
