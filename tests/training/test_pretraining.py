@@ -58,9 +58,12 @@ def test_the_checkpoint_is_half_as_large_and_loads_like_any_other(tmp_path: Path
 def test_crops_of_a_series_are_found_again_after_some_steps(tmp_path: Path) -> None:
     pretrain(small_config(), arguments(tmp_path, steps=40, batch_size=32, num_series=512, save_steps=100))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    for name in ("text_mean_nce", "text_cls_nce", "text_mean_level", "vision_mean_level"):
-        first, last = (np.mean([line[name] for line in part]) for part in (lines[:8], lines[-8:]))
-        assert last < 0.85 * first, name
+    first, last = (
+        {name: np.mean([line[name] for line in part]) for name in lines[0]} for part in (lines[:8], lines[-8:])
+    )
+    falls = {"text_mean_nce": 0.95, "text_cls_nce": 0.95, "vision_mean_nce": 0.97, "embeds_nce": 0.95}
+    for name, share in {**falls, "text_mean_level": 0.6, "vision_mean_level": 0.6}.items():
+        assert last[name] < share * first[name], name
 
 
 def test_every_series_comes_once_before_any_comes_again() -> None:

@@ -69,15 +69,12 @@ TOWERS: dict[str, dict[str, Any]] = {
         "image_std": [0.5, 0.5, 0.5],
     },
 }
-_SMALL = _TINY | {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "hidden_act": "gelu"}
-# Pretrained on synthetic series, for series of any length and number of variates: .8 M weights each.
+# As small, pretrained on synthetic series, for series of any length and number of variates.
 TOWERS["timesclip-small"] = TOWERS["tiny"] | {
-    "vision_config": {"model_type": "clip_vision_model", "image_size": 64, "patch_size": 16, **_SMALL},
-    "text_config": {"model_type": "clip_text_model", **_SMALL},
-    "projection_dim": 128,
+    "vision_config": TOWERS["tiny"]["vision_config"] | {"hidden_act": "gelu"},
+    "text_config": TOWERS["tiny"]["text_config"] | {"hidden_act": "gelu"},
     "patch_tokenizer": "resampled",
 }
-
 # Checkpoints that ship with the package, each in a folder of its towers' name. Code on the Hub comes without them.
 WEIGHTS = Path(__file__).parents[1] / "weights"
 # What a configuration takes over from a TimesCLIP checkpoint that gives it this tower, besides the tower.
