@@ -10,7 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 from .json_objects import check_depth
-from .plain import plain_arguments
+from .presets import PRESETS
 from .remote_code import CarriesCode
 from .tower_configs import (
     IMAGE_STATISTICS,
@@ -27,53 +27,6 @@ from .tower_configs import (
 
 # 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
 _MAX_NUMBERS = 10**8
-
-# What to start from, by the number of labelled series, and the ablations of `full`.
-PRESETS: dict[str, dict[str, Any]] = {
-    "small": {"vision_config": None, "alignment": None, "variate_selection": None, "projection_dim": 64},
-    "medium": {"alignment": None},
-    "full": {},
-    "no_alignment": {"alignment": None},
-    "no_selection": {"variate_selection": None},
-    "text_only": {"vision_config": None, "alignment": None},
-    "vision_only": {"text_config": None, "alignment": None},
-    # A head and a loss for each branch, kernels on the series beside them, and the mean of their answers: no branch
-    # starves beside another.
-    "late": {
-        "branch_fusion": "late",
-        "text_pooling": "mean",
-        "vision_pooling": "mean",
-        "kernel_shortcut": True,
-        "alignment": None,
-    },
-    # Frozen towers, and kernels on what they and the series themselves say, for `fit_head`.
-    "probe": {
-        "branch_fusion": "late",
-        "text_pooling": "mean",
-        "vision_pooling": "mean",
-        "head": "kernel",
-        "head_reads": "features",
-        "kernel_shortcut": True,
-        "variate_selection": None,
-        "alignment": None,
-        "freeze_vision": True,
-        "freeze_text": True,
-    },
-    # The forecaster as published (arXiv 2506.24124).
-    "paper": {
-        "alignment": "global",
-        "learn_logit_scale": True,
-        "variate_selection": "cross_attention",
-        "fusion": "replace_last",
-    },
-    # Its text branch alone, and a linear path beside it: what small towers from random weights forecast best with.
-    "forecast": {
-        "vision_config": None,
-        "alignment": None,
-        "variate_selection": "cross_attention",
-        "linear_shortcut": True,
-    },
-}
 
 
 @plain_arguments
