@@ -10,6 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 from .json_objects import check_depth
+from .plain import plain_arguments
 from .presets import PRESETS
 from .remote_code import CarriesCode
 from .tower_configs import (
