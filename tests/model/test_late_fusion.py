@@ -203,6 +203,19 @@ def test_kernels_that_were_never_fitted_do_not_count(tiny_config, enlarge, make_
     torch.testing.assert_close(mean, out.branch_predictions.mean(dim=1))
 
 
+@pytest.mark.parametrize(("num_series", "head"), [(50, "kernel"), (499, "kernel"), (500, "mlp"), (10_000, "mlp")])
+def test_auto_goes_by_the_number_of_labelled_series(num_series, head):
+    config = TimesCLIPConfig.from_preset("auto", towers="tiny", num_series=num_series, num_variates=3)
+    assert (config.head, config.branch_fusion) == (head, "late")
+
+
+def test_auto_asks_for_the_number_of_labelled_series():
+    with pytest.raises(ValueError, match="give num_series"):
+        TimesCLIPConfig.from_preset("auto", towers="tiny", num_variates=3)
+    with pytest.raises(ValueError, match="num_series is 0"):
+        TimesCLIPConfig.from_preset("auto", towers="tiny", num_variates=3, num_series=0)
+
+
 def test_late_is_a_preset():
     config = TimesCLIPConfig.from_preset("late", towers="tiny", num_variates=3)
     assert (config.branch_fusion, config.text_pooling, config.branches) == (

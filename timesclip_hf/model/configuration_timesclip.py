@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from .json_objects import check_depth
 from .plain import plain_arguments
-from .presets import PRESETS
+from .presets import PRESETS, preset_for
 from .remote_code import CarriesCode
 from .tower_configs import (
     IMAGE_STATISTICS,
@@ -236,24 +236,31 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
-    def from_preset(cls, preset: str, towers: str = "clip-b16", **overrides: Any) -> "TimesCLIPConfig":
+    def from_preset(
+        cls, preset: str, towers: str = "clip-b16", num_series: int | None = None, **overrides: Any
+    ) -> "TimesCLIPConfig":
         """A configuration from a named preset and a named pair of towers.
 
         Args:
-            preset: one of `PRESETS`: `"small"` (under about 5 000 labelled series), `"medium"` (to about 10 000),
-                `"full"` (more), an ablation of `full`; `"late"` (both branches, each with a head and a loss of its
-                own, beside kernels on the series), `"probe"` (frozen towers under kernels, for `fit_head`: few
-                hundred labels); `"paper"` (the forecaster as published) or `"forecast"` (a small one: text branch,
-                cross-attention selection, linear shortcut).
+            preset: `"auto"`, which goes by `num_series`, or one of `PRESETS`: `"probe"` (frozen towers under kernels,
+                for `fit_head`: few hundred labels), `"late"` (both branches, each with a head and a loss of its own,
+                beside kernels on the series), `"small"` (text branch alone), `"medium"` and `"full"` (both branches
+                under one head, without and with alignment), an ablation of `full`; `"paper"` (the forecaster as
+                published) or `"forecast"` (a small one: text branch, cross-attention selection, linear shortcut).
             towers: one of `TOWERS`: `"clip-b16"`, `"tiny"` (small enough to train from random weights) or
                 `"timesclip-small"` (pretrained on synthetic series, see `from_vision_text_pretrained`).
+            num_series: labelled series that there are to learn from, for `"auto"`; see `preset_for`.
             **overrides: any field; wins over preset and towers.
 
         Raises:
             ValueError: unknown preset, towers or field.
         """
+        if preset == "auto":
+            if num_series is None:
+                raise ValueError("preset 'auto' goes by the number of labelled series: give num_series")
+            preset = preset_for(num_series)
         if preset not in PRESETS:
-            raise ValueError(f"Unknown preset {preset!r}; choose one of {sorted(PRESETS)}.")
+            raise ValueError(f"Unknown preset {preset!r}; choose 'auto' or one of {sorted(PRESETS)}.")
         known = {item.name for item in fields(cls)} | {"attn_implementation", "num_labels"}
         if unknown := sorted(overrides.keys() - known):
             raise ValueError(f"Unknown fields {unknown} of {cls.__name__}; see its docstring for those there are.")

@@ -51,4 +51,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-__all__ = ["PRESETS"]
+# Labelled series from which on a network that is trained is above heads in closed form (examples/RESULTS.md).
+ENOUGH_TO_TRAIN = 500
+
+
+def preset_for(num_series: int) -> str:
+    """The preset for a regression or classification of so many labelled series: `"probe"` or `"late"`."""
+    if num_series < 1:
+        raise ValueError(f"num_series is {num_series}: give the number of labelled series to learn from")
+    return "probe" if num_series < ENOUGH_TO_TRAIN else "late"
+
+
+__all__ = ["ENOUGH_TO_TRAIN", "PRESETS", "preset_for"]

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..model.configuration_timesclip import PRESETS
+from ..model.presets import ENOUGH_TO_TRAIN, PRESETS, preset_for
 
 # Of towers that come from checkpoints; the paper takes 1e-6 to 5e-5.
 PRETRAINED_RATE = 1e-5
 _SMALL_DATA = 500  # labelled series, below which batches are halved
-_FEW_LABELS = 500  # below which heads in closed form beat a network that is trained
 _LEAST_UPDATES = 1500
 _EPOCHS = (10, 200)
 _PARTS = 2  # as long, where parts of series are learnt
@@ -59,8 +58,8 @@ def choose_way(
     way = Way("heads" if preset == "probe" else "network", preset, "as asked for")
     if preset == "auto" and task == "forecasting":
         way = replace(way, preset="paper" if pretrained else "forecast", reason="the preset for forecasts")
-    elif preset == "auto" and num_series < _FEW_LABELS and not partial:
-        reason = f"{num_series} training series, fewer than {_FEW_LABELS}: frozen towers, heads in closed form"
+    elif preset == "auto" and preset_for(num_series) == "probe" and not partial:
+        reason = f"{num_series} training series, fewer than {ENOUGH_TO_TRAIN}: frozen towers, heads in closed form"
         way = replace(way, kind="heads", preset="probe", reason=reason)
     elif preset == "auto":
         reason = f"{num_series} training series: both branches are trained, beside kernels on the series"
