@@ -29,7 +29,12 @@ from .pipelines import TimeSeriesFeatureExtractionPipeline
 from .table_inputs import is_wide
 
 # Towers without what is built upon them.
-TOWERS_ALONE: dict[str, Any] = {"alignment": None, "variate_selection": None, "head_reads": "features", "ensemble_size": 1}
+TOWERS_ALONE: dict[str, Any] = {
+    "alignment": None,
+    "variate_selection": None,
+    "head_reads": "features",
+    "ensemble_size": 1,
+}
 # What a configuration knows of the series that a model was trained on.
 _UNKNOWN = dict.fromkeys(("variate_mean", "variate_std", "target_mean", "target_std")) | {"num_static_features": 0}
 # How a processor draws and scales, whatever the series.
