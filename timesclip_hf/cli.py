@@ -47,7 +47,7 @@ from your table. The other columns of your table (names, years, ...) stay beside
 
 _EMBED_EXAMPLES = """\
 examples:
-  timesclip embed fields.csv --model runs/fields/small/seed0 --output embeds.parquet
+  timesclip embed fields.csv --output embeds.parquet
   timesclip embed sensors.csv --model runs/pretrained --timestamp-column time --series-column site --output embeds.csv
 
 exit codes: 0 all went well; 2 something was wrong, and one line says what."""
@@ -134,9 +134,12 @@ def _parser() -> _Parser:
         command.set_defaults(run=run)
         command.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet")
         if name in ("predict", "embed"):
-            ships = ", or of one that ships" if name == "embed" else ""
+            ships = ", or of one that ships (timesclip-small)" if name == "embed" else ""
             command.add_argument(
-                "--model", required=True, help=f"folder of a trained model, or its name on the Hub{ships}"
+                "--model",
+                required=name == "predict",
+                default="timesclip-small",
+                help=f"folder of a trained model, or its name on the Hub{ships}",
             )
             command.add_argument(
                 "--output", metavar="CSV", help="file to write (.csv, .xlsx or .parquet); else printed"

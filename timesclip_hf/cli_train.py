@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
     split.add_argument("--split", metavar="COL", help="a column that says train, validation, test; or: random")
     model = parser.add_argument_group("model")
     model.add_argument("--preset", default="auto", metavar="NAME", help="auto (default), small, medium, full, ...")
-    model.add_argument("--towers", default="tiny", metavar="NAME", help="tiny (default), timesclip-small, ...")
+    model.add_argument("--towers", default="auto", metavar="NAME", help="auto (default), tiny, timesclip-small, ...")
     model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
     model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
     model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")
@@ -265,7 +265,7 @@ def _shown(options: argparse.Namespace, words: list[str]) -> list[str]:
         if name in ("table", "output", "run", "command") or value in (None, [], "", False):
             continue
         flag = f"--{name.replace('_', '-')}"
-        if (name, value) in (("preset", "auto"), ("towers", "tiny"), ("seed", 0)):
+        if (name, value) in (("preset", "auto"), ("towers", "auto"), ("seed", 0)):
             continue
         values = value if isinstance(value, list) else [] if value is True else [value]
         shown += [flag, *map(str, values)]

@@ -39,7 +39,8 @@ class Recipe:
     """What is asked for of a model, beside its way.
 
     Args:
-        towers: of `TOWERS`, where no checkpoint is given; those that ship with weights start from these.
+        towers: of `TOWERS`, where no checkpoint is given; those that ship with weights start from these. `"auto"`: as
+            the way says.
         checkpoints: branch -> Hub id or folder.
         epochs: in place of what the way takes.
         seed: of weights, batches and dropout; the further models of an ensemble have those that follow.
@@ -48,7 +49,7 @@ class Recipe:
         training: arguments of training that win over all others.
     """
 
-    towers: str = "tiny"
+    towers: str = "auto"
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     epochs: int | None = None
     seed: int = 0
@@ -117,6 +118,8 @@ def fit_series(data: SeriesData, way: Way, recipe: Recipe, folder: Path) -> Fitt
         ValueError: a preset with a vision tower of random weights that would stay frozen.
     """
     started = time.perf_counter()
+    if recipe.towers == "auto":
+        recipe = replace(recipe, towers=way.towers)
     size = recipe.ensemble or way.ensemble
     fits = [
         _fit_one(data, way, recipe, recipe.seed + number, folder, f"training {number + 1} of {size}")

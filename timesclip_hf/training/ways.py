@@ -25,6 +25,7 @@ class Way:
         kind: `"network"`: towers and head are trained; `"heads"`: frozen towers, heads in closed form.
         preset: of `TimesCLIPConfig`.
         reason: why so, in words.
+        towers: of `TOWERS`, unless somebody says which.
         config: fields of the configuration that differ from the preset.
         training: fields of `TimesCLIPTrainingArguments`, of a network.
         ensemble: so many models of other seeds, averaged, unless somebody says how many.
@@ -33,6 +34,7 @@ class Way:
     kind: Literal["network", "heads"]
     preset: str
     reason: str
+    towers: str = "tiny"
     config: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     ensemble: int = 1
@@ -59,15 +61,15 @@ def choose_way(
     if preset == "auto" and task == "forecasting":
         way = replace(way, preset="paper" if pretrained else "forecast", reason="the preset for forecasts")
     elif preset == "auto" and preset_for(num_series) == "probe" and not partial:
-        reason = f"{num_series} training series, fewer than {ENOUGH_TO_TRAIN}: frozen towers, heads in closed form"
+        reason = f"{num_series} training series, fewer than {ENOUGH_TO_TRAIN}: frozen towers, kernels in closed form"
         way = replace(way, kind="heads", preset="probe", reason=reason)
     elif preset == "auto":
         reason = f"{num_series} training series: both branches are trained, beside kernels on the series"
         if partial:
             reason, way = "parts of series are learnt", replace(way, config={"kernel_shortcut": False})
         way = replace(way, preset="late", reason=reason)
-    if way.kind == "heads":
-        return way
+    if way.kind == "heads":  # frozen, so that what they have learnt counts
+        return replace(way, towers="timesclip-small")
     return replace(way, training=training_for(num_series, task, pretrained))
 
 
