@@ -276,3 +276,9 @@ def test_holes_are_filled_with_times_of_the_same_zone():
     times = (days + pd.Timedelta(hours=6)).tz_localize("Asia/Tokyo")
     assert load_times(times).timestamps[0].equals(times)  # Sunday evenings in UTC
     assert load_times(times.delete(4), fill_gaps=True).timestamps[0].equals(times)
+
+
+def test_times_that_are_lists_are_shown() -> None:
+    column = pd.Series(["2024-01-01", [1, 2], "soon"], name="day")
+    with pytest.raises(ValueError, match=r"column 'day' are neither dates nor numbers, found .*\[1, 2\]"):
+        read_timestamps(column)

@@ -118,3 +118,34 @@ def test_what_ships_is_small_half_precision_and_what_its_name_builds(folder: Pat
     ):
         differ = {key for key, value in own.to_dict().items() if other.to_dict().get(key) != value}
         assert differ <= {"_name_or_path", "dtype", "vision_config", "text_config"}
+
+
+@pytest.mark.parametrize("change", ["cut", "longer", "zeros"])
+def test_damaged_weights_are_named(saved: Any, change: str) -> None:
+    folder, _ = saved()
+    file = Path(folder, "model.safetensors")
+    content = file.read_bytes()
+    file.write_bytes({"cut": content[:-9], "longer": content + b"x", "zeros": bytes(len(content))}[change])
+    with pytest.raises(OSError, match=r"own: model\.safetensors damaged or cut"):
+        TimesCLIPForPreTraining.from_pretrained(folder)
+    with pytest.raises(OSError, match=r"own: model\.safetensors damaged or cut"):
+        TimesCLIPForRegression.from_vision_text_pretrained(folder, folder, num_variates=3)
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_folder_without_a_configuration_is_no_model_of_default_settings(saved: Any, content: str | None) -> None:
+    folder, _ = saved()
+    Path(folder, "config.json").unlink()
+    if content is not None:
+        Path(folder, "config.json").write_text(content)
+    for load in (TimesCLIPConfig.from_pretrained, TimesCLIPForPreTraining.from_pretrained):
+        with pytest.raises(OSError, match=r"own has no config\.json, or an empty one"):
+            load(folder)
+
+
+def test_a_processor_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    TimesCLIPProcessor(12, 4, 2).save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    file.write_bytes(file.read_bytes().replace(b"12", b"1\xb2"))
+    with pytest.raises(ValueError, match=r"processor_config\.json is no JSON: 'utf-8' codec"):
+        TimesCLIPProcessor.from_pretrained(tmp_path)

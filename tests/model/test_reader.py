@@ -293,3 +293,27 @@ def test_labels_that_are_no_numbers_are_named_at_every_door(labels: Any, words: 
 def test_labels_of_any_library_are_fitted(kind: Any) -> None:
     found = TimesCLIPProcessor(3, 1, 1).fit(FULL, labels=kind([1.5, 2.5])).statistics["targets"]
     assert found == {"mean": [2.0], "std": [0.5]}
+
+
+@pytest.mark.parametrize("kind", [bool, complex])
+def test_series_of_unequal_length_do_not_become_real_numbers_by_being_padded(kind: type) -> None:
+    with pytest.raises(ValueError, match="past_values has dtype .*expected real numbers"):
+        read_series([np.ones((3, 2), kind), np.ones((2, 2), kind)])
+
+
+def test_booleans_do_not_become_numbers_beside_other_series() -> None:
+    with pytest.raises(ValueError, match="past_values has dtype bool"):
+        read_series([np.ones((3, 2)), np.ones((3, 2), bool)])
+
+
+@pytest.mark.parametrize("cells", [np.full((3, 2), "4.5"), np.full((3, 2), "2020-01-05", "datetime64[D]")])
+def test_masked_text_and_times_are_no_numbers(cells: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="past_values has dtype"):
+        read_series(np.ma.masked_array(cells, mask=[[True, False]] * 3))
+
+
+def test_fill_values_are_found_in_tensors_that_require_gradients() -> None:
+    series = torch.tensor([[1.0, 5.0], [1e20, 6.0]], requires_grad=True)
+    with pytest.warns(UserWarning, match="1e[+]20, a known fill value"):
+        _, observed = read_series(series)
+    assert observed.tolist() == [[[True, True], [False, True]]]

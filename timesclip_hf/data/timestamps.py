@@ -161,7 +161,7 @@ def _parse_dates(column: pd.Series) -> pd.Series:
         if not parsed:
             raise ValueError("one format for all of them was not found")
     except (ValueError, TypeError, OverflowError) as error:
-        found = some_of(map(repr, column.unique()), 3)
+        found = some_of(dict.fromkeys(map(repr, column)), 3)  # cells may be lists
         raise ValueError(
             f"timestamps of column {column.name!r} are neither dates nor numbers, found {found}: {error}. Write them "
             "as ISO 8601 (2024-01-31 12:00), or name another timestamp_column"
@@ -169,7 +169,7 @@ def _parse_dates(column: pd.Series) -> pd.Series:
     if len(parsed) == 2 and not parsed[0].equals(parsed[1]):
         raise ValueError(
             f"timestamps of column {column.name!r} may be read month first or day first, found "
-            f"{some_of(map(repr, column.unique()), 3)}: write them as ISO 8601 (2024-01-31 12:00)"
+            f"{some_of(dict.fromkeys(map(repr, column)), 3)}: write them as ISO 8601 (2024-01-31 12:00)"
         )
     return parsed[0]
 

@@ -23,7 +23,7 @@ def like(values: Any, array: Array, dtype: Any = None) -> Array:
     """Numbers as an array of the library, the device and, unless another is named, the type of `array`."""
     dtype = array.dtype if dtype is None else dtype
     if isinstance(array, (np.ndarray, np.generic)):
-        return np.asarray(values.cpu() if hasattr(values, "cpu") else values, dtype=dtype)
+        return np.asarray(values.detach().cpu() if hasattr(values, "cpu") else values, dtype=dtype)
     return namespace(array).as_tensor(values, dtype=dtype, device=array.device)
 
 

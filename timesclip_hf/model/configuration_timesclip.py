@@ -224,6 +224,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             found, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         except RecursionError as error:
             raise ValueError(f"{file} cannot be read: it is nested too deeply") from error
+        if not found:  # transformers would make a configuration of default settings
+            raise OSError(f"{pretrained_model_name_or_path} has no config.json, or an empty one: save the model there")
         check_depth(found, file)
         check_kernels(file, found)
         return found, unused

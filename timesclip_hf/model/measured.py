@@ -38,7 +38,7 @@ _MOST = float(np.finfo(np.float32).max)
 def unmasked(values: Any) -> Any:
     """`numpy.ma` arrays, alone or in nested lists, as arrays with NaN where they are masked; all else as it is."""
     if isinstance(values, np.ma.MaskedArray):
-        if not np.ma.is_masked(values):
+        if not np.ma.is_masked(values) or values.dtype.kind in "USVMm":  # text and times do not become numbers
             return values.data
         return np.ma.filled(values.astype(values.dtype if values.dtype.kind in "fc" else np.float64), np.nan)
     if isinstance(values, (list, tuple)) and any(isinstance(v, (list, tuple, np.ma.MaskedArray)) for v in values):

@@ -18,7 +18,7 @@ from .layers import PatchTokenizer, VariateTokenizer
 from .remote_code import CarriesCode
 from .tasks import Task
 from .tower_configs import is_timesclip
-from .towers import leave_out_unread, load_quietly, load_text_tower, load_vision_tower
+from .towers import leave_out_unread, load_quietly, load_text_tower, load_vision_tower, naming_damage
 
 _ADAPTER_CONFIG = "adapter_config.json"
 
@@ -86,7 +86,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         """As in transformers; the towers that the configuration freezes are frozen again after loading."""
         if args and isinstance(args[0], (str, os.PathLike)) and (adapter := Path(args[0], _ADAPTER_CONFIG)).is_file():
             base_of_adapter(adapter)
-        loaded = super().from_pretrained(*args, **kwargs)
+        with naming_damage(args[0] if args else kwargs.get("pretrained_model_name_or_path")):
+            loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True returns a pair
         model.freeze_towers()
         model.starts_from_checkpoint = True

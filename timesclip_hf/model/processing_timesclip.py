@@ -178,6 +178,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         except AttributeError as error:  # transformers asks whatever it finds there for its keys
             raise ValueError(f"{file} holds no JSON object") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is no JSON: {error}") from error
         except RecursionError as error:
             raise ValueError(f"{file} cannot be read: it is nested too deeply") from error
         check_depth(fields, file)

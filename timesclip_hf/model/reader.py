@@ -302,6 +302,8 @@ def _as_batch(
     lengths = None
     if isinstance(series, (list, tuple)) and len(series) and not np.isscalar(series[0]):
         parts = [read_array(part, name, variate_names) for part in series]
+        if name == "past_values":
+            parts = [_as_floats(part) for part in parts]  # joined, booleans and complex numbers would become real ones
         shapes = sorted({tuple(part.shape) for part in parts})
         if len(shapes) > 1:
             if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):

@@ -1,10 +1,12 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The two pretrained encoders: what to build for a family of transformers models, and how to ask it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -252,9 +254,10 @@ def load_quietly(model_class: Any, name_or_path: str, kwargs: dict[str, Any], pa
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        model, report = model_class.from_pretrained(
-            checkpoint_folder(name_or_path), output_loading_info=True, dtype=torch.float32, **kwargs
-        )
+        with naming_damage(name_or_path):
+            model, report = model_class.from_pretrained(
+                checkpoint_folder(name_or_path), output_loading_info=True, dtype=torch.float32, **kwargs
+            )
     finally:
         logging.set_verbosity(verbosity)
     missing, mismatched = (
@@ -266,6 +269,19 @@ def load_quietly(model_class: Any, name_or_path: str, kwargs: dict[str, Any], pa
             f"{name_or_path} lacks weights of its tower: missing {missing}, of another shape {mismatched}."
         )
     return model
+
+
+@contextmanager
+def naming_damage(name_or_path: Any) -> Iterator[None]:
+    """Inside, weights that cannot be read raise an `OSError` that names their files."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # by name: what travels imports no library but transformers'
+            raise
+        place = checkpoint_folder(str(name_or_path))
+        files = ", ".join(sorted(path.name for path in Path(place).glob("*.safetensors"))) or "weights"
+        raise OSError(f"{place}: {files} damaged or cut, copy or download again: {error}") from error
 
 
 def is_trained(tower: nn.Module) -> bool:
@@ -411,6 +427,7 @@ __all__ = [
     "load_quietly",
     "load_text_tower",
     "load_vision_tower",
+    "naming_damage",
     "pool_tokens",
     "record_tokens",
     "eval_if_frozen",
