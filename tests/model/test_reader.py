@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from timesclip_hf import NumpyProcessor, TimesCLIPDataCollator, TimesCLIPProcessor
-from timesclip_hf.model.reader import read_array, read_in_chunks, read_series
+from timesclip_hf.model.reader import read_array, read_in_chunks, read_mask, read_series
 
 VALUES = np.array([[[1.0, 10.0], [2.0, np.nan], [3.0, 30.0]], [[4.0, 40.0], [5.0, 50.0], [np.nan, 60.0]]])
 NAMES = ["ndvi", "rain"]
@@ -317,3 +317,8 @@ def test_fill_values_are_found_in_tensors_that_require_gradients() -> None:
     with pytest.warns(UserWarning, match="1e[+]20, a known fill value"):
         _, observed = read_series(series)
     assert observed.tolist() == [[[True, True], [False, True]]]
+
+
+def test_masks_of_objects_are_read_cell_by_cell() -> None:
+    cells = [[True, None], [10**400, 0], [float("nan"), 2]]
+    assert read_mask(cells).tolist() == [[True, False], [True, False], [False, True]]

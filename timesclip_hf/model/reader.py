@@ -184,7 +184,8 @@ def read_mask(mask: Any) -> Any:
             raise ValueError(
                 f"past_observed_mask must hold True and False, or 1 and 0, found {wrong or array.flat[0]!r}"
             )
-        array = np.where(array == None, np.nan, array).astype(np.float64)  # noqa: E711, cell by cell
+        array = np.where(array == None, 0, array)  # noqa: E711, cell by cell
+        return ((array == array) & (array != 0)).astype(bool)
     return (array == array) & (array != 0)
 
 
