@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from transformers import EvalPrediction
 
 from timesclip_hf.metrics import compute_regression_metrics, mae, mape, r2, rmse
@@ -54,3 +55,16 @@ def test_metrics_need_neither_torch_nor_transformers() -> None:
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_masked_targets_are_missing_and_not_what_lies_under_the_mask(metric):
+    targets = np.ma.masked_array([1.0, 2.0, -9999.0], mask=[False, False, True])
+    with pytest.raises(ValueError, match=r"targets are NaN or infinite in 1 of 3 rows \(first: \[2\]\)"):
+        metric([1.5, 2.5, 3.0], targets)
+
+
+@pytest.mark.parametrize("values", [[10**400, 1], torch.ones(2, requires_grad=True)])
+def test_what_numpy_cannot_read_is_named(values):
+    with pytest.raises(ValueError, match="predictions must be one array of real numbers"):
+        rmse(values, [1.0, 2.0])

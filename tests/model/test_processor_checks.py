@@ -99,3 +99,9 @@ def test_statistics_of_another_number_of_variates_are_named() -> None:
     statistics = make_processor().fit(make_series()).statistics
     with pytest.raises(ValueError, match="those of 3 variates, num_variates is 2"):
         make_processor(statistics=statistics, num_variates=2)
+
+
+def test_labels_that_are_empty_are_refused() -> None:
+    processor = TimesCLIPProcessor(12, 4, 2, scaling="instance", image_size=None)
+    with pytest.raises(ValueError, match=r"labels is empty: shape \(0,\)"):
+        processor(np.ones((1, 12, 3)), labels=[])

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..model.measured import unmasked
+
 if TYPE_CHECKING:
     from transformers import EvalPrediction
 
 
 def as_real_array(values: ArrayLike, name: str) -> NDArray[Any]:
-    """`values` as an array of floats: float16 to float64 as they are, without a copy; everything else as float64."""
+    """`values` as an array of floats: float16 to float64 as they are, without a copy; everything else as float64.
+
+    What `numpy.ma` masks is NaN.
+    """
     try:
-        array = np.asarray(values)
+        array = np.asarray(unmasked(values))
         if np.iscomplexobj(array):
             raise TypeError("complex values")
         return array if array.dtype in (np.float16, np.float32, np.float64) else array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last is torch's
         raise ValueError(
             f"{name} must be one array of real numbers, found {type(values).__name__}: {error}"
         ) from error

@@ -337,6 +337,10 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         tensor = labels if isinstance(labels, Tensor) else _tensor(np.array(read_sample(labels, "labels")))
         if tensor.ndim == 0:
             raise ValueError("labels is a single number; expected (batch,) or (batch, num_targets)")
+        if 0 in tensor.shape:
+            raise ValueError(
+                f"labels is empty: shape {tuple(tensor.shape)}; expected (batch,) or (batch, num_targets)"
+            )
         if not tensor.is_floating_point():
             return tensor
         if tensor.ndim == 3:
