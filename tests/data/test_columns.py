@@ -234,3 +234,8 @@ def test_tables_of_several_years_join_to_one_data_set_of_seasons():
     numbered = [load_wide_table(table([f"x_{k:02d}" for k in range(low, low + 3)]), target=None) for low in (0, 1)]
     with pytest.warns(UserWarning, match="joins tables whose steps"):
         assert WideOrigin.read(concatenate_datasets(numbered)) is None
+
+
+def test_names_of_columns_that_are_no_text_are_named() -> None:
+    with pytest.raises(ValueError, match="column names must be text, found 3"):
+        find_variates(["ndvi_00", 3])

@@ -257,3 +257,13 @@ def test_groups_and_shares_may_be_of_numpy_and_pandas():
         load_wide_table(frame, target="y", static_columns={"soil"})
     with pytest.raises(ValueError, match="group_columns must be a list of names, found a set"):
         split_by_group(data, {"soil"}, validation=0.2, test=0.2)
+
+
+def test_columns_of_lists_and_seeds_that_are_none_are_named():
+    rows = Dataset.from_dict({"tags": [["a"], ["b"], ["a"]], "site": ["x", "y", "z"]})
+    with pytest.raises(ValueError, match=r"column 'tags' holds .*, expected text, numbers or dates"):
+        split_by_group(rows, "tags", validation=0.3, test=0.3)
+    with pytest.raises(ValueError, match="seed is 'now', expected a whole number"):
+        split_by_group(rows, "site", validation=0.3, test=0.3, seed="now")
+    with pytest.raises(ValueError, match=r"missing columns: \['site'\]; expected names"):
+        split_by_column(rows, ["site"])

@@ -3,6 +3,7 @@
 
 import pickle
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from series_samples import collection_of, counting_series, expect_error
 from torch.utils.data import DataLoader
 
 from timesclip_hf.data.collator import TimesCLIPDataCollator
+from timesclip_hf.data.long import SeriesCollection
 from timesclip_hf.data.splits import split_windows
 from timesclip_hf.data.windows import ForecastWindows
 from timesclip_hf.model.processing_timesclip import TimesCLIPProcessor
@@ -170,3 +172,34 @@ def test_twenty_thousand_windows_cost_the_series_and_one_batch():
     # Beside the series: one batch in the making, and the numbers of the last one, which the loop still holds.
     # Measured: 0.88 MB, of which 0.60 are the batch; the series has 0.92, and the windows as arrays would have 123.
     assert peak <= batch_cost + one_batch
+
+
+GOOD = {"values": [np.zeros((9, 2))], "variate_names": ["a", "b"], "series_names": ["s"]}
+
+
+@pytest.mark.parametrize(
+    ("argument", "given"),
+    [
+        ("values", None),
+        ("values", {"s": np.zeros((9, 2))}),
+        ("values", "fields.csv"),
+        ("series_names", "s"),
+        ("variate_names", None),
+        ("timestamps", 5),
+    ],
+)
+def test_a_collection_names_the_argument_that_is_no_list(argument: str, given: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{argument} must be a list of"):
+        SeriesCollection(**{**GOOD, argument: given})
+
+
+@pytest.mark.parametrize("series", [[[0.0, 1.0]], np.full((9, 2), "a"), np.zeros((9, 2), object), "text"])
+def test_a_collection_names_the_series_that_is_no_array_of_floats(series: Any) -> None:
+    with pytest.raises(ValueError, match="^series 's' is .* of shape .*, expected float64"):
+        SeriesCollection(**{**GOOD, "values": [series]})
+
+
+@pytest.mark.parametrize("argument", ["series", "series_names", "variate_names", "timestamps"])
+def test_windows_name_the_argument_that_is_no_list(argument: str) -> None:
+    with pytest.raises(ValueError, match=f"^{argument} must be a list of .*, found 7"):
+        ForecastWindows(**{"series": [np.zeros((9, 2))], "context_length": 3, "prediction_length": 2, argument: 7})

@@ -83,6 +83,8 @@ def step_columns(
         ValueError: a pattern that is none, or steps that cannot be read by it.
     """
     names, asked = list(columns), set(variates)
+    if others := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"column names must be text, found {some_of(map(repr, others))}")
     if column_pattern is not None:
         return _by_pattern(names, pattern_text(column_pattern))
     plain = {match[0]: (match[1], match[2]) for match in filter(None, map(_STEP_COLUMN.fullmatch, names))}

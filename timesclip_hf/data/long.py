@@ -28,6 +28,7 @@ from .tables import (
     warn_caller,
 )
 from .timestamps import find_holes, read_timestamps
+from .words import check_listed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,6 +52,13 @@ class SeriesCollection:
     timestamps: list[Times] | None = None
 
     def __post_init__(self) -> None:
+        check_listed(self.values, "values", "arrays, one for each series")
+        for role in ("series_names", "variate_names"):
+            check_listed(getattr(self, role), role, "names")
+        if self.timestamps is not None:
+            check_listed(self.timestamps, "timestamps", "arrays, one for each series")
+            for times in self.timestamps:
+                check_listed(times, "timestamps of a series", "times")
         if not len(self.values) or len(self.values) != len(self.series_names):
             raise ValueError(
                 f"{len(self.values)} series and {len(self.series_names)} series_names: expected at least one series, "
@@ -64,15 +72,16 @@ class SeriesCollection:
         with one_run():
             object.__setattr__(self, "values", [_measured(series) for series in self.values])
         for name, series in zip(self.series_names, self.values, strict=True):
-            if np.isinf(series).any():
-                raise ValueError(f"series {name!r} holds infinite values; missing values are NaN")
-            right = series.dtype in (np.float32, np.float64) and series.ndim == 2
+            right = getattr(series, "dtype", None) in (np.float32, np.float64) and series.ndim == 2
             if not right or series.shape[1] != len(self.variate_names):
+                found, shape = getattr(series, "dtype", type(series).__name__), getattr(series, "shape", "unknown")
                 expected = (
                     f"float64 or float32 of shape (steps, {len(self.variate_names)}), one column for each of "
                     "variate_names"
                 )
-                raise ValueError(f"series {name!r} is {series.dtype} of shape {series.shape}, expected {expected}")
+                raise ValueError(f"series {name!r} is {found} of shape {shape}, expected {expected}")
+            if np.isinf(series).any():
+                raise ValueError(f"series {name!r} holds infinite values; missing values are NaN")
         if self.timestamps is not None:
             lengths, steps = [len(times) for times in self.timestamps], [len(series) for series in self.values]
             if lengths != steps:

@@ -105,6 +105,8 @@ def split_by_group(
     Raises:
         ValueError: missing columns or cells, unknown groups, groups in both parts, or no group left to train on.
     """
+    if not (seed is None or isinstance(plain(seed), int)):
+        raise ValueError(f"seed is {seed!r}, expected a whole number")
     columns = [group_columns] if isinstance(group_columns, str) else name_list(group_columns, "group_columns")
     frame = columns_of(dataset, columns)
     numbers = frame.groupby(columns, sort=True).ngroup().to_numpy()
@@ -147,6 +149,8 @@ def columns_of(dataset: Dataset, names: Sequence[str]) -> pd.DataFrame:
     )
     for name in names:
         check_complete(frame[name].isna().to_numpy(bool), "values", frame[name])
+        if others := [cell for cell in frame[name][:1] if not isinstance(cell, Hashable)]:
+            raise ValueError(f"column {name!r} holds {others[0]!r:.80}, expected text, numbers or dates to split by")
     return frame
 
 

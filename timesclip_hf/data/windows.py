@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from .long import SeriesCollection
 from .rhythms import Times
+from .words import check_listed
 
 _Usable = tuple[int, NDArray[np.bool_] | None]
 
@@ -54,8 +55,18 @@ class ForecastWindows(Dataset[ForecastWindow]):
         check_counts(context_length=context_length, prediction_length=prediction_length, stride=stride)
         context_length, prediction_length, stride = map(int, (context_length, prediction_length, stride))
         if not isinstance(series, SeriesCollection):
+            check_listed(series, "series", "arrays (time, variates)")
+            for role, given in {"series_names": series_names, "variate_names": variate_names}.items():
+                if given is not None:
+                    check_listed(given, role, "names")
+            if timestamps is not None:
+                check_listed(timestamps, "timestamps", "arrays, one for each series")
             names = range(len(series)) if series_names is None else series_names
-            variates = range(series[0].shape[-1] if len(series) else 0) if variate_names is None else variate_names
+            variates = (
+                range(np.shape(series[0])[-1] if len(series) and np.ndim(series[0]) else 0)
+                if variate_names is None
+                else variate_names
+            )
             times = None if timestamps is None else list(timestamps)
             series = SeriesCollection(list(series), [str(v) for v in variates], [str(name) for name in names], times)
         self.collection, self.series = series, series.values

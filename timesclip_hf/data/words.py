@@ -4,7 +4,7 @@
 import difflib
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,9 @@ def check_known(
         names, available: what is asked for, and what there is.
         words, rest: begin and end the error (`rest` may be asked for it); without, it ends with all that there is.
     """
-    available = list(available)
+    available, names = list(available), list(names)
+    if others := [name for name in names if not isinstance(name, Hashable)]:
+        raise ValueError(f"{words}: {some_of(map(repr, others))}; expected names")
     known = set(available)
     if missing := [name for name in dict.fromkeys(names) if name not in known]:
         near = {name: near_names(name, available) if k < _SHOWN else "" for k, name in enumerate(missing)}
@@ -104,6 +106,12 @@ def name_list(names: Any, argument: str) -> list[str]:
     if others := [name for name in cells if not isinstance(name, str)]:
         raise ValueError(f"{argument} must be a list of names, found {some_of(map(repr, others))}")
     return list(map(str, cells))
+
+
+def check_listed(given: Any, argument: str, of: str) -> None:
+    """Raises for what is no list, array or other container in order of some kind of thing, in words."""
+    if isinstance(given, str | bytes | Mapping) or not (hasattr(given, "__len__") and hasattr(given, "__iter__")):
+        raise ValueError(f"{argument} must be a list of {of}, found {given!r:.80}")
 
 
 def whole_number(number: Any, argument: str, low: int, high: int, bound: str) -> int:
