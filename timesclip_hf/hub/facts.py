@@ -20,6 +20,7 @@ from ..model.modeling_timesclip import TimesCLIPModel, TimesCLIPPreTrainedModel
 from ..model.modeling_timesclip import __all__ as MODEL_CLASSES
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.tasks import Task
+from ..model.tower_configs import checkpoint_folder
 
 # Evaluations report these beside their metrics.
 _NO_METRICS = {
@@ -203,13 +204,17 @@ def _adapter(model: Any) -> dict[str, Any] | None:
 
 
 def _is_hub_id(name: str) -> bool:
-    return is_hub_id(name) and not Path(name).exists()
+    return is_hub_id(name) and not Path(name).exists() and not _ships(name)
+
+
+def _ships(name: str) -> bool:
+    return checkpoint_folder(name) != name
 
 
 def _source(name: str) -> dict[str, Any] | None:
-    """A Hub id; of a folder its own name alone, since where it lies is nobody's business."""
+    """A Hub id, or what ships; of a folder its own name alone, since where it lies is nobody's business."""
     on_hub = _is_hub_id(name)
-    return {"name": name if on_hub else Path(name).name, "on_hub": on_hub} if name else None
+    return {"name": name if on_hub else Path(name).name, "on_hub": on_hub, "ships": _ships(name)} if name else None
 
 
 # What was trained on, and how

@@ -8,13 +8,13 @@ The test part is asked once, at the end; everything that is chosen is chosen on 
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
 from ..data.partial import PartialSeries
@@ -23,7 +23,7 @@ from ..data.tables import decoded, read_table, some_of
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
 from .fit_series import Fitted, Recipe, SeriesData, fit_series
-from .peers import Part, peers_for
+from .peers import Part, joined, peers_for, ridge
 from .ways import Way, choose_way, patches
 
 _ROW = "timesclip_row"  # a column of our own, by which rows are found again
@@ -248,7 +248,15 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
     fitted = fit_series(data, way, recipe, folder)
     for line in fitted.notes:
         tell(line)
-    answers = {part: fitted.answers(prepared.parts[part]) for part in ("validation", "test")}
+    answers = {"validation": fitted.answers(validation)}
+    if way.kind == "heads":  # which the validation part chose nothing of: it may teach, too
+        both = concatenate_datasets([train, validation])
+        fit_on = both if not prepared.class_names else both.remove_columns("labels")
+        groups = _folds(prepared, "train", "validation")
+        fitted = fit_series(replace(data, fit_on=fit_on, train=both, groups=groups), way, recipe, folder)
+        fitted.notes.append(f"validation answered by a fit on train alone, then fitted on both, {len(both)} series")
+        tell(fitted.notes[-1])
+    answers["test"] = fitted.answers(prepared.parts["test"])
     name = f"TimesCLIP {way.preset}"
     measured = {name: prepared.measure(answers["test"], "test")}
     if job.peers:
@@ -263,14 +271,15 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
 
 
 def measure_peers(prepared: Prepared, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Peer -> its metrics on the test part."""
+    """Peer -> its metrics on the test part; ridge chooses inside of what it learns from: that is both other parts."""
     parts = {name: as_part(prepared, name) for name in prepared.parts}
+    both = replace(joined(parts["train"], parts["validation"]), folds=_folds(prepared, "train", "validation"))
     measured = {}
     for name, peer in peers_for(len(prepared.class_names)).items():
         tell(f"comparing with {name}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of scikit-learn, on searches that did not converge
-            answers = peer(parts["train"], parts["validation"], parts["test"], seed)
+            answers = peer(both if peer is ridge else parts["train"], parts["validation"], parts["test"], seed)
         measured[name] = prepared.measure(answers, "test")
     return measured
 
@@ -292,15 +301,17 @@ def as_part(prepared: Prepared, part: str, seen: int | None = None) -> Part:
     )
 
 
-def _folds(prepared: Prepared, part: str) -> NDArray[Any] | None:
-    """What rows of a part share and cross-validation must not tear apart: times or groups, as those of the split."""
+def _folds(prepared: Prepared, *parts: str) -> NDArray[Any] | None:
+    """What rows of parts share and cross-validation must not tear apart: times or groups, as those of the split."""
     column = prepared.plan.column
     if prepared.plan.kind == "column":
         named = [*prepared.roles.times, *prepared.roles.groups]
         column = min(named, key=lambda candidate: candidate.count).name if named else None
     if column is None:
         return None
-    folds = decoded(prepared.frame[column]).astype(str).to_numpy()[prepared.rows[part]]
+    folds = (
+        decoded(prepared.frame[column]).astype(str).to_numpy()[np.concatenate([prepared.rows[part] for part in parts])]
+    )
     return folds if len(np.unique(folds)) > 1 else None
 
 

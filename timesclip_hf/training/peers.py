@@ -68,6 +68,17 @@ class Part:
             raise ValueError(f"past_values, static, labels and groups must have one row each, but have {lengths}")
 
 
+def joined(first: Part, second: Part) -> Part:
+    """Both parts as one, without folds."""
+    return Part(
+        np.concatenate([first.past_values, second.past_values]),
+        pd.concat([first.static, second.static], ignore_index=True),
+        np.concatenate([first.labels, second.labels]),
+        pd.concat([first.groups, second.groups], ignore_index=True),
+        num_classes=first.num_classes,
+    )
+
+
 Peer = Callable[[Part, Part, Part, int], np.ndarray]
 
 
