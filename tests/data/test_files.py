@@ -221,3 +221,11 @@ def test_rows_are_counted_as_the_program_shows_them_that_made_the_table(tmp_path
     frame = pd.DataFrame({"y": [1.0, 2.0, np.nan], "x_00": [np.nan, 2.0, 3.0]})
     with pytest.warns(UserWarning, match="left out"), expect_error("targets missing", "numbers 2, counted"):
         load_wide_table(frame, target="y", drop_unobserved=True)
+
+
+def test_parquet_whose_names_are_no_text_is_a_damaged_file(tmp_path: Path) -> None:
+    file = tmp_path / "fields.parquet"
+    pd.DataFrame({"ndvi_00": [1.0]}).to_parquet(file)
+    file.write_bytes(file.read_bytes().replace(b"ndvi_00", b"ndvi_\xff\xfe"))
+    with pytest.raises(ValueError, match=r"fields\.parquet: no Parquet file, or a damaged one"):
+        load_wide_table(file, target=None)

@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Towers and tokenizers that come from TimesCLIP models, saved anywhere or shipped with the package."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from timesclip_hf import (
     TimesCLIPForPreTraining,
     TimesCLIPForRegression,
     TimesCLIPProcessor,
+    pipeline_task,
 )
 from timesclip_hf.model import tower_configs
 
@@ -149,3 +151,13 @@ def test_a_processor_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b"12", b"1\xb2"))
     with pytest.raises(ValueError, match=r"processor_config\.json is no JSON: 'utf-8' codec"):
         TimesCLIPProcessor.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [[], {"a": 1}])
+def test_a_model_type_that_is_no_name_is_named(saved: Any, kind: Any) -> None:
+    folder, _ = saved()
+    file = Path(folder, "config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_type": kind}))
+    for load in (TimesCLIPForPreTraining.from_pretrained, pipeline_task):
+        with pytest.raises(ValueError, match=r"config\.json"):
+            load(folder)

@@ -84,7 +84,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         check_header(pq.read_schema(path).names, str(path))
         frame = pd.read_parquet(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: no Parquet file, or a damaged one: {error}") from error
     frame.attrs.pop(FIRST_ROW, None)  # of the file that it was written from
     return frame

@@ -72,6 +72,8 @@ def read_config(model: str, **hub_kwargs: Any) -> Any:
         return AutoConfig.from_pretrained(model, **hub_kwargs)
     except RecursionError as error:
         raise ValueError(f"{model}: config.json cannot be read: it is nested too deeply") from error
+    except TypeError as error:  # transformers looks a model_type up without looking at it
+        raise ValueError(f"{model}: config.json cannot be read: {error}") from error
 
 
 def saved_model_class(config: Any) -> Any:

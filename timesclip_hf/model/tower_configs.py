@@ -106,6 +106,8 @@ def check_settings(name: str, settings: Any) -> None:
     if not isinstance(settings, dict):
         raise ValueError(f"{name} must be a JSON object, got {type(settings).__name__}.")
     check_kernels(name, settings)
+    if not isinstance(kind := settings.get("model_type"), str | None):
+        raise ValueError(f"model_type of {name} must be a name, got {kind!r:.80}.")
     for key in ("id2label", "label2id"):
         if settings.get(key) is not None and not isinstance(settings[key], dict):
             raise ValueError(f"{key} of {name} must be an object, one entry a class, got {settings[key]!r}.")
