@@ -55,7 +55,7 @@ def test_probabilities_are_the_mean_of_the_models(tiny_config: Any) -> None:
 
 
 def test_branches_are_averaged_over_the_models_and_counted_by_the_mean_of_their_weights(tiny_config: Any) -> None:
-    models, processor = build(tiny_config, TimesCLIPForRegression, 2, preset="late")
+    models, processor = build(tiny_config, TimesCLIPForRegression, 2, preset="late", kernel_shortcut=False)
     for model, weights in zip(models, ([0.2, 0.8], [0.5, 0.5]), strict=True):
         model.config = type(model.config).from_dict({**model.config.to_dict(), "branch_weights": weights})
     joined, batch = join_models(models), processor(SERIES)

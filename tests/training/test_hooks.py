@@ -19,7 +19,7 @@ PACKAGE = Path(timesclip_hf.__file__).parent
 LIBRARIES = ("transformers", "accelerate", "peft", "huggingface_hub")
 LISTED = {name.partition("(")[0] for names in HOOKS.values() for name in names}
 # Of torch and of Python, which have had them for a decade.
-OF_OTHERS = {"_modules", "_parameters", "_buffers", "_version", "_getframe"}
+OF_OTHERS = {"_modules", "_parameters", "_buffers", "_version", "_getframe", "_actions"}
 
 
 def is_private(name: str) -> bool:

@@ -139,13 +139,21 @@ def collect_facts(trainer: Any, measurements: Mapping[str, Measurement] | None =
 
 def _limits(config: TimesCLIPConfig, task: Task) -> list[str]:
     """What follows from how the model was trained."""
+    limits = []
+    if config.num_centers and (config.head == "kernel" or config.kernel_shortcut):
+        held = "their scaled values among them" if config.kernel_shortcut else "what the towers say of them"
+        limits.append(
+            f"The weights hold {config.num_centers} series that the model was fitted on, {held}: whoever has this "
+            "model can read them. Do not share it where the data must not be shared."
+        )
     if task.name != "classification" or config.class_weights is None:
-        return []
+        return limits
     names: Any = config.id2label
     weights = ", ".join(f"{names[i]} {weight:.3g}" for i, weight in enumerate(config.class_weights))
     return [
+        *limits,
         f"Classes were weighted in training ({weights}): probabilities are not those of classes as frequent as in the "
-        "data."
+        "data.",
     ]
 
 

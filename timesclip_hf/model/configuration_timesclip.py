@@ -97,7 +97,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         selection_dropout: dropout on the selection's attention weights.
         head: `"mlp"`, `"linear"`, `"pooled"` or `"kernel"`; head of regression and classification. `"pooled"` attends
             over variates, so its size does not grow with V; `"kernel"` compares a sample with those of the training
-            data and is fitted in closed form (`fit_head`), with `branch_fusion="late"`.
+            data, which it holds, and is fitted in closed form (`fit_head`), with `branch_fusion="late"`.
         num_centers: samples that kernels compare with; `fit_head` sets it.
         head_reads: `"embeds"`, or `"features"`: what the towers say themselves, which are then projected only for an
             alignment or a variate selection; what heads in closed form read (`fit_head`).
@@ -118,7 +118,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             reads static values (and `loc` and `scale`) too, starts at zero, and is added to the head's answer, or
             with `branch_fusion="late"` is a branch of its own.
         kernel_shortcut: that branch by kernels, in place of the linear layer; `TimesCLIPTrainer` fits it in closed
-            form before the first step, where `fit_head` has not.
+            form before the first step, where `fit_head` has not. The weights then hold training series.
         image_mean, image_std: per-colour statistics that the vision tower was trained with. Not set: those of the
             tower's family.
         initializer_range: standard deviation of our own weights at the start.

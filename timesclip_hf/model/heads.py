@@ -2,6 +2,7 @@
 """From what the branches say to an answer: heads of whole series, alone or one for each branch, and of forecasts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
 from .layers import SeriesLinear, check_sample_shape
+from .precision import widened
 from .towers import text_feature_width, text_width, vision_width
 
 # A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
@@ -50,8 +52,10 @@ class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
 class KernelLayer(nn.Module):
     """A weighted sum of Gaussian kernels of the distance to samples of the training data: what `fit_head` fits.
 
-    `bias + sum over centers c of weight[:, c] * exp(-|factor * (x - shift) - c|^2)`, in fp32. Nothing of it learns by
-    gradients; without centers, which is how it starts, it answers `bias`, zero.
+    `bias + sum over centers c of weight[:, c] * exp(-|factor * (x - shift) - c|^2)`. Nothing of it learns by
+    gradients; without centers, which is how it starts, it answers `bias`, zero. Weights are large and of both signs,
+    so rounding shows: buffers stay fp32 in a model of half precision, and sums are taken in float64 where there is
+    such, which TF32 does not touch.
 
     Args:
         in_features: numbers that are read of a sample.
@@ -61,17 +65,30 @@ class KernelLayer(nn.Module):
 
     def __init__(self, in_features: int, num_outputs: int, num_centers: int):
         super().__init__()
-        if in_features * num_centers > MAX_HEAD_WEIGHTS:
-            raise ValueError(
-                f"head='kernel' would compare {in_features} numbers with those of num_centers={num_centers} samples, "
-                f"more than {MAX_HEAD_WEIGHTS:.0e} in all: fit it on fewer."
-            )
         self.in_features = in_features
+        self.check_size(num_centers)
         for name, shape in (
             ("shift", (in_features,)), ("factor", (in_features,)), ("centers", (num_centers, in_features)),
             ("weight", (num_outputs, num_centers)), ("bias", (num_outputs,)),
         ):  # fmt: skip
-            self.register_buffer(name, torch.zeros(shape))
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float32))
+
+    def check_size(self, num_centers: int) -> None:
+        """Raises `ValueError` where so many centers are more than a model may hold."""
+        if self.in_features * num_centers > MAX_HEAD_WEIGHTS:
+            raise ValueError(
+                f"head='kernel' would compare {self.in_features} numbers with those of num_centers={num_centers} "
+                f"samples, more than {MAX_HEAD_WEIGHTS:.0e} in all: fit it on fewer (max_centers)."
+            )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """As of any module, but no dtype other than fp32."""
+        before = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers():
+            if buffer.dtype != torch.float32:
+                setattr(self, name, before[name].to(buffer.device, torch.float32))
+        return self
 
     def reset_parameters(self) -> None:
         """Zero all over, where a checkpoint has nothing."""
@@ -81,11 +98,11 @@ class KernelLayer(nn.Module):
     def forward(self, readings: Tensor) -> Tensor:
         """`(B, in_features)` to `(B, num_outputs)`."""
         with maybe_autocast(readings.device.type, enabled=False):
-            shift, factor, centers, weight, bias = (buffer.float() for buffer in self.buffers())
-            scaled = (readings.float() - shift) * factor
+            shift, factor, centers, weight, bias = (widened(buffer) for buffer in self.buffers())
+            scaled = (widened(readings) - shift) * factor
             inner = scaled @ centers.T
             squares = scaled.square().sum(dim=-1, keepdim=True) + centers.square().sum(dim=-1) - 2 * inner
-            return (-squares.clamp(min=0)).exp() @ weight.T + bias
+            return ((-squares.clamp(min=0)).exp() @ weight.T + bias).float()
 
 
 class SeriesPath(nn.Module):

@@ -72,7 +72,9 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
     def post_init(self) -> None:
         """As in transformers; of the weights that stay in fp32, only those are named that this model has."""
         own_names = {name.rpartition(".")[2] for name, _ in self.named_parameters()}
-        self._keep_in_fp32_modules_strict = [n for n in self._keep_in_fp32_modules_strict if n in own_names]
+        kernels = [name for name, module in self.named_modules() if isinstance(module, KernelLayer)]
+        kept = [name for name in self._keep_in_fp32_modules_strict if name in own_names]
+        self._keep_in_fp32_modules_strict = [*kept, *kernels]
         super().post_init()
 
     @classmethod

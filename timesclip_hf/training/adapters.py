@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
+from torch.nn import ModuleDict
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, logging
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ def _own_modules(model: Any) -> list[str]:
     if prefix:
         names += [f"head.{name}" for name, _ in model.head.named_children()] if hasattr(model, "head") else []
         names += ["alignment"] if getattr(model, "alignment", None) is not None else []
+    for name in list(names):  # peft wraps no containers
+        if isinstance(container := model.get_submodule(name), ModuleDict):
+            names.remove(name)
+            names += [f"{name}.{part}" for part in container]
     return [name for name in names if model.get_submodule(name).state_dict()]
 
 

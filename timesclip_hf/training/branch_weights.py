@@ -75,7 +75,8 @@ def _log_loss(said: NDArray[np.float64], labels: NDArray[Any]) -> Any:
 class BranchWeights(TrainerCallback):
     """Sets `config.branch_weights` by the validation part once a model with late fusion has trained.
 
-    Epochs are compared by the weights at hand before, equal ones in a new model.
+    Epochs are compared by the weights at hand before, equal ones in a new model. Those stay where an adapter is
+    trained, which is saved without a configuration.
 
     Args:
         trainer: the trainer that it is a callback of.
@@ -88,6 +89,9 @@ class BranchWeights(TrainerCallback):
         model, data = unwrap_peft_model(self.trainer.model), self._validation_part()
         config: Any = getattr(model, "config", None)
         if data is None or getattr(config, "branch_fusion", None) != "late" or len(config.branches) < 2:
+            return
+        if getattr(self.trainer.model, "peft_config", None):
+            logger.warning("Branches count as in the model that was adapted: an adapter does not hold branch_weights.")
             return
         config.branch_weights = fit_branch_weights(*self._answers(data))
         shares = ", ".join(f"{name} {w:.2f}" for name, w in zip(config.branches, config.branch_weights, strict=True))

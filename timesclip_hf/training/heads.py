@@ -72,7 +72,8 @@ def fit_head(
     linear heads with groups in ten folds. With `branch_fusion="late"` every branch has its own, and `branch_weights`
     are fitted on what the heads say out of fold (see `fit_branch_weights`); else one regression reads all.
 
-    A saved kernel head holds the readings of the series that it was fitted on, a few hundred numbers of each.
+    A saved kernel head holds the readings of the series that it was fitted on, and a kernel on the series themselves
+    these, scaled: do not share it where the data must not be shared. The model card says so, too.
 
     Args:
         model: with `head="kernel"` or `"linear"` (preset `"probe"`); best with `head_reads="features"` and
@@ -90,7 +91,8 @@ def fit_head(
         Penalties, scores out of fold and weights.
 
     Raises:
-        ValueError: another head, a wrong number of groups, fewer than three labels, or a single class.
+        ValueError: another head, an ensemble, more readings than a kernel may hold, a wrong number of groups, fewer
+            than three labels, or a single class.
 
     Example:
 
@@ -134,7 +136,7 @@ def fit_head(
 def unfitted_kernels(model: Any) -> bool:
     """Whether a model has kernels that `fit_head` must fit before they say anything."""
     kernels = [module for module in model.modules() if isinstance(module, KernelLayer)]
-    return any(kernel.get_buffer("centers").numel() == 0 for kernel in kernels)
+    return any(not kernel.get_buffer("weight").any() for kernel in kernels)  # or for other outputs than these
 
 
 def _closed_layers(model: Any) -> dict[str, list[Any]]:
@@ -142,6 +144,8 @@ def _closed_layers(model: Any) -> dict[str, list[Any]]:
     if not isinstance(model, (TimesCLIPForRegression, TimesCLIPForClassification)):
         raise ValueError(f"fit_head fits regression and classification models, found {type(model).__name__}")
     config = model.config
+    if config.ensemble_size > 1:
+        raise ValueError(f"model is an ensemble of {config.ensemble_size}: fit its models apart, then join_models")
     if config.head not in ("linear", "kernel") and not config.kernel_shortcut:
         raise ValueError(
             f"fit_head needs head='kernel' or 'linear' in the model's configuration, found {config.head!r}: build it "
@@ -239,6 +243,7 @@ class _Fit:
     def kernel(self, layer: KernelLayer, inputs: NDArray[Any], num_static: int) -> tuple[Any, NDArray[Any]]:
         """Fills a kernel layer; the penalties, and answers out of fold."""
         wanted = np.eye(self.num_classes)[self.targets] if self.classes else self.targets
+        layer.check_size(min(len(inputs), self.max_centers))
         means = np.nanmean(wanted, axis=0)
         centred = wanted - means
         space = choose_space(inputs, np.nan_to_num(centred), num_static, self.owners, self.seed, self.max_centers)
@@ -336,7 +341,7 @@ def _platt(said: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, NDArra
 
 @torch.no_grad()
 def _fill(layer: KernelLayer, numbers: dict[str, NDArray[Any]]) -> None:
-    """A fitted kernel into its layer, in the layer's dtype and on its device."""
+    """A fitted kernel into its layer, on its device."""
     for name, array in numbers.items():
         like = getattr(layer, name)
         setattr(layer, name, torch.as_tensor(array, dtype=like.dtype, device=like.device))

@@ -17,9 +17,9 @@ HOOKS: dict[str, tuple[str, ...]] = {
         "_created_lr_scheduler", "_evaluate(trial, ignore_keys_for_eval, skip_scheduler)", "_finalize_training(trial)",
         "_finish_current_push", "_get_collator_with_removed_columns(data_collator, description)",
         "_get_output_dir(trial)", "_init_training_state", "_load_best_model",
-        "_load_from_checkpoint(resume_from_checkpoint, model)", "_prepare_inputs(inputs)",
-        "_push_from_checkpoint(checkpoint_folder)", "_save(output_dir, state_dict)", "_save_checkpoint(model, trial)",
-        "_train_batch_size", "save_model(output_dir, _internal_call)",
+        "_load_from_checkpoint(resume_from_checkpoint, model)", "_move_model_to_device(model, device)",
+        "_prepare_inputs(inputs)", "_push_from_checkpoint(checkpoint_folder)", "_save(output_dir, state_dict)",
+        "_save_checkpoint(model, trial)", "_train_batch_size", "save_model(output_dir, _internal_call)",
     ),
     "transformers.modeling_utils.PreTrainedModel": (
         "_from_config", "_hf_peft_config_loaded", "_init_weights(module)", "_keep_in_fp32_modules_strict",

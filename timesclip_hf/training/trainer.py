@@ -278,7 +278,8 @@ class TimesCLIPTrainer(Trainer):
         Raises:
             ValueError: no such checkpoint, or another training is at work in `args.output_dir` (see `output_lock`).
         """
-        self._fit_kernels()
+        if self.model_init is None:
+            self._fit_kernels(self.model)
         try:
             trial = args[0] if args else kwargs.get("trial")
             return super().train(self.checkpoints.find(resume_from_checkpoint, trial), *args, **kwargs)
@@ -286,11 +287,24 @@ class TimesCLIPTrainer(Trainer):
             self.checkpoints.release()
             self.kept_weights.forget()
 
-    def _fit_kernels(self) -> None:
+    def call_model_init(self, trial: Any = None) -> Any:
+        """Trainer's; a model that training starts with has its kernels fitted."""
+        model = super().call_model_init(trial)
+        if getattr(self, "is_in_train", False):  # not while the trainer is built
+            if self.place_model_on_device:
+                self._move_model_to_device(model, self.args.device)
+            self._fit_kernels(model)
+        return model
+
+    def _fit_kernels(self, model: Any) -> None:
         """Fits the kernels of a model that nobody has fitted; those of a resumed run come out the same."""
-        model = unwrap_peft_model(self.model)
-        if not unfitted_kernels(model):
+        if not unfitted_kernels(unwrap_peft_model(model)):
             return
+        if getattr(model, "peft_config", None):
+            raise ValueError(
+                "The model has kernels that were never fitted, and an adapter does not hold them: call "
+                "fit_head(model, processor, train) and save the model before it is adapted."
+            )
         if not isinstance(self.processing_class, TimesCLIPProcessor) or not hasattr(self.train_dataset, "__len__"):
             raise ValueError(
                 "The model has kernels that were never fitted: call fit_head(model, processor, train) before training."
