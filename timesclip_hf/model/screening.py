@@ -6,7 +6,7 @@ and as much again on either side. It tells
 
 - marks: -9999, 999, 255, 65535, -32768, 0 and their like outside the body, where they stand a quarter of its width or
   more away from the next number inwards, and other numbers that stand a whole width away and come three times or more,
-  and three times as often as numbers of this column usually do (the latitudes of ten sites all repeat);
+  and three times as often as any number of the body (the latitudes of ten sites all repeat);
 - spikes: numbers that are ten widths or more beyond the body, and five times as far as the next number inwards.
 
 What `missing_values` declares, and what is masked, is not looked at. When series are read whose level counts
@@ -111,7 +111,7 @@ def _suspicious(ends: Counter[float], sample: np.ndarray, count: int) -> dict[st
     if not width > 0:
         return {}
     inside = body[(body >= low) & (body <= high)].tolist()
-    often = float(np.median(counts[np.isin(distinct, inside)]))
+    often = float(np.max(counts[np.isin(distinct, inside)]))
     often = _TIMES * max(1.0, often * count / len(sample) if often > 1 else 1.0)
     totals = {**dict(zip(distinct.tolist(), counts.tolist(), strict=True)), **ends}
     found: dict[str, list[tuple[float, int]]] = {"marks?": [], "spikes?": []}
