@@ -115,7 +115,7 @@ def test_few_series_get_heads_in_closed_form_and_the_card_says_so(fields: Path, 
     output = tmp_path / "model"
     assert train(fields, "--target", "yield", "--output", output, "--no-peers", "--epochs", 3) == 0
     out, err = capsys.readouterr()
-    assert "32 training series, fewer than 500" in err and "branches count: vision" in err
+    assert "32 training series, fewer than 1000" in err and "branches count: vision" in err
     assert "--epochs: without effect on heads in closed form" in out
     assert "fitted in closed form (heads in closed form, out of fold: vision" in (output / "README.md").read_text()
 

@@ -203,7 +203,7 @@ def test_kernels_that_were_never_fitted_do_not_count(tiny_config, enlarge, make_
     torch.testing.assert_close(mean, out.branch_predictions.mean(dim=1))
 
 
-@pytest.mark.parametrize(("num_series", "head"), [(50, "kernel"), (499, "kernel"), (500, "mlp"), (10_000, "mlp")])
+@pytest.mark.parametrize(("num_series", "head"), [(50, "kernel"), (999, "kernel"), (1000, "mlp"), (10_000, "mlp")])
 def test_auto_goes_by_the_number_of_labelled_series(num_series, head):
     config = TimesCLIPConfig.from_preset("auto", towers="tiny", num_series=num_series, num_variates=3)
     assert (config.head, config.branch_fusion) == (head, "late")

@@ -52,7 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 # Labelled series from which on a network that is trained is above heads in closed form (examples/RESULTS.md).
-ENOUGH_TO_TRAIN = 500
+ENOUGH_TO_TRAIN = 1000
 
 
 def preset_for(num_series: int) -> str:
