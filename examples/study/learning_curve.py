@@ -58,7 +58,6 @@ class CurveArguments:
     workers: int = field(default=1, metadata={"help": "Jobs at a time, each with one thread."})
     patch_length: int = field(default=6, metadata={"help": "Steps in one patch."})
     patch_stride: int = field(default=3, metadata={"help": "Steps between the starts of patches."})
-    seeds: list[int] = field(default_factory=list, metadata={"help": "Not used here: draws are the seeds."})
 
 
 @dataclass(frozen=True)

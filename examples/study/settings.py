@@ -28,7 +28,8 @@ def parse(argv: list[str], classes: tuple[type, ...], description: str) -> tuple
     arguments, *others = parser.parse_args_into_dataclasses(args=argv)
     if any(flag.split("=")[0] == "--presets" for flag in argv):
         arguments.variants = None
-    if len(set(arguments.seeds)) < len(arguments.seeds):
+    seeds = getattr(arguments, "seeds", [])
+    if len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds {arguments.seeds} holds a seed more than once.")
     return arguments, *others
 

@@ -2,12 +2,14 @@
 """Fitted kernels, whatever is done to the model that holds them: rounded, loaded, adapted, built anew, shown."""
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from transformers import pipeline
 
 from timesclip_hf import (
     TimesCLIPForRegression,
@@ -17,7 +19,8 @@ from timesclip_hf import (
     lora_config,
 )
 from timesclip_hf.model import heads
-from timesclip_hf.training.heads import fit_head, unfitted_kernels
+from timesclip_hf.model.heads import unfitted_kernels
+from timesclip_hf.training.heads import fit_head
 
 QUIET: dict[str, Any] = {
     "num_train_epochs": 1, "per_device_train_batch_size": 16, "disable_tqdm": True, "report_to": [], "use_cpu": True,
@@ -82,6 +85,33 @@ def test_kernels_that_were_fitted_for_other_targets_are_fitted_again(build: Any,
     model.save_pretrained(tmp_path)
     two = {"num_targets": 2, "target_mean": None, "target_std": None, "ignore_mismatched_sizes": True}
     assert unfitted_kernels(TimesCLIPForRegression.from_pretrained(tmp_path, **two))
+
+
+def test_kernels_that_were_never_fitted_are_told_where_a_model_is_saved_or_asked(build: Any, tmp_path: Any) -> None:
+    model, processor = build("probe")
+    with pytest.warns(UserWarning, match="never fitted and say nothing.*call fit_head"):
+        model.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="never fitted and say nothing"):
+        pipeline("time-series-regression", model=model, processor=processor)
+    fit_head(model, processor, rows())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.save_pretrained(tmp_path)
+        pipeline("time-series-regression", model=model, processor=processor)
+
+
+def test_a_kernel_on_the_series_alone_asks_no_tower_and_draws_nothing(build: Any, monkeypatch: Any) -> None:
+    levels = {"use_loc_scale": True, "variate_mean": [0.0] * 3, "variate_std": [1.0] * 3}
+    model, processor = build(**levels)
+    monkeypatch.setattr(type(model.timesclip), "forward", None)
+    monkeypatch.setattr(TimesCLIPProcessor, "draw", None)
+    heads_found = fit_head(model, processor, rows())
+    monkeypatch.undo()
+    batch = processor(np.asarray(rows()["past_values"]))
+    with torch.no_grad():
+        said = model(**batch).branch_predictions[:, 2]
+    assert heads_found.branches == ["series"] and model.config.branch_weights is None
+    assert np.corrcoef(said[:, 0], np.asarray(rows()["labels"])[:, 0])[0, 1] > 0.99
 
 
 def test_a_model_that_the_trainer_builds_itself_has_kernels_too(build: Any, tmp_path: Any) -> None:

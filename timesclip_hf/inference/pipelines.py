@@ -21,7 +21,8 @@ from ..data.timestamps import write_timestamps
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
 from ..model.branches import feature_width
-from ..model.messages import one_run
+from ..model.heads import unfitted_kernels
+from ..model.messages import one_run, warn_caller
 from ..model.modeling_timesclip import (
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
@@ -32,6 +33,7 @@ from ..model.modeling_timesclip import (
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.remote_code import CarriesCode
 from ..model.screening import RangeReport, reported_to
+from ..model.task_models import UNFITTED
 from ..training.hooks import check_hooks
 from .pipeline_inputs import Samples, TableRows, read_samples
 from .run_report import RunReport
@@ -105,6 +107,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
                 f"{type(base).__name__}{advice}"
             )
         check_agreement(processor, model.config, self.model_class.task)
+        if unfitted_kernels(base):
+            warn_caller(UNFITTED)
         super().__init__(model=model, processor=processor, **{"task": self.model_class.task.pipeline, **kwargs})
         self.tokenizer = None  # the base class looks for one in every processor
         self._reads_newest_steps = getattr(base, "task", self.model_class.task).reads_newest_steps

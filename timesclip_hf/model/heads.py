@@ -98,11 +98,17 @@ class KernelLayer(nn.Module):
     def forward(self, readings: Tensor) -> Tensor:
         """`(B, in_features)` to `(B, num_outputs)`."""
         with maybe_autocast(readings.device.type, enabled=False):
-            shift, factor, centers, weight, bias = (widened(buffer) for buffer in self.buffers())
-            scaled = (widened(readings) - shift) * factor
+            numbers: Any = {name: widened(buffer) for name, buffer in self.named_buffers()}
+            scaled, centers = (widened(readings) - numbers["shift"]) * numbers["factor"], numbers["centers"]
             inner = scaled @ centers.T
             squares = scaled.square().sum(dim=-1, keepdim=True) + centers.square().sum(dim=-1) - 2 * inner
-            return ((-squares.clamp(min=0)).exp() @ weight.T + bias).float()
+            return ((-squares.clamp(min=0)).exp() @ numbers["weight"].T + numbers["bias"]).float()
+
+
+def unfitted_kernels(model: nn.Module) -> bool:
+    """Whether a model has kernels that must be fitted before they say anything, for what it answers now."""
+    kernels = [module for module in model.modules() if isinstance(module, KernelLayer)]
+    return any(not kernel.get_buffer("weight").any() for kernel in kernels)
 
 
 class SeriesPath(nn.Module):
@@ -265,4 +271,5 @@ __all__ = [
     "SeriesPath",
     "ZeroLinear",
     "ZeroSeriesLinear",
+    "unfitted_kernels",
 ]

@@ -12,9 +12,10 @@ from transformers.utils.generic import can_return_tuple
 from .alignment import AlignmentObjective
 from .branches import TimesCLIPModel
 from .configuration_timesclip import TimesCLIPConfig
-from .heads import BranchHeads, SampleHead
+from .heads import BranchHeads, SampleHead, unfitted_kernels
 from .layers import check_sample_shape
 from .losses import weight_by_label_count
+from .messages import warn_caller
 from .outputs import TimesCLIPOutput
 from .pretrained_model import TimesCLIPPreTrainedModel
 
@@ -152,6 +153,12 @@ class TaskModel(TimesCLIPPreTrainedModel):
         return {"loss": objective.combine(minimised, contrast), "task_loss": own_loss, "alignment_loss": contrast}
 
 
+UNFITTED = (
+    "the kernels of this model were never fitted and say nothing; with head='kernel' it answers the mean for every "
+    "series: call fit_head(model, processor, train), or train with TimesCLIPTrainer"
+)
+
+
 class WholeSeriesModel(TaskModel):
     """What models share that say something about a series as a whole, in `num_outputs` numbers.
 
@@ -214,6 +221,24 @@ class WholeSeriesModel(TaskModel):
         super().freeze_towers()
         for member in getattr(self, "members", ()):
             member.freeze_towers()
+
+    def series_answer(
+        self,
+        variate_values: Tensor,
+        loc: Tensor | None = None,
+        scale: Tensor | None = None,
+        static_values: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """What the series themselves say `(B, num_outputs)`, scaled; the rest of a batch is not read (late fusion)."""
+        level = self._level({"loc": loc, "scale": scale})
+        return self.head["series"](variate_values, level, static_values)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; kernels that nobody has fitted are told."""
+        if unfitted_kernels(self):
+            warn_caller(UNFITTED)
+        return super().save_pretrained(*args, **kwargs)
 
     def readings(self, outputs: TimesCLIPOutput) -> dict[str, Tensor]:
         """What each head gets of every variate `(B, V, width)`, by its branch; `"all"`: side by side for one head."""

@@ -14,11 +14,6 @@ logger = logging.get_logger(__name__)
 
 # Samples' worth of belief that branches are equally good: a handful of samples cannot tell them apart.
 PRIOR_SAMPLES = 20.0
-# Of a model's outputs, all but what the branches say.
-_BESIDE = [
-    "loss", "predictions", "logits", "task_loss", "alignment_loss", "image_embeds", "text_embeds", "text_tokens",
-    "text_features", "selected_embeds", "vision_features", "selection_attentions", "hidden_states", "attentions",
-]  # fmt: skip
 
 
 def fit_branch_weights(said: ArrayLike, labels: ArrayLike, prior_samples: float = PRIOR_SAMPLES) -> list[float]:
@@ -107,13 +102,14 @@ class BranchWeights(TrainerCallback):
     def _answers(self, data: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """What the branches say of all samples, and the labels."""
         trainer, args = self.trainer, self.trainer.args
+        beside = set(unwrap_peft_model(trainer.model).output_class.__dataclass_fields__) - {"branch_predictions"}
         kept = trainer.compute_metrics, args.batch_eval_metrics, args.eval_do_concat_batches
         # Nothing is measured here, and all of the answers are wanted, in one piece.
         trainer.compute_metrics, args.batch_eval_metrics, args.eval_do_concat_batches = None, False, True
         try:
             loader = trainer.get_eval_dataloader(data)
             output = Trainer.evaluation_loop(
-                trainer, loader, "Weighing branches", prediction_loss_only=False, ignore_keys=_BESIDE
+                trainer, loader, "Weighing branches", prediction_loss_only=False, ignore_keys=sorted(beside)
             )
         finally:
             trainer.compute_metrics, args.batch_eval_metrics, args.eval_do_concat_batches = kept

@@ -108,11 +108,11 @@ def fit_head(
     check_agreement(processor, model.config, model.task, training=True)
     if groups is not None and len(groups) != len(train):
         raise ValueError(f"groups has {len(groups)} entries, the data {len(train)} rows")
+    if len(train) < 3:
+        raise ValueError(f"{len(train)} labelled series are too few: a head needs at least three")
     readings, labels = _read(model, processor, train, layers, batch_size)
     classes, num_classes = isinstance(model, TimesCLIPForClassification), model.config.num_labels or 0
     targets = _checked_classes(labels, num_classes) if classes else _standardised(model, labels)
-    if len(labels) < 3:
-        raise ValueError(f"{len(labels)} labelled series are too few: a head needs at least three")
     fit = _Fit(targets, classes, num_classes, _owners(groups), seed, max_centers)
     penalties, said = {}, []
     for branch, inputs in readings.items():
@@ -131,12 +131,6 @@ def fit_head(
     if not classes:
         out_of_fold = out_of_fold * _target_units(model)[1] + _target_units(model)[0]
     return FittedHeads(list(readings), penalties, scores, weights, out_of_fold)
-
-
-def unfitted_kernels(model: Any) -> bool:
-    """Whether a model has kernels that `fit_head` must fit before they say anything."""
-    kernels = [module for module in model.modules() if isinstance(module, KernelLayer)]
-    return any(not kernel.get_buffer("weight").any() for kernel in kernels)  # or for other outputs than these
 
 
 def _closed_layers(model: Any) -> dict[str, list[Any]]:
@@ -172,12 +166,15 @@ def _read(
     hooks = [layer.register_forward_pre_hook(keep) for layer in seen]
     labels: list[NDArray[Any]] = []
     model.eval()
+    # Where the kernel on the series is all that is fitted, no plot is drawn and no tower is asked.
+    ask: Any = model.series_answer if set(layers) == {"series"} else model
+    collator = TimesCLIPDataCollator(processor, draw=ask is model)
     try:
-        for batch in DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor)):
+        for batch in DataLoader(train, batch_size, collate_fn=collator):
             if "labels" not in batch:
                 raise ValueError("train has no 'labels': there is nothing to fit heads on")
             labels.append(batch.pop("labels").numpy())
-            model(**{name: value.to(model.device) for name, value in batch.items() if hasattr(value, "to")})
+            ask(**{name: value.to(model.device) for name, value in batch.items() if hasattr(value, "to")})
     finally:
         for hook in hooks:
             hook.remove()
@@ -400,4 +397,4 @@ def _r2(targets: NDArray[Any], said: NDArray[Any]) -> float:
     return float(np.mean(1 - residual / np.where(total > 0, total, np.inf)))
 
 
-__all__ = ["FittedHeads", "fit_head", "unfitted_kernels"]
+__all__ = ["FittedHeads", "fit_head"]

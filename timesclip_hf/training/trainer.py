@@ -22,6 +22,7 @@ from ..features.cache import CachedFeatures
 from ..hub.card_callback import ModelCardCallback, create_model_card
 from ..hub.push import push_checkpoint, push_to_hub
 from ..model.agreement import check_agreement
+from ..model.heads import unfitted_kernels
 from ..model.precision import widened
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.remote_code import links_cut
@@ -33,7 +34,7 @@ from .checkpoints import ResumableCheckpoints
 from .evaluation import BatchedMetrics, BoundedEmbeds, evaluating, every_row, whole
 from .given_data import check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
-from .heads import fit_head, unfitted_kernels
+from .heads import fit_head
 from .hooks import check_hooks
 from .loss_terms import LossTerms
 from .optimization import epoch_decay_schedule, set_tower_rate
