@@ -273,8 +273,7 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
 def measure_peers(prepared: Prepared, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """Peer -> its metrics on the test part; ridge chooses inside of what it learns from: that is both other parts."""
     parts = {name: as_part(prepared, name) for name in prepared.parts}
-    both = replace(joined(parts["train"], parts["validation"]), folds=_folds(prepared, "train", "validation"))
-    measured = {}
+    both, measured = _both_parts(prepared), {}
     for name, peer in peers_for(len(prepared.class_names)).items():
         tell(f"comparing with {name}")
         with warnings.catch_warnings():
@@ -301,6 +300,12 @@ def as_part(prepared: Prepared, part: str, seen: int | None = None) -> Part:
     )
 
 
+def _both_parts(prepared: Prepared, seen: int | None = None) -> Part:
+    """Train and validation part as one, for a peer that chooses inside of what it learns from."""
+    train, validation = (as_part(prepared, name, seen) for name in ("train", "validation"))
+    return replace(joined(train, validation), folds=_folds(prepared, "train", "validation"))
+
+
 def _folds(prepared: Prepared, *parts: str) -> NDArray[Any] | None:
     """What rows of parts share and cross-validation must not tear apart: times or groups, as those of the split."""
     column = prepared.plan.column
@@ -322,19 +327,17 @@ def length_curve(
     assert recipe.random_length is not None
     low, high = recipe.random_length
     side = outcome.fitted.processor.padding_side or "right"
-    peer_name, peer = list(peers_for(len(prepared.class_names)).items())[1]
+    peer_name = next(name for name, peer in peers_for(len(prepared.class_names)).items() if peer is ridge)
     tell("measuring after each part of the season")
     curve = {}
     for seen in sorted({round(step) for step in np.linspace(low, high, _CURVE_POINTS)}):
         test = PartialSeries(prepared.parts["test"], seen, side)
         curve[seen] = {outcome.name: prepared.measure(outcome.fitted.answers(test), "test")}
         if side == "right":
-            train, validation, part = (as_part(prepared, name, seen) for name in ("train", "validation", "test"))
+            both, part = _both_parts(prepared, seen), as_part(prepared, "test", seen)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                curve[seen][f"{peer_name} for each"] = prepared.measure(
-                    peer(train, validation, part, recipe.seed), "test"
-                )
+                curve[seen][f"{peer_name} for each"] = prepared.measure(ridge(both, both, part, recipe.seed), "test")
     return curve
 
 
