@@ -1,10 +1,13 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """How much each branch counts: found from answers whose best mixture is known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from matplotlib.figure import Figure
 
 from timesclip_hf import (
     TimesCLIPForRegression,
@@ -12,6 +15,8 @@ from timesclip_hf import (
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
 )
+from timesclip_hf.hub.facts import training_curve
+from timesclip_hf.training import train_report
 from timesclip_hf.training.branch_weights import fit_branch_weights
 
 
@@ -62,7 +67,7 @@ def test_weights_are_on_the_simplex_whatever_is_said():
 
 
 @pytest.mark.parametrize("arguments", [{}, {"eval_do_concat_batches": False}, {"batch_eval_metrics": True}])
-def test_the_trainer_weighs_branches_by_the_validation_part(tiny_config, tmp_path, arguments):
+def test_the_trainer_weighs_branches_by_the_validation_part(tiny_config, tmp_path, monkeypatch, arguments):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(60, 12, 3)).astype(np.float32)
     data = Dataset.from_dict({"past_values": values.tolist(), "labels": values[:, -1, :1].tolist()})
@@ -84,5 +89,11 @@ def test_the_trainer_weighs_branches_by_the_validation_part(tiny_config, tmp_pat
     assert trainer.evaluate()["eval_rmse"] == pytest.approx(
         (out.predictions - batch["labels"]).square().mean().sqrt().item(), rel=1e-4
     )
+    # The sum of the branches' losses stands beside the answer's, and the picture compares the answer's alone.
+    assert all(row["training loss"] > row["training task loss"] > 0 for row in training_curve(trainer))
+    lines: dict[str, Any] = {}
+    monkeypatch.setattr(train_report, "plot_curves", lambda given, *_, **__: lines.update(given) or Figure())
+    assert train_report.write_learning_curve(tmp_path, trainer) == ["learning_curve.png"]
+    assert set(lines) == {"training task loss", "validation loss"}
     trainer.save_model(tmp_path / "saved")
     assert TimesCLIPForRegression.from_pretrained(tmp_path / "saved").config.branch_weights == weights

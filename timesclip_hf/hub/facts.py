@@ -314,8 +314,10 @@ def training_curve(trainer: Any) -> list[dict[str, float]]:
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     chosen = (trainer.args.metric_for_best_model or "loss").removeprefix("eval_")
     steps = sorted({entry["step"] for entry in logs} if len(evaluations) < 2 else evaluations)
-    # With one term the sum says it all.
-    terms = ("loss", "task_loss", "alignment_loss") if any("alignment_loss" in entry for entry in logs) else ("loss",)
+    # With one term the sum says it all; late fusion adds up the losses of its branches, too.
+    late = getattr(unwrap_peft_model(trainer.model).config, "branch_fusion", "joint") == "late"
+    several = late or any("alignment_loss" in entry for entry in logs)
+    terms = ("loss", "task_loss", "alignment_loss") if several else ("loss",)
     rows, before = [], -1
     for step in steps:
         row: dict[str, float] = {"step": step}

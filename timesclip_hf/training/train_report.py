@@ -164,8 +164,10 @@ def write_pictures(
 
 
 def write_learning_curve(output: Path, trainer: Any) -> list[str]:
+    """The loss of answers in training and validation, one kind of number, whatever else is minimised beside it."""
     rows = training_curve(trainer)
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name.endswith("loss")]
+    found = dict.fromkeys(name for row in rows for name in row)
+    names = ["training task loss" if "training task loss" in found else "training loss", "validation loss"]
     lines = {name: [(row["epoch"], row[name]) for row in rows if name in row] for name in names}
     lines = {name: points for name, points in lines.items() if len(points) > 1}
     if not lines:
