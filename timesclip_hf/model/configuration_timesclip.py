@@ -9,6 +9,7 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from .configuration_checks import check_fields
 from .json_objects import check_depth
 from .plain import plain_arguments
 from .presets import PRESETS, preset_for
@@ -18,16 +19,12 @@ from .tower_configs import (
     TEXT_CONFIGS,
     TOWERS,
     VISION_CONFIGS,
-    WITHOUT_CLS,
     build_tower_config,
     check_kernels,
     check_settings,
     fields_with_tower,
     load_tower_config,
 )
-
-# 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
-_MAX_NUMBERS = 10**8
 
 
 @plain_arguments
@@ -341,141 +338,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
 
     def validate_fields(self) -> None:
         """Part of `@strict`-powered validation, which transformers runs after construction and on `validate()`."""
-        _check_sizes(self)
-        _check_branches(self)
-        _check_fractions(self)
-        _check_statistics(self)
-        _check_class_weights(self)
-        _check_branch_weights(self)
-
-
-def _check_sizes(config: Any) -> None:
-    """Sizes that must be positive and fit each other."""
-    for name in (
-        "num_variates", "context_length", "patch_length", "patch_stride", "projection_dim", "num_targets",
-        "prediction_length", "vision_chunk_size", "text_chunk_size", "alignment_warmup_steps",
-        "selection_num_heads", "ensemble_size",
-    ):  # fmt: skip
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")
-    for name in ("num_static_features", "num_centers"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"{name} must be 0 or more, got {getattr(config, name)}.")
-    if config.patch_length > config.context_length:
-        raise ValueError(
-            f"patch_length ({config.patch_length}) is longer than context_length ({config.context_length}); "
-            "choose a patch_length that fits, and a patch_stride of about half of it."
-        )
-    # From a stranger's file, too: checked before anything is allocated.
-    numbers = config.num_variates * config.num_patches * config.patch_length
-    if numbers > _MAX_NUMBERS:
-        raise ValueError(
-            f"one series would become {numbers:.0e} numbers: {config.num_variates} variates x {config.num_patches} "
-            f"patches x {config.patch_length} steps ({_MAX_NUMBERS:.0e} at most). Choose a patch_stride of about half "
-            "of patch_length, and shorter patches."
-        )
-    if config.variate_selection is not None and config.projection_dim % config.selection_num_heads != 0:
-        raise ValueError(
-            f"projection_dim ({config.projection_dim}) is not a multiple of selection_num_heads "
-            f"({config.selection_num_heads})."
-        )
-
-
-def _check_branches(config: Any) -> None:
-    """At least one branch, and two where they are compared."""
-    if config.vision_config is None and config.text_config is None:
-        raise ValueError("vision_config and text_config are both None: a model needs at least one branch.")
-    if not getattr(config.vision_config, "vision_use_head", True):
-        raise ValueError(
-            "vision_config has vision_use_head=False: without its head the tower gives no pooled feature."
-        )
-    if config.variate_selection == "cross_attention" and config.text_config is None:
-        raise ValueError(
-            "variate_selection='cross_attention' asks the text tower, but text_config is None; choose 'gated' or None."
-        )
-    if (channels := getattr(config.vision_config, "num_channels", 3)) != 3:
-        raise ValueError(f"vision_config has num_channels={channels}, but plots have 3 colours.")
-    if getattr(config.text_config, "is_decoder", False):
-        raise ValueError("text_config has is_decoder=True: patches must see each other in both directions.")
-    if config.vision_pooling.startswith("cls") and getattr(config.vision_config, "model_type", "") in WITHOUT_CLS:
-        raise ValueError(
-            f"vision_pooling={config.vision_pooling!r}, but a {config.vision_config.model_type} has no CLS token; "
-            "choose 'pooler' or 'mean'."
-        )
-    if (config.head == "kernel" or config.kernel_shortcut) and config.branch_fusion != "late":
-        raise ValueError("head='kernel' and kernel_shortcut=True are for branch_fusion='late'.")
-    if config.branch_fusion == "late" and config.variate_selection == "cross_attention":
-        raise ValueError(
-            "branch_fusion='late' gives each branch a variate selection of its own, and that of "
-            "variate_selection='cross_attention' asks the text tower; choose 'gated' or None."
-        )
-    if config.alignment is not None and (config.vision_config is None or config.text_config is None):
-        raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")
-
-
-def _check_fractions(config: Any) -> None:
-    """Probabilities and weights."""
-    for name in ("text_dropout", "selection_dropout"):
-        if not 0 <= getattr(config, name) < 1:
-            raise ValueError(f"{name} must be in [0, 1), got {getattr(config, name)}.")
-    if not 0 <= config.alignment_alpha <= 1:
-        raise ValueError(f"alignment_alpha must be in [0, 1], got {config.alignment_alpha}.")
-    if not (math.isfinite(config.alignment_weight) and config.alignment_weight > 0):
-        raise ValueError(
-            f"alignment_weight must be positive, got {config.alignment_weight}; alignment=None switches it off."
-        )
-    if not math.isfinite(config.logit_scale_init_value) or config.logit_scale_init_value > math.log(100):
-        raise ValueError(f"logit_scale_init_value must be at most ln(100), got {config.logit_scale_init_value}.")
-    expected = 3 if config.head == "mlp" else 1
-    if not expected <= len(config.head_dropout) <= 3 or not all(0 <= p < 1 for p in config.head_dropout):
-        raise ValueError(
-            f"head_dropout must hold {expected} probabilities in [0, 1) for head={config.head!r}, "
-            f"got {config.head_dropout}."
-        )
-
-
-def _check_branch_weights(config: Any) -> None:
-    """A share for each branch."""
-    weights, names = config.branch_weights, config.branches
-    if weights is None:
-        return
-    if config.branch_fusion != "late":
-        raise ValueError("branch_weights weigh the answers of branch_fusion='late'; here the branches share one head.")
-    numbers = all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in weights)
-    if len(weights) != len(names) or not numbers or abs(sum(weights) - 1) > 1e-4:
-        raise ValueError(
-            f"branch_weights must hold a number for each of {names}, none below 0 and in sum 1, got {weights}."
-        )
-
-
-def _check_class_weights(config: Any) -> None:
-    """A number for each class."""
-    weights, classes = config.class_weights, config.num_labels
-    if weights is not None and not (
-        len(weights) == classes
-        and all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in weights)
-        and any(weights)
-    ):
-        raise ValueError(
-            f"class_weights must hold num_labels={classes} finite numbers, none below 0 and not all 0, got {weights}; "
-            "class_weights=None counts all samples alike."
-        )
-
-
-def _check_statistics(config: Any) -> None:
-    """Lists of finite numbers, one for each variate, target or colour."""
-    sizes = {"variate": config.num_variates, "target": config.num_targets, "image": 3}
-    for prefix, size in sizes.items():
-        mean, std = getattr(config, f"{prefix}_mean"), getattr(config, f"{prefix}_std")
-        if (mean is None) != (std is None):
-            raise ValueError(f"{prefix}_mean and {prefix}_std must be given together.")
-        for name, values in ((f"{prefix}_mean", mean), (f"{prefix}_std", std)):
-            if values is not None and (
-                len(values) != size
-                or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
-                or (name.endswith("std") and min(values) <= 0)
-            ):
-                raise ValueError(f"{name} must hold {size} finite numbers (std above 0), got {values}.")
+        check_fields(self)
 
 
 __all__ = ["PRESETS", "TEXT_CONFIGS", "TOWERS", "TimesCLIPConfig", "VISION_CONFIGS"]
