@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from timesclip_hf import cli_train
 from timesclip_hf.cli import main
+from timesclip_hf.cli import train as cli_train
 from timesclip_hf.training import peers
 
 BANDS, STEPS = ["ndvi", "red"], 8

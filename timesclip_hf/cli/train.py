@@ -2,15 +2,17 @@
 """The command `timesclip train`: its words, its questions, and what it prints; the work is in `training`."""
 
 import argparse
+import functools
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .escaping import one_line, visible
+from ..escaping import one_line, visible
+from .options import EXIT_CODES, positive, quiet
 
 if TYPE_CHECKING:
-    from .data.roles import SplitPlan, TableRoles
+    from ..data.roles import SplitPlan, TableRoles
 
 USAGE = "timesclip train CSV --target COL --output DIR [options]"
 
@@ -29,19 +31,27 @@ examples:
   timesclip train loads.csv --timestamp date --horizon 24 --output model/
   timesclip predict new_fields.csv --model model/ --output predictions.csv
 
---help-all lists the training arguments of transformers, which may be given, too (--learning-rate 3e-4, ...).
-exit codes: 0 all went well; 2 something was wrong, and one line says what."""
+--help-all lists the training arguments of transformers, which may be given, too (--learning-rate 3e-4, ...)."""
 
 _WHOLE_SEASON = 4  # --random-length alone begins at this fraction of a season
 
 
-def add_arguments(parser: argparse.ArgumentParser, positive: Any) -> None:
-    """The words of the command.
+def add_train(commands: Any) -> None:
+    """`timesclip train`."""
+    command = commands.add_parser(
+        "train",
+        help="train a model on your table, and say how good it is",
+        usage=USAGE,
+        description=TRAIN,
+        epilog=f"{TRAIN_EXAMPLES}\n{EXIT_CODES}",
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=36, width=112),
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=run, takes_words=True)
+    _add_arguments(command)
 
-    Args:
-        parser: of the command.
-        positive: reads a whole number above 0.
-    """
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet")
     parser.add_argument("--output", metavar="DIR", required=True, help="folder to write the model and its report to")
     what = parser.add_argument_group("what to learn")
@@ -95,7 +105,7 @@ class _HelpAll(argparse.Action):
 def _training_parser() -> argparse.ArgumentParser:
     from transformers import HfArgumentParser
 
-    from .training.training_args import TimesCLIPTrainingArguments
+    from ..training.training_args import TimesCLIPTrainingArguments
 
     arguments: Any = TimesCLIPTrainingArguments
     parser: Any = HfArgumentParser(arguments, prog="timesclip train", add_help=False, allow_abbrev=False)
@@ -127,12 +137,13 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     """Trains, reports, writes.
 
     Args:
-        options: of `add_arguments`.
+        options: of the command.
         words: of the command line that they do not know: training arguments of transformers.
     """
+    quiet()
     _check(options)
-    from .training.fit_series import Recipe
-    from .training.write_model import write_table_model
+    from ..training.fit_series import Recipe
+    from ..training.write_model import write_table_model
 
     output = Path(options.output)
     checkpoints = {"vision": options.vision_checkpoint, "text": options.text_checkpoint}
@@ -146,7 +157,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     }
     command = shlex.join(["timesclip", "train", *_shown(options, words)])
     if options.timestamp is not None or options.horizon is not None:
-        from .training.fit_forecast import ForecastJob, train_forecast
+        from ..training.fit_forecast import ForecastJob, train_forecast
 
         forecast = ForecastJob(
             options.table, options.timestamp, options.horizon, options.context, options.series, options.variates,
@@ -154,7 +165,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
         )  # fmt: skip
         print(train_forecast(forecast, output, command, _tell))
         return
-    from .training.fit_table import TableJob, fit, prepare
+    from ..training.fit_table import TableJob, fit, prepare
 
     job = TableJob(
         options.table, options.target, options.target_unit, options.task, options.variates, options.static,
@@ -185,7 +196,7 @@ def with_lengths(job: Any, lengths: list[int] | None, steps: int) -> Any:
 
 def describe(prepared: Any) -> list[str]:
     """What was found in the table and what is done with it, line by line."""
-    from .data.tables import some_of
+    from ..data.tables import some_of
 
     roles, plan = prepared.roles, prepared.plan
     first, last = roles.steps
@@ -212,7 +223,7 @@ def describe(prepared: Any) -> list[str]:
 
 def _ask(roles: "TableRoles") -> "SplitPlan | None":
     """Lets somebody at a terminal choose how to split; nothing to choose: `None`."""
-    from .data.roles import SplitPlan, choose_split
+    from ..data.roles import SplitPlan, choose_split
 
     first = choose_split(roles)
     if first.kind in ("column", "random"):
@@ -262,7 +273,7 @@ def _shown(options: argparse.Namespace, words: list[str]) -> list[str]:
     """The command line again, without folders of this machine."""
     shown = [Path(options.table).name]
     for name, value in vars(options).items():
-        if name in ("table", "output", "run", "command") or value in (None, [], "", False):
+        if name in ("table", "output", "run", "takes_words", "command") or value in (None, [], "", False):
             continue
         flag = f"--{name.replace('_', '-')}"
         if (name, value) in (("preset", "auto"), ("towers", "auto"), ("seed", 0)):
@@ -276,4 +287,4 @@ def _tell(line: str) -> None:
     print(visible(line) if sys.stderr.isatty() else one_line(line), file=sys.stderr, flush=True)
 
 
-__all__ = ["TRAIN", "TRAIN_EXAMPLES", "USAGE", "add_arguments", "read_training", "run"]
+__all__ = ["add_train", "read_training", "run"]

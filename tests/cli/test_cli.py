@@ -25,7 +25,7 @@ from timesclip_hf import (
 )
 from timesclip_hf.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 NAMES = ["nir", "red", "evi"]
 STEPS, COUNT = 12, 5

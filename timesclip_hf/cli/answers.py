@@ -1,0 +1,145 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The commands `timesclip predict` and `timesclip embed`: a table in, the same table with answers out."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..escaping import csv_quoting, one_line, safe_cells, visible
+from .options import (
+    add_reading,
+    add_verb,
+    check_device,
+    check_output,
+    find_task,
+    positive,
+    quiet,
+    reading_of,
+)
+
+_PREDICT = """\
+Predict the rows of a table with a trained model, in the units that it was trained on.
+
+The model itself says what comes out: a number or a class for each series, or the time steps that follow. The other
+columns of your table (names, years, ...) stay beside the predictions."""
+
+_PREDICT_EXAMPLES = """\
+examples:
+  timesclip predict new_fields.csv --model runs/fields/small/seed0 --output predictions.csv
+  timesclip predict sensors.csv --model runs/sensors/forecast/seed0 --timestamp-column time --output next.csv"""
+
+_EMBED = """\
+Write what a model's towers say of each series of a table: columns of numbers, embed_0000, embed_0001, ..., for models
+of your own, or to find series that are alike.
+
+Any trained or pre-trained TimesCLIP model will do; one that was pretrained for any series takes the scale of values
+from your table. The other columns of your table (names, years, ...) stay beside."""
+
+_EMBED_EXAMPLES = """\
+examples:
+  timesclip embed fields.csv --output embeds.parquet
+  timesclip embed sensors.csv --model runs/pretrained --timestamp-column time --series-column site --output x.csv"""
+
+
+def add_predict(commands: Any) -> None:
+    """`timesclip predict`."""
+    command = add_verb(
+        commands, "predict", predict, "predict the rows of a table with a trained model", _PREDICT, _PREDICT_EXAMPLES
+    )
+    command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    _add_answering(command)
+
+
+def add_embed(commands: Any) -> None:
+    """`timesclip embed`."""
+    command = add_verb(
+        commands, "embed", embed, "write what a model says of the rows of a table, as columns", _EMBED, _EMBED_EXAMPLES
+    )
+    command.add_argument(
+        "--model",
+        default="timesclip-small",
+        help="folder of a trained model, or its name on the Hub, or of one that ships (timesclip-small)",
+    )
+    _add_answering(command)
+
+
+def _add_answering(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--output", metavar="CSV", help="file to write (.csv, .xlsx or .parquet); else printed")
+    command.add_argument("--batch-size", type=positive, metavar="N", help="series at once; less needs less memory")
+    command.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; else a GPU where there is one")
+    command.add_argument("--one-series-per-row", action="store_true", help="each row: a name, a series")
+    command.add_argument(
+        "--safe-csv",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="put a quote in front of text that spreadsheets would run as a formula (=, +, -, @); "
+        "numbers stay as they are",
+    )
+    add_reading(command)
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Writes a table with a model's predictions beside its columns."""
+    _answer(options, embeds=False)
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Writes a table with a model's embeds beside its columns."""
+    _answer(options, embeds=True)
+
+
+def _answer(options: argparse.Namespace, embeds: bool) -> None:
+    """A table in, the same table with a model's answers out."""
+    output = None if options.output is None else check_output(options, (".csv", ".xlsx", ".parquet"))
+    from transformers import pipeline
+
+    from ..data.files import write_excel
+    from ..data.long import load_series_rows
+    from ..data.tables import read_table
+    from ..inference.any_series import pipeline_for_table
+    from ..model.tower_configs import checkpoint_folder
+
+    quiet()
+    if options.device is not None:
+        check_device(options.device)
+    table: Any = read_table(options.table, header=not options.no_header)
+    if options.one_series_per_row:
+        table = load_series_rows(table)
+    model = checkpoint_folder(options.model) if embeds else options.model
+    task: Any = find_task(model, embeds)  # transformers' types know its own tasks only
+    predict: Any = pipeline(task, model=model, device=options.device)
+    if embeds:
+        predict = pipeline_for_table(predict, table, **reading_of(options))
+    result = predict(table, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **reading_of(options))
+    if output is not None and output.suffix.lower() == ".parquet":
+        result.to_parquet(output, index=False)
+    elif output is not None and output.suffix.lower() == ".xlsx":
+        write_excel(result, output)
+    else:
+        _write_csv(result, output, options.safe_csv)
+    if output is not None:
+        print(f"{len(result)} rows written to {one_line(output)}")
+
+
+def _write_csv(table: Any, output: Path | None, safe: bool) -> None:
+    """A table as CSV, in a file or printed; in a terminal, which obeys control characters, they are shown."""
+    from ..data.tables import warn_caller
+
+    if safe:
+        table, changed = safe_cells(table)
+        if changed:
+            warn_caller(
+                f"{changed} cells or column names begin as formulas do: each has a quote (') in front, so that no "
+                "spreadsheet runs it (--no-safe-csv leaves them as they are)"
+            )
+    quoting = csv_quoting(table)
+    if output is not None:
+        table.to_csv(output, index=False, quoting=quoting)
+        return
+    text = table.to_csv(index=False, quoting=quoting)
+    sys.stdout.write(visible(text, lines=True) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+__all__ = ["add_embed", "add_predict"]
