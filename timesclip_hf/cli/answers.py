@@ -58,6 +58,7 @@ def add_embed(commands: Any) -> None:
     )
     command.add_argument(
         "--model",
+        "--towers",
         default="timesclip-small",
         help="folder of a trained model, or its name on the Hub, or of one that ships (timesclip-small)",
     )

@@ -69,7 +69,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--split", metavar="COL", help="a column that says train, validation, test; or: random")
     model = parser.add_argument_group("model")
     model.add_argument("--preset", default="auto", metavar="NAME", help="auto (default), small, medium, full, ...")
-    model.add_argument("--towers", default="auto", metavar="NAME", help="auto (default), tiny, timesclip-small, ...")
+    model.add_argument(
+        "--towers", default="auto", metavar="NAME", help="auto (default), tiny, timesclip-small, or a folder"
+    )
     model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
     model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
     model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")
@@ -278,6 +280,8 @@ def _shown(options: argparse.Namespace, words: list[str]) -> list[str]:
         flag = f"--{name.replace('_', '-')}"
         if (name, value) in (("preset", "auto"), ("towers", "auto"), ("seed", 0)):
             continue
+        if name in ("towers", "vision_checkpoint", "text_checkpoint") and Path(value).is_dir():
+            value = Path(value).name
         values = value if isinstance(value, list) else [] if value is True else [value]
         shown += [flag, *map(str, values)]
     return [*shown, *words, "--output", Path(options.output).name]

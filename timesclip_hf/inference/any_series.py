@@ -121,7 +121,7 @@ def pipeline_for_table(
     """
     if not reads_any_series(pipeline.model) or pipeline.processor.variate_names is not None:
         return pipeline
-    series = _series_of(table, **reading)
+    series = series_of(table, **reading)
     towers, processor = brought_to(pipeline.model, pipeline.processor, series)
     warn_caller(
         "the model reads any series: values were scaled as in this table, and those of another table will be as in "
@@ -130,14 +130,14 @@ def pipeline_for_table(
     return TimeSeriesFeatureExtractionPipeline(towers, processor, device=pipeline.device)
 
 
-def _series_of(
+def series_of(
     table: Any,
     column_pattern: str | None = None,
     variate_column: str | None = None,
     value_column: str | None = None,
     **reading: Any,
 ) -> Any:
-    """The series of a table that can be read; the pipeline tells of the others."""
+    """The series of a table that can be read: a data set, or a collection; arguments as of a pipeline."""
     if isinstance(table, SeriesCollection):
         return table
     frame = read_table(table)
@@ -173,6 +173,7 @@ __all__ = [
     "pipeline_for_table",
     "processor_for",
     "reads_any_series",
+    "series_of",
     "shape_of",
     "towers_of",
 ]

@@ -39,8 +39,8 @@ class Recipe:
     """What is asked for of a model, beside its way.
 
     Args:
-        towers: of `TOWERS`, where no checkpoint is given; those that ship with weights start from these. `"auto"`: as
-            the way says.
+        towers: of `TOWERS`, where no checkpoint is given; those that ship with weights start from these. Or a folder
+            of a TimesCLIP model, as of `timesclip pretrain`. `"auto"`: as the way says.
         checkpoints: branch -> Hub id or folder.
         epochs: in place of what the way takes.
         seed: of weights, batches and dropout; the further models of an ensemble have those that follow.
@@ -59,9 +59,10 @@ class Recipe:
 
     @property
     def starts(self) -> Mapping[str, str]:
-        """The checkpoint that each branch starts from: those that are given, or that of towers that ship."""
+        """The checkpoint that each branch starts from: those given, or that of towers that ship or lie in a folder."""
         ship = checkpoint_folder(self.towers) != self.towers
-        return self.checkpoints or (dict.fromkeys(("vision", "text"), self.towers) if ship else {})
+        own = self.towers not in TOWERS and (Path(self.towers) / "config.json").is_file()
+        return self.checkpoints or (dict.fromkeys(("vision", "text"), self.towers) if ship or own else {})
 
 
 @dataclass
@@ -222,7 +223,10 @@ def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPC
             reason = str(error).split("\n")[0]
             raise ValueError(f"{named}: no such folder, nor a model on the Hub ({reason})") from error
     if recipe.towers not in TOWERS:
-        raise ValueError(f"--towers {recipe.towers}: unknown, choose one of {', '.join(TOWERS)}")
+        named = ", ".join(TOWERS)
+        raise ValueError(
+            f"--towers {recipe.towers}: unknown, choose one of {named}, or a folder of timesclip pretrain"
+        )
     config = TimesCLIPConfig.from_preset(way.preset, towers=recipe.towers, **settings)
     if config.vision_config is not None and config.freeze_vision and way.kind == "network":
         raise ValueError(

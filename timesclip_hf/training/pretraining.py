@@ -12,6 +12,9 @@ Tiny text towers, 250 steps of 64 series, then 50, 100, 300 and 2 034 labels of 
 years): .52, .67, .79, .84 with .5; .42, .58, .77, .84 with .1; from random weights .41, .64, .76, .83. With a learnt
 one, 3 600 steps of 1 024 series left larger towers at .25, .49, .72, .84. Longer is not better by itself: look.
 
+Somebody's own series (`pretraining_series`, `timesclip pretrain`) are read in the same way, best from towers that have
+seen synthetic ones.
+
 A loop of its own: `TimesCLIPTrainer` gives a model one batch of a data set, here two readings of one series are made
 on the device, and no two batches have the same shape.
 """
@@ -20,7 +23,7 @@ import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +34,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.synthetic import synthetic_pool
+from ..hub.pretraining_card import write_pretraining_card
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.losses import info_nce
 from ..model.modeling_timesclip import TimesCLIPForPreTraining
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.towers import encode_images, encode_tokens, pool_tokens
 from .crops import Crops, Shape, draw, two_crops
+from .pretraining_series import SeriesPool, pool_of_series
 
 _STATE = "pretraining_state.pt"
 
@@ -50,7 +55,7 @@ class PretrainingArguments:
         steps: of training in all; the learning rate falls to 0 towards the last one.
         stop_after: end after this step, as if interrupted; the same command without it goes on.
         batch_size: series in a batch; best a multiple of 16, then plots have 16 colours.
-        num_series: in the pool, numbers 0 to `num_series - 1` of `seed`.
+        num_series: synthetic ones in the pool, numbers 0 to `num_series - 1` of `seed`.
         learning_rate: the highest; a twentieth of all steps warms up.
         weight_decay: of AdamW.
         temperature: of InfoNCE; fixed and high, see above.
@@ -151,16 +156,21 @@ def read_features(model: Any, crop: Crops, images: Tensor | None) -> dict[str, T
     return features
 
 
-def pretrain(config: TimesCLIPConfig, arguments: PretrainingArguments) -> TimesCLIPForPreTraining:
+def pretrain(
+    config: TimesCLIPConfig, arguments: PretrainingArguments, series: Any = None, start: str | None = None
+) -> TimesCLIPForPreTraining:
     """Pretrains both towers and the tokenizer of a configuration; prints how it goes.
 
     Args:
         config: with both branches, `patch_tokenizer="resampled"`, `num_variates=1`.
-        arguments: where a state is found in `output_dir`, training goes on from there.
+        arguments: where a state is found in `output_dir`, training goes on from there. A batch has at most as many
+            series as there are.
+        series: one's own, see `pool_of_series`; `None`: synthetic ones.
+        start: a checkpoint of ours that the towers start from, `config` being made from it; `None`: random weights.
 
     Raises:
-        ValueError: a configuration that cannot be trained so, a pool smaller than a batch, or a state that other
-            arguments have left.
+        ValueError: a configuration that cannot be trained so, series that cannot be read, a pool smaller than a
+            batch, or a state that other arguments or series have left.
     """
     if config.patch_tokenizer != "resampled" or config.num_variates != 1 or len(config.branches) != 2:
         raise ValueError(
@@ -168,27 +178,43 @@ def pretrain(config: TimesCLIPConfig, arguments: PretrainingArguments) -> TimesC
             f"num_variates=1 and patch_tokenizer='resampled', got {config.num_variates} and "
             f"{config.patch_tokenizer!r}, branches {config.branches}"
         )
+    if series is not None:
+        pool = pool_of_series(series)
+        most = min(arguments.batch_size, pool.num_samples)
+        arguments = replace(arguments, batch_size=most - most % (16 if most >= 16 else 4))  # colours, see `draw`
+        return _Pretraining(config, arguments, pool, start).run()
     if arguments.num_series < arguments.batch_size:
         raise ValueError(f"num_series={arguments.num_series} is less than batch_size={arguments.batch_size}")
-    return _Pretraining(config, arguments).run()
+    return _Pretraining(config, arguments, _synthetic(arguments), start).run()
+
+
+def _synthetic(arguments: PretrainingArguments) -> SeriesPool:
+    started = time.perf_counter()
+    workers = (os.cpu_count() or 1) if arguments.num_workers is None else arguments.num_workers
+    values, lengths = synthetic_pool(arguments.num_series, arguments.seed, num_workers=workers)
+    print(f"{len(values)} series in {time.perf_counter() - started:.1f} s", flush=True)
+    words = f"{len(values)} synthetic series, seed {arguments.seed}; none was measured"
+    return SeriesPool(values, lengths, np.arange(len(values) + 1), words)
 
 
 class _Pretraining:
     """A run: its series, its model, and where it stands."""
 
-    def __init__(self, config: TimesCLIPConfig, arguments: PretrainingArguments):
-        self.arguments, self.folder = arguments, Path(arguments.output_dir)
+    def __init__(self, config: TimesCLIPConfig, arguments: PretrainingArguments, pool: SeriesPool, start: str | None):
+        self.arguments, self.folder, self.pool, self.start = arguments, Path(arguments.output_dir), pool, start
         self.folder.mkdir(parents=True, exist_ok=True)
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(arguments.device or accelerator)
-        started = time.perf_counter()
-        workers = (os.cpu_count() or 1) if arguments.num_workers is None else arguments.num_workers
-        values, lengths = synthetic_pool(arguments.num_series, arguments.seed, num_workers=workers)
-        print(f"{len(values)} series in {time.perf_counter() - started:.1f} s", flush=True)
-        self.processor = TimesCLIPProcessor.from_config(config).fit(list(_whole(values[:4096], lengths)))
-        self.values, self.lengths = torch.from_numpy(values).to(self.device), torch.from_numpy(lengths).to(self.device)
+        self.processor = TimesCLIPProcessor.from_config(config).fit(pool.first(4096))
+        self.values = torch.from_numpy(pool.values).to(self.device)
+        self.lengths = torch.from_numpy(pool.lengths).to(self.device)
         torch.manual_seed(arguments.seed)
-        self.model: Any = TimesCLIPForPreTraining(self.processor.complete_config(config))
+        config = self.processor.complete_config(config)
+        self.model: Any = (
+            TimesCLIPForPreTraining(config)
+            if start is None
+            else TimesCLIPForPreTraining.from_vision_text_pretrained(start, start, config=config)
+        )
         vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
         self.parts = nn.ModuleDict(
             {"model": self.model, "objective": CrossCropObjective(vision, text, arguments.temperature)}
@@ -205,32 +231,40 @@ class _Pretraining:
         }
         self.optimizer = torch.optim.AdamW(groups, fused=self.device.type == "cuda", **rates)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, partial(_rate, arguments.steps))
+        self.seconds = 0.0
         self.step = self._resume()
 
     def run(self) -> TimesCLIPForPreTraining:
         arguments = self.arguments
         last = min(arguments.steps, arguments.stop_after or arguments.steps)
-        started, since = time.perf_counter(), self.step
-        print(f"steps {self.step} to {last} of {arguments.steps} on {self.device}", flush=True)
+        started, since, before = time.perf_counter(), self.step, self.seconds
+        print(f"{self.pool.words}; steps {self.step} to {last} of {arguments.steps} on {self.device}", flush=True)
         while self.step < last:
             found = self._train(self.step)
             self.step += 1
             if self.step % arguments.log_steps == 0 or self.step == last:
                 seconds = (time.perf_counter() - started) / (self.step - since)
-                self._log({name: float(value) for name, value in found.items()}, seconds)
+                self._log({name: float(value) for name, value in found.items()}, seconds, last)
             if self.step % arguments.save_steps == 0 or self.step == last:
+                self.seconds = before + time.perf_counter() - started
                 self._save()
-        hours = (time.perf_counter() - started) / 3600
-        print(f"{self.step - since} steps in {hours * 60:.1f} minutes, saved in {self.folder}", flush=True)
+        took = f"{self.step - since} steps in {(self.seconds - before) / 60:.1f} minutes"
+        print(f"{took}, {self._budget()} in all, saved in {self.folder}", flush=True)
         return self.model.eval()
+
+    def _budget(self) -> str:
+        """What the run has cost so far, all its parts together."""
+        if self.device.type != "cpu":
+            return f"{self.seconds / 3600:.3g} hours of one {self.device.type} device"
+        return f"{self.seconds / 3600 * torch.get_num_threads():.3g} core-hours"
 
     def _train(self, step: int) -> dict[str, Tensor]:
         """One step; random numbers depend on its number alone, so that an interrupted run goes on as it would have."""
         arguments = self.arguments
         torch.manual_seed((arguments.seed + 1) * 1_000_003 + step)
         shape = draw_shape(arguments.seed, step)
-        rows = torch.from_numpy(draw_rows(len(self.values), arguments.batch_size, arguments.seed, step))
-        rows = rows.to(self.device, non_blocking=True)
+        samples = draw_rows(self.pool.num_samples, arguments.batch_size, arguments.seed, step)
+        rows = torch.from_numpy(self.pool.rows(samples, arguments.seed, step)).to(self.device, non_blocking=True)
         first, second = two_crops(self.values[rows], self.lengths[rows], shape)
         images = draw(first.plot_values, self.processor, shape)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -255,7 +289,7 @@ class _Pretraining:
         embeds = base.vision_projection(vision)[:, None], base.text_projection(text)[:, None]
         return self.model.alignment(*embeds)
 
-    def _log(self, found: dict[str, float], seconds: float) -> None:
+    def _log(self, found: dict[str, float], seconds: float, last: int) -> None:
         line = {"step": self.step, **{name: round(value, 5) for name, value in found.items()}}
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
@@ -265,13 +299,15 @@ class _Pretraining:
             **{name: found[name] for name in found if name.endswith("_top1")},
         }
         numbers = "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
-        print(f"{self.step}: loss {found['loss']:.4f}  {numbers}  {1000 * seconds:.0f} ms/step", flush=True)
+        left = f"{1000 * seconds:.0f} ms/step, {(last - self.step) * seconds / 60:.1f} minutes left"
+        print(f"{self.step}: loss {found['loss']:.4f}  {numbers}  {left}", flush=True)
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same where a run goes on."""
         named = asdict(self.arguments)
         own = ("steps", "batch_size", "num_series", "learning_rate", "weight_decay", "temperature", "seed")
-        return {name: named[name] for name in own}
+        source = {"series": self.pool.fingerprint} if self.pool.fingerprint else {}
+        return {name: named[name] for name in own} | source | ({"start": self.start} if self.start else {})
 
     def _save(self) -> None:
         """The model in half precision, and the state to go on from, which takes the place of the last one at once."""
@@ -283,8 +319,11 @@ class _Pretraining:
         self.processor.save_pretrained(self.folder)
         parts: dict[str, Any] = {"parts": self.parts, "optimizer": self.optimizer, "schedule": self.schedule}
         state = {name: part.state_dict() for name, part in parts.items()}
-        torch.save({**state, "step": self.step, "arguments": self._identity()}, self.folder / f"{_STATE}.new")
+        state |= {"step": self.step, "seconds": self.seconds, "arguments": self._identity()}
+        torch.save(state, self.folder / f"{_STATE}.new")
         os.replace(self.folder / f"{_STATE}.new", self.folder / _STATE)
+        facts = {"data": self.pool.words, "start": self.start, "budget": self._budget(), **self._identity()}
+        write_pretraining_card(self.folder, {**facts, "step": self.step})
 
     def _resume(self) -> int:
         if not (self.folder / _STATE).exists():
@@ -298,6 +337,7 @@ class _Pretraining:
         self.parts.load_state_dict(state["parts"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.seconds = float(state.get("seconds", 0.0))
         return int(state["step"])
 
 
@@ -305,12 +345,6 @@ def _rate(steps: int, step: int) -> float:
     """Up over a twentieth of all steps, then down along half a cosine."""
     share = step / steps
     return min((step + 1) / (0.05 * steps + 1), 0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
-
-
-def _whole(values: np.ndarray, lengths: np.ndarray) -> Any:
-    """Rows of a pool as series `(T, 1)`."""
-    for row, length in zip(values, lengths, strict=False):
-        yield row[:length, None]
 
 
 __all__ = ["CrossCropObjective", "PretrainingArguments", "draw_rows", "draw_shape", "pretrain", "read_features"]
