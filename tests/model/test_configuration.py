@@ -63,6 +63,7 @@ EVERY_FIELD = {
     "image_std": [0.4, 0.5, 0.6],
     "initializer_range": 0.03,
     "vision_pooling": "cls_mean",
+    "vision_feature_layer": -2,
     "text_pooling": "mean",
     "head_reads": "features",
     "patch_tokenizer": "resampled",

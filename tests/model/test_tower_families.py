@@ -31,6 +31,7 @@ from transformers import (
 )
 
 from timesclip_hf import TimesCLIPForRegression, TimesCLIPModel, TimesCLIPProcessor
+from timesclip_hf.model.feature_layers import vision_width
 from timesclip_hf.model.tower_configs import IMAGE_STATISTICS, TEXT_CONFIGS, VISION_CONFIGS
 from timesclip_hf.model.towers import (
     TEXT_FAMILIES,
@@ -40,7 +41,6 @@ from timesclip_hf.model.towers import (
     load_text_tower,
     load_vision_tower,
     text_width,
-    vision_width,
 )
 
 # Every family once, beside CLIP.

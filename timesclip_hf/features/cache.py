@@ -31,10 +31,11 @@ from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils import logging
 
 from ..data.collator import TimesCLIPDataCollator
+from ..model.feature_layers import image_pooling, image_width
 from ..model.messages import one_run
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained, vision_width
+from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained
 from .store import FeatureStore, digest, plot_keys, shrink
 
 logger = logging.get_logger(__name__)
@@ -104,10 +105,8 @@ class FeatureCache:
         on_cpu = tower.device.type == "cpu"
         self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)
         self.max_size = max_size
-        self.bytes_per_series = (
-            4 * (processor.num_variates or 1) * vision_width(tower.config, model.config.vision_pooling)
-        )
-        self.pooling = model.config.vision_pooling
+        self.bytes_per_series = 4 * (processor.num_variates or 1) * image_width(model.config)
+        self.pooling = image_pooling(model.config)
         parts = [tower_fingerprint(tower), drawing_fingerprint(processor), dtype, "with checksums"]
         parts += [self.pooling] if self.pooling != "pooler" else []
         self.store = FeatureStore(

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..model.agreement import check_agreement
+from ..model.feature_layers import image_width
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.preprocessing import has_large_levels
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.towers import vision_width
 
 
 def export_program(
@@ -139,7 +139,7 @@ def _example_inputs(model: Any, processor: TimesCLIPProcessor, vision_features: 
     if "pixel_values" in names and processor.image_size is None:
         raise ValueError("The model reads images, but the processor draws none: its image_size is None")
     variates = config.num_variates
-    width = vision_width(config.vision_config, config.vision_pooling) if vision_features else 0
+    width = image_width(config) if vision_features else 0
     shapes = {
         "pixel_values": (variates, 3, *(processor.image_size or ())),
         "vision_features": (variates, width),

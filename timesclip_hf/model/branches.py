@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_timesclip import TimesCLIPConfig
+from .feature_layers import image_pooling, image_width
 from .layers import (
     PATCH_TOKENIZERS,
     BranchSelections,
@@ -31,7 +32,6 @@ from .towers import (
     pool_tokens,
     record_tokens,
     text_feature_width,
-    vision_width,
 )
 
 # What of a batch the towers read.
@@ -62,9 +62,9 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             config.head_reads == "embeds" or config.alignment is not None or config.variate_selection is not None
         )
         if config.vision_config is not None:
-            self.vision_tower = build_vision_tower(config.vision_config)
+            self.vision_tower = build_vision_tower(config.vision_config, config.vision_feature_layer)
         if config.vision_config is not None and projected:
-            self.vision_projection = EmbedProjection(vision_width(config.vision_config, config.vision_pooling), dim)
+            self.vision_projection = EmbedProjection(image_width(config), dim)
         if config.text_config is not None:
             self.text_tower = build_text_tower(config.text_config)
             self.tokenizer = PATCH_TOKENIZERS[config.patch_tokenizer](config)
@@ -101,7 +101,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
         trained = torch.is_grad_enabled() and is_trained(self.vision_tower)
         encode = encode_images if trained else encode_images_in_chunks
-        features = encode(self.vision_tower, images, self.config.vision_chunk_size, self.config.vision_pooling)
+        features = encode(self.vision_tower, images, self.config.vision_chunk_size, image_pooling(self.config))
         return features.unflatten(0, pixel_values.shape[:2])
 
     def get_text_embeds(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
@@ -133,8 +133,8 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             if pixel_values is None:
                 raise ValueError("This model has a vision branch: give pixel_values or vision_features.")
             vision_features = self.get_vision_features(pixel_values)
-        width = vision_width(self.config.vision_config, self.config.vision_pooling)
-        check_sample_shape("vision_features", vision_features, (self.config.num_variates, width))
+        expected = (self.config.num_variates, image_width(self.config))
+        check_sample_shape("vision_features", vision_features, expected)
         read = {"vision_features": vision_features}
         if self.vision_projection is not None:
             read["image_embeds"] = self.vision_projection(vision_features)
@@ -261,8 +261,8 @@ class TimesCLIPModel(TimesCLIPBranches):
 
 def feature_width(config: TimesCLIPConfig) -> int:
     """Numbers that the towers of a model say of each variate, see `TimesCLIPModel.get_features`."""
-    vision, text = config.vision_config, config.text_config
-    width = vision_width(vision, config.vision_pooling) if vision is not None else 0
+    text = config.text_config
+    width = image_width(config) if config.vision_config is not None else 0
     return width + (text_feature_width(text, config.text_pooling) if text is not None else 0)
 
 

@@ -4,6 +4,7 @@
 import math
 from typing import Any
 
+from .feature_layers import layer_number
 from .tower_configs import WITHOUT_CLS
 
 # 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
@@ -56,7 +57,9 @@ def _check_branches(config: Any) -> None:
     """At least one branch, and two where they are compared."""
     if config.vision_config is None and config.text_config is None:
         raise ValueError("vision_config and text_config are both None: a model needs at least one branch.")
-    if not getattr(config.vision_config, "vision_use_head", True):
+    if config.vision_config is not None and config.vision_feature_layer is not None:
+        layer_number(config.vision_config, config.vision_feature_layer)
+    elif not getattr(config.vision_config, "vision_use_head", True):
         raise ValueError(
             "vision_config has vision_use_head=False: without its head the tower gives no pooled feature."
         )

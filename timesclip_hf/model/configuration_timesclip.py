@@ -70,6 +70,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         freeze_text: the same for the text tower's layers.
         vision_pooling: `"pooler"`, `"cls"`, `"mean"` or `"cls_mean"`; what is read of an image: the tower's own
             pooled output (the paper), its CLS token, the mean of its other tokens, or these two side by side.
+        vision_feature_layer: hidden state of the vision tower that is pooled, from 0 (what enters its layers) on,
+            negative from the end (-1: what the last layer gives); see `feature_layers`. Layers behind it are neither
+            built nor loaded nor saved. `"pooler"` then stands for its CLS token, or without one the mean of all. Not
+            set: the tower's published output.
         text_pooling: `"cls"`, `"mean"` or `"cls_mean"`; the same of patches; those with nothing observed are left out
             of the mean. A forecast's head reads all tokens.
         text_dropout: dropout on the tokens that enter the text tower.
@@ -175,6 +179,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     freeze_vision: bool = True
     freeze_text: bool = False
     vision_pooling: Literal["pooler", "cls", "mean", "cls_mean"] = "pooler"
+    vision_feature_layer: int | None = None
     text_pooling: Literal["cls", "mean", "cls_mean"] = "cls"
     text_dropout: float | int = 0.1
     vision_chunk_size: int = 16

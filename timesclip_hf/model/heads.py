@@ -10,9 +10,10 @@ from transformers import initialization as init
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
+from .feature_layers import image_width
 from .layers import SeriesLinear, check_sample_shape
 from .precision import widened
-from .towers import text_feature_width, text_width, vision_width
+from .towers import text_feature_width, text_width
 
 # A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
 MAX_HEAD_WEIGHTS = 1_000_000_000
@@ -23,12 +24,10 @@ def _reading_width(config: TimesCLIPConfig, branches: Sequence[str]) -> int:
     dim = config.projection_dim
     widths = {"vision": dim, "text": dim, "series": 0}
     if config.head_reads == "features":
-        for name, tower, width in (
-            ("vision", config.vision_config, vision_width),
-            ("text", config.text_config, text_feature_width),
-        ):
-            if tower is not None:
-                widths[name] = width(tower, getattr(config, f"{name}_pooling"))
+        if config.vision_config is not None:
+            widths["vision"] = image_width(config)
+        if config.text_config is not None:
+            widths["text"] = text_feature_width(config.text_config, config.text_pooling)
     selected = dim if config.variate_selection is not None else 0
     return sum(widths[name] for name in branches) + selected + 2 * config.use_loc_scale
 

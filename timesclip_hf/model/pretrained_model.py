@@ -162,7 +162,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
                 raise ValueError(
                     f"{branch} is {name!r}, but config has {'no' if tower is None else 'a'} {branch}_config"
                 )
-            for part, loaded in _load_parts(name, branch, hub_kwargs or {}).items() if name is not None else ():
+            layer = config.vision_feature_layer if branch == "vision" else None
+            for part, loaded in _load_parts(name, branch, hub_kwargs or {}, layer).items() if name is not None else ():
                 try:
                     getattr(model.base_model, part).load_state_dict(loaded.state_dict())
                 except RuntimeError as error:  # torch lists the weights that differ
@@ -199,15 +200,19 @@ def base_of_adapter(file: str | os.PathLike[str]) -> str:
     return name
 
 
-def _load_parts(name: str, branch: str, hub_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint gives to a branch, by its name there: the tower and, of ours, the tokenizer."""
+def _load_parts(name: str, branch: str, hub_kwargs: dict[str, Any], layer: int | None) -> dict[str, Any]:
+    """What a checkpoint gives to a branch, by its name there: the tower, as far as a layer is read, and, of ours, the
+    tokenizer."""
     if not is_timesclip(name, **hub_kwargs):
-        load = load_vision_tower if branch == "vision" else load_text_tower
-        return {f"{branch}_tower": load(name, **hub_kwargs)}
+        if branch == "vision":
+            return {"vision_tower": load_vision_tower(name, layer, **hub_kwargs)}
+        return {"text_tower": load_text_tower(name, **hub_kwargs)}
     from .branches import TimesCLIPModel  # whose base class is above
 
     parts = ("vision_tower",) if branch == "vision" else ("text_tower", "tokenizer")
-    source = load_quietly(TimesCLIPModel, name, hub_kwargs, tuple(f"{part}." for part in parts))
+    # As far as it is read; a projection behind it may then be of another width, and is not.
+    fields = {"vision_feature_layer": layer, "ignore_mismatched_sizes": True} if branch == "vision" else {}
+    source = load_quietly(TimesCLIPModel, name, {**fields, **hub_kwargs}, tuple(f"{part}." for part in parts))
     return {part: getattr(source, part) for part in parts}
 
 

@@ -32,6 +32,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 from transformers.utils.output_capturing import capture_outputs
 
+from .feature_layers import end_at_layer, layer_number, up_to_layer
 from .tower_configs import WITHOUT_CLS, checkpoint_folder, load_tower_config
 
 # torch 2.6 does not tell the two apart.
@@ -56,16 +57,17 @@ class SwinTower(SwinModel):
 class VisionFamily:
     """One family of vision towers: its class, where its pooled feature is, and how its tokens are read.
 
-    `tokens` gives `(n, length, width)` behind the tower's last norm, the CLS token first where there is one (see
-    `WITHOUT_CLS`); `unread` names a part that only the pooled feature passes through. `arguments` go to the class,
-    `settings` to its configuration; both leave out weights that no image passes through (DDP refuses them, and a
-    frozen tower would carry random ones). `mixes_images`: in training mode the images of a batch have an effect on
-    each other, so it cannot be split.
+    `tokens` gives `(n, length, width)` behind the tower's last norm, which `norm` names, the CLS token first where
+    there is one (see `WITHOUT_CLS`); `unread` names a part that only the pooled feature passes through. `arguments` go
+    to the class, `settings` to its configuration; both leave out weights that no image passes through (DDP refuses
+    them, and a frozen tower would carry random ones). `mixes_images`: in training mode the images of a batch have an
+    effect on each other, so it cannot be split.
     """
 
     model_class: type[PreTrainedModel]
     pool: Callable[[Any], Tensor] = lambda outputs: outputs.pooler_output.flatten(1)  # ResNet's is (n, width, 1, 1)
     tokens: Callable[[Any, Any], Tensor] = lambda tower, outputs: outputs.last_hidden_state
+    norm: str | None = "layernorm"
     unread: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -147,9 +149,11 @@ def _encode_t5(tower: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 VISION_FAMILIES: dict[str, VisionFamily] = {
     "clip_vision_model": VisionFamily(
-        CLIPVisionModel, tokens=lambda tower, outputs: tower.post_layernorm(outputs.last_hidden_state)
+        CLIPVisionModel,
+        tokens=lambda tower, outputs: tower.post_layernorm(outputs.last_hidden_state),
+        norm="post_layernorm",
     ),
-    "siglip_vision_model": VisionFamily(SiglipVisionModel, unread="head"),
+    "siglip_vision_model": VisionFamily(SiglipVisionModel, norm="post_layernorm", unread="head"),
     # Published classifiers come without ViT's pooling layer and read the CLS token itself, so we do too.
     "vit": VisionFamily(
         ViTModel, pool=lambda outputs: outputs.last_hidden_state[:, 0], arguments={"add_pooling_layer": False}
@@ -159,6 +163,7 @@ VISION_FAMILIES: dict[str, VisionFamily] = {
     "resnet": VisionFamily(
         ResNetTower,
         tokens=lambda tower, outputs: outputs.last_hidden_state.flatten(2).transpose(1, 2),
+        norm=None,
         mixes_images=True,  # batch norm
     ),
 }
@@ -168,12 +173,6 @@ TEXT_FAMILIES: dict[str, TextFamily] = {
     "bert": TextFamily(BertModel, _strip_bert, _encode_bert, arguments={"add_pooling_layer": False}),
     "t5": TextFamily(T5EncoderModel, _strip_t5, _encode_t5, record=_record_t5),
 }
-
-
-def vision_width(config: Any, pooling: str = "pooler") -> int:
-    """Width of the feature that a vision tower of this configuration gives of an image."""
-    width: int = config.hidden_sizes[-1] if config.model_type == "resnet" else config.hidden_size
-    return 2 * width if pooling == "cls_mean" else width
 
 
 def text_width(config: Any) -> int:
@@ -186,12 +185,20 @@ def text_feature_width(config: Any, pooling: str) -> int:
     return 2 * text_width(config) if pooling == "cls_mean" else text_width(config)
 
 
-def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
-    """A vision tower with random weights; its images go in, its pooled features come out."""
+def build_vision_tower(config: PreTrainedConfig, layer: int | None = None) -> PreTrainedModel:
+    """A vision tower with random weights; its images go in, its pooled features come out.
+
+    Args:
+        config: of the whole tower.
+        layer: as `TimesCLIPConfig.vision_feature_layer`; nothing behind it is built.
+    """
     family = VISION_FAMILIES[config.model_type]
     for name, value in family.settings.items():
         setattr(config, name, value)
-    tower = _build(family.model_class, config, family.arguments)
+    built = config if layer is None else up_to_layer(config, layer)
+    tower = _build(family.model_class, built, family.arguments)
+    if layer is not None:
+        end_at_layer(tower, layer_number(config, layer), family.norm)
     tower.register_load_state_dict_pre_hook(_accept_published_names)
     return tower
 
@@ -227,18 +234,29 @@ def _accept_published_names(tower: Any, state_dict: dict[str, Any], prefix: str,
             state_dict[prefix + own_name] = state_dict.pop(prefix + saved_name)
 
 
-def load_vision_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
+def load_vision_tower(name_or_path: str, layer: int | None = None, **kwargs: Any) -> PreTrainedModel:
     """The vision tower of a checkpoint: of a CLIP or SigLIP pair, a vision model alone, or one with a task head.
 
     Args:
         name_or_path: Hub id or folder.
+        layer: as `TimesCLIPConfig.vision_feature_layer`; nothing behind it is loaded.
         **kwargs: passed to `from_pretrained` (`revision`, `token`, `cache_dir`, ...); weights come in fp32.
 
     Raises:
         ValueError: a family that is not supported, or weights of the tower that the checkpoint lacks.
     """
-    family = VISION_FAMILIES[load_tower_config(name_or_path, "vision", **kwargs).model_type]
-    return load_quietly(family.model_class, name_or_path, {**family.arguments, **family.settings, **kwargs})
+    config = load_tower_config(name_or_path, "vision", **kwargs)
+    family = VISION_FAMILIES[config.model_type]
+    if layer is None:
+        return load_quietly(family.model_class, name_or_path, {**family.arguments, **family.settings, **kwargs})
+    ending = up_to_layer(config, layer)
+    for name, value in family.settings.items():
+        setattr(ending, name, value)
+    # Swin's norm is of the width behind its last stage.
+    kwargs = {**family.arguments, "config": ending, "ignore_mismatched_sizes": True, **kwargs}
+    tower = load_quietly(family.model_class, name_or_path, kwargs, unread=(f"{family.norm}.",))
+    end_at_layer(tower, layer_number(config, layer), family.norm)
+    return tower
 
 
 def load_text_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
@@ -247,8 +265,15 @@ def load_text_tower(name_or_path: str, **kwargs: Any) -> PreTrainedModel:
     return family.strip(load_quietly(family.model_class, name_or_path, {**family.arguments, **kwargs}))
 
 
-def load_quietly(model_class: Any, name_or_path: str, kwargs: dict[str, Any], parts: tuple[str, ...] = ()) -> Any:
-    """A model of a checkpoint in fp32, which must have all of its weights, or those of these `parts`."""
+def load_quietly(
+    model_class: Any,
+    name_or_path: str,
+    kwargs: dict[str, Any],
+    parts: tuple[str, ...] = (),
+    unread: tuple[str, ...] = (),
+) -> Any:
+    """A model of a checkpoint in fp32, which must have all of its weights but the `unread`, or those of these `parts`
+    (beginnings of names)."""
     # In fp32 like all our own weights, whatever the checkpoint was stored in: layers of two dtypes do not mix.
     # A pair's other half or a task head are unexpected here by design, so transformers' own report would only alarm.
     verbosity = logging.get_verbosity()
@@ -261,14 +286,21 @@ def load_quietly(model_class: Any, name_or_path: str, kwargs: dict[str, Any], pa
     finally:
         logging.set_verbosity(verbosity)
     missing, mismatched = (
-        sorted(name for name in report[key] if str(name).startswith(parts) or not parts)
-        for key in ("missing_keys", "mismatched_keys")
+        sorted(
+            str(name) for name in names if _name(name).startswith(parts or "") and not _name(name).startswith(unread)
+        )
+        for names in (report["missing_keys"], report["mismatched_keys"])
     )
     if missing or mismatched:
         raise ValueError(
             f"{name_or_path} lacks weights of its tower: missing {missing}, of another shape {mismatched}."
         )
     return model
+
+
+def _name(key: Any) -> str:
+    """Of a weight in a report of transformers, which lists those of another shape with both shapes."""
+    return str(key if isinstance(key, str) else key[0])
 
 
 @contextmanager
@@ -326,7 +358,7 @@ def pool_tokens(tokens: Tensor, counts: Tensor | None, pooling: str, has_cls: bo
 def leave_out_unread(tower: PreTrainedModel, pooling: str) -> None:
     """Takes out of training what no feature passes through: DDP refuses weights without gradients."""
     unread = VISION_FAMILIES[tower.config.model_type].unread
-    if unread is not None and pooling != "pooler":
+    if unread is not None and pooling != "pooler" and hasattr(tower, unread):  # a tower that ends earlier has none
         getattr(tower, unread).requires_grad_(False)
 
 
@@ -433,5 +465,4 @@ __all__ = [
     "eval_if_frozen",
     "text_feature_width",
     "text_width",
-    "vision_width",
 ]
