@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import BertConfig, BertModel
 
 from timesclip_hf.cli import main
 from timesclip_hf.cli import train as cli_train
@@ -118,6 +119,18 @@ def test_few_series_get_heads_in_closed_form_and_the_card_says_so(fields: Path, 
     assert "32 training series, fewer than 1000" in err and "branches count: vision" in err
     assert "--epochs: without effect on heads in closed form" in out
     assert "fitted in closed form (heads in closed form, out of fold: vision" in (output / "README.md").read_text()
+
+
+def test_a_language_model_speaks_beside_a_small_tower_that_sees(fields: Path, tmp_path: Path, capsys: Any) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=9, **sizes)).save_pretrained(tmp_path / "my bert")
+    words = ("--text-checkpoint", tmp_path / "my bert", "--preset", "late", "--epochs", 1, "--no-peers")
+    assert train(fields, "--target", "yield", "--output", tmp_path / "model", *words) == 0
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "text tower: `bert`, weights of a local checkpoint, `my bert`" in card
+    assert "vision tower: `clip_vision_model`, random weights" in card and str(tmp_path) not in card
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["text_config"]["hidden_size"] == 16 and config["vision_config"]["hidden_size"] == 64
 
 
 def test_an_ensemble_is_averaged_and_saved_as_one(fields: Path, tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--towers", default="auto", metavar="NAME", help="auto (default), tiny, timesclip-small, or a folder"
     )
     model.add_argument("--vision-checkpoint", metavar="NAME", help="CLIP or SigLIP: Hub id or folder")
-    model.add_argument("--text-checkpoint", metavar="NAME", help="the same of the text tower; else the vision one's")
+    model.add_argument(
+        "--text-checkpoint", metavar="NAME", help="the text tower's, BERT or T5, too; else the vision one's"
+    )
     model.add_argument("--epochs", type=positive, metavar="N", help="else as many as the number of rows asks for")
     model.add_argument(
         "--ensemble", type=positive, metavar="K", help="K models of other seeds, averaged, in one folder"

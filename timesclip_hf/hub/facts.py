@@ -178,7 +178,7 @@ def _towers(model: Any, adapted: bool) -> dict[str, dict[str, Any]]:
         branch: {
             "type": tower.model_type,
             "source": _source(tower.name_or_path) if model.starts_from_checkpoint else None,
-            "pretrained": model.starts_from_checkpoint,
+            "pretrained": model.starts_from_checkpoint and branch not in model.random_towers,
             "frozen": getattr(model.config, f"freeze_{branch}") and not adapted,
         }
         for branch, tower in towers.items()

@@ -277,7 +277,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         cls,
         vision: str | None,
         text: str | None,
-        preset: str = "full",
+        preset: str | None = None,
         hub_kwargs: dict[str, Any] | None = None,
         **overrides: Any,
     ) -> "TimesCLIPConfig":
@@ -287,18 +287,23 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
 
         Args:
             vision: Hub id or folder of a CLIP or SigLIP pair, of a model of another vision family, or of a TimesCLIP
-                model; `"timesclip-small"`, which ships; `None`: no vision branch.
+                model; `"timesclip-small"`, which ships; `"tiny"`: a small one of random weights; `None`: no vision
+                branch.
             text: the same for the text tower.
-            preset: one of `PRESETS`.
+            preset: one of `PRESETS`; `None`: `"full"` for two towers, `"text_only"` or `"vision_only"` for one.
             hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
             **overrides: any other field.
 
         Raises:
-            ValueError: an unsupported family, or a preset without the branch that a checkpoint was given for.
+            ValueError: an unsupported family, a preset without the branch that a checkpoint was given for, or one
+                that aligns two branches, of which one was given.
         """
+        if preset is None:
+            preset = "full" if vision and text else "text_only" if text else "vision_only"
         for branch, name in (("vision", vision), ("text", text)):
             absent = f"{branch}_config" in PRESETS.get(preset, {})
-            if absent != (name is None):
+            aligned = PRESETS.get(preset, {}).get("alignment", "") is not None
+            if absent != (name is None) and (absent or aligned):
                 found = "a checkpoint was given for it" if absent else f"{branch}=None was given"
                 raise ValueError(f"preset {preset!r} has {'no' if absent else 'a'} {branch} branch, but {found}.")
         hub_kwargs = hub_kwargs or {}

@@ -17,7 +17,7 @@ from .json_objects import parse_object
 from .layers import PatchTokenizer, VariateTokenizer
 from .remote_code import CarriesCode
 from .tasks import Task
-from .tower_configs import is_timesclip
+from .tower_configs import is_shape, is_timesclip
 from .towers import leave_out_unread, load_quietly, load_text_tower, load_vision_tower, naming_damage
 
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -42,6 +42,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
     _keep_in_fp32_modules_strict = ["logit_scale", "log_variances"]
     # Whether the weights came from a checkpoint; a configuration may name one whose weights were never loaded.
     starts_from_checkpoint = False
+    # Towers that did not, though another one did: they learn at the rate of all else.
+    random_towers: tuple[str, ...] = ()
     # Losses are means over the batch, so Trainer must go on dividing them by the accumulation steps.
     accepts_loss_kwargs = False
 
@@ -120,7 +122,7 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         cls,
         vision: str | None,
         text: str | None,
-        preset: str = "full",
+        preset: str | None = None,
         hub_kwargs: dict[str, Any] | None = None,
         config: TimesCLIPConfig | None = None,
         **config_fields: Any,
@@ -138,10 +140,11 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
 
         Args:
             vision: Hub id or folder of a CLIP or SigLIP pair, of a model of another vision family, or of a TimesCLIP
-                model; `"timesclip-small"`, which ships; `None`: no vision branch.
+                model; `"timesclip-small"`, which ships; `"tiny"`: a small one of random weights, beside a text tower
+                that reads; `None`: no vision branch.
             text: the same for the text tower; the same name twice is the normal case. A TimesCLIP model gives its
-                tokenizer, too.
-            preset: one of `PRESETS`; not with `config`.
+                tokenizer, too. Of language models, BERT and T5 by themselves.
+            preset: one of `PRESETS`; not with `config`. `None`: as the towers ask for, see `TimesCLIPConfig`.
             hub_kwargs: passed to both downloads (`token`, `cache_dir`, `local_files_only`, ...).
             config: of the model, made by `TimesCLIPConfig.from_vision_text_pretrained` of the same checkpoints.
             **config_fields: fields of `TimesCLIPConfig`, in place of `config`.
@@ -153,7 +156,7 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         """
         if config is None:
             config = TimesCLIPConfig.from_vision_text_pretrained(vision, text, preset, hub_kwargs, **config_fields)
-        elif config_fields or preset != "full":
+        elif config_fields or preset not in (None, "full"):
             raise ValueError("config was given: the preset and other fields belong into it")
         model: Any = cls(config)
         for branch, name in (("vision", vision), ("text", text)):
@@ -170,6 +173,7 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
                     what = f"another {branch} tower" if part != "tokenizer" else "a tokenizer of other patches"
                     raise ValueError(f"{name} has {what} than config: {error}") from error
         model.starts_from_checkpoint = True
+        model.random_towers = tuple(branch for branch, name in (("vision", vision), ("text", text)) if _is_shape(name))
         return model
 
     def freeze_towers(self) -> None:
@@ -200,9 +204,15 @@ def base_of_adapter(file: str | os.PathLike[str]) -> str:
     return name
 
 
+def _is_shape(name: str | None) -> bool:
+    return name is not None and is_shape(name)
+
+
 def _load_parts(name: str, branch: str, hub_kwargs: dict[str, Any], layer: int | None) -> dict[str, Any]:
     """What a checkpoint gives to a branch, by its name there: the tower, as far as a layer is read, and, of ours, the
     tokenizer."""
+    if is_shape(name):
+        return {}
     if not is_timesclip(name, **hub_kwargs):
         if branch == "vision":
             return {"vision_tower": load_vision_tower(name, layer, **hub_kwargs)}

@@ -200,8 +200,15 @@ def checkpoint_folder(name_or_path: str) -> str:
     return str(WEIGHTS / name_or_path) if ships and not Path(name_or_path).is_dir() else name_or_path
 
 
+def is_shape(name_or_path: str) -> bool:
+    """Whether a name stands for towers of random weights, not for a checkpoint."""
+    return name_or_path == "tiny" and not Path(name_or_path).is_dir()
+
+
 def _read_config(name_or_path: str, hub_kwargs: dict[str, Any]) -> dict[str, Any]:
     known = {name: value for name, value in hub_kwargs.items() if name in _HUB_ARGUMENTS}
+    if is_shape(name_or_path):
+        return {"model_type": "timesclip", **TOWERS[name_or_path]}
     found = read_config_file(checkpoint_folder(name_or_path), **known)
     check_kernels(f"{name_or_path}: config.json", found)
     return found
@@ -218,6 +225,8 @@ def fields_with_tower(name_or_path: str, branch: str, **hub_kwargs: Any) -> dict
     if found.get("model_type") != "timesclip":
         return load_image_statistics(name_or_path, **hub_kwargs) if branch == "vision" else {}
     names = _WITH_TOWER[branch]
+    if is_shape(name_or_path):
+        names = tuple(name for name in names if name not in _WITH_EITHER)
     if branch == "text" and found.get("patch_tokenizer", "linear") == "linear":
         names = (*names, *_WITH_LINEAR_TOKENIZER)
     return {name: found[name] for name in names if found.get(name) is not None}
@@ -227,7 +236,7 @@ def load_tower_config(name_or_path: str, branch: str, **hub_kwargs: Any) -> PreT
     """The configuration of a checkpoint's tower: half of a CLIP or SigLIP pair, or a model of another family.
 
     Args:
-        name_or_path: Hub id or folder.
+        name_or_path: Hub id or folder, or `"tiny"`.
         branch: `"vision"` or `"text"`.
         **hub_kwargs: `revision`, `token`, `cache_dir`, `subfolder`, `local_files_only`; others are left alone.
 
@@ -247,7 +256,7 @@ def load_tower_config(name_or_path: str, branch: str, **hub_kwargs: Any) -> PreT
             f"supported are {sorted(known)}, alone or in a pair."
         )
     config: Any = build_tower_config(f"{branch}_config", settings, known)
-    config.name_or_path = name_or_path
+    config.name_or_path = "" if is_shape(name_or_path) else name_or_path
     return config
 
 

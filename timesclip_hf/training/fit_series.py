@@ -237,9 +237,9 @@ def _config(way: Way, recipe: Recipe, settings: Mapping[str, Any]) -> TimesCLIPC
 
 
 def _towers(way: Way, recipe: Recipe) -> dict[str, str | None]:
-    """The checkpoint of each branch that the preset has; a pair gives both."""
+    """Where each branch of the preset starts: a vision checkpoint is a pair; beside a text one stand our towers."""
     given = recipe.starts
-    names = {"vision": given.get("vision"), "text": given.get("text", given.get("vision"))}
+    names = {"vision": given.get("vision", recipe.towers), "text": given.get("text", given.get("vision"))}
     absent = [branch for branch in names if f"{branch}_config" in PRESETS[way.preset]]
     if unread := [branch for branch in recipe.checkpoints if branch in absent]:
         raise ValueError(

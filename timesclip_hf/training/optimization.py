@@ -9,12 +9,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def set_tower_rate(optimizer: Optimizer, model: nn.Module, rate: float) -> None:
-    """Puts the towers' own weights in groups of their own, which learn at `rate`; what adapters add to them is new."""
-    added = _added_by_adapters(model)
+    """Puts the towers' own weights in groups of their own, which learn at `rate`.
+
+    What adapters add to them is new, and so is a tower of random weights beside one of a checkpoint.
+    """
+    added, random = _added_by_adapters(model), getattr(model, "random_towers", ())
+    names = [f"{branch}_tower." for branch in ("vision", "text") if branch not in random]
     towers = {
-        id(p)
-        for name, p in model.named_parameters()
-        if ("vision_tower." in name or "text_tower." in name) and id(p) not in added
+        id(p) for name, p in model.named_parameters() if any(tower in name for tower in names) and id(p) not in added
     }
     groups: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
