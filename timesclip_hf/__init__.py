@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .inference.embedder import TimesCLIPEmbedder as TimesCLIPEmbedder
     from .inference.export import export_onnx as export_onnx
     from .inference.export import export_program as export_program
+    from .inference.forecaster import TimesCLIPForecaster as TimesCLIPForecaster
     from .inference.loading import pipeline_task as pipeline_task
     from .inference.numpy_processing import NumpyProcessor as NumpyProcessor
     from .inference.pipelines import TimeSeriesClassificationPipeline as TimeSeriesClassificationPipeline
@@ -75,6 +76,7 @@ _NAMES = {
     ".features.cache": ["FeatureCache"],
     ".inference.embedder": ["TimesCLIPEmbedder"],
     ".inference.export": ["export_onnx", "export_program"],
+    ".inference.forecaster": ["TimesCLIPForecaster"],
     ".inference.loading": ["pipeline_task"],
     ".inference.numpy_processing": ["NumpyProcessor"],
     ".inference.pipelines": [

@@ -106,8 +106,13 @@ def find_season(series: SeriesCollection) -> int:
     times = series.timestamps[0]
     if not np.issubdtype(getattr(times, "dtype", None), np.datetime64) and not isinstance(times, pd.DatetimeIndex):
         return 1
-    seconds = float(np.median(np.diff(pd.DatetimeIndex(times).asi8))) / _per_second(pd.DatetimeIndex(times))
-    return next((steps for distance, steps in _SEASONS if abs(seconds / distance - 1) < 0.05), 1)
+    return season_of(float(np.median(np.diff(pd.DatetimeIndex(times).asi8))) / _per_second(pd.DatetimeIndex(times)))
+
+
+def season_of(seconds: float | None) -> int:
+    """Steps in a season, of steps that are so many seconds apart; 1: none is known."""
+    known = [] if seconds is None else [steps for distance, steps in _SEASONS if abs(seconds / distance - 1) < 0.05]
+    return known[0] if known else 1
 
 
 def _per_second(times: pd.DatetimeIndex) -> float:
@@ -235,4 +240,4 @@ def _draw(splits: WindowSplits, answers: dict[str, NDArray[np.float64]], labels:
     )
 
 
-__all__ = ["ForecastJob", "choose_context", "cut", "find_season", "train_forecast"]
+__all__ = ["ForecastJob", "choose_context", "cut", "find_season", "season_of", "train_forecast"]

@@ -1,0 +1,152 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Frames in, frames out: `TimesCLIPForecaster`."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from timesclip_hf import TimesCLIPForecaster
+
+QUICK: dict[str, Any] = {"epochs": 1, "config": {"projection_dim": 8}}
+
+
+def series_frame(names: tuple[str, str, str] = ("unique_id", "ds", "y"), steps: int = 60) -> pd.DataFrame:
+    """Three series of different level and length, each a season of 7 days."""
+    parts = []
+    for k, name in enumerate("abc"):
+        days = np.arange(steps + 5 * k)
+        y = 10.0**k * (5 + np.sin(days * 2 * np.pi / 7))
+        parts.append(
+            pd.DataFrame({names[0]: name, names[1]: pd.date_range("2024-01-01", periods=len(days)), names[2]: y})
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> TimesCLIPForecaster:
+    return TimesCLIPForecaster(**QUICK).fit(series_frame(), horizon=4, context_length=14)
+
+
+def test_nixtlas_frame_gives_nixtlas_columns_and_the_days_that_follow(fitted: TimesCLIPForecaster) -> None:
+    answer = fitted.predict()
+    assert list(answer.columns) == ["unique_id", "ds", "TimesCLIP"] and len(answer) == 12
+    ends = series_frame().groupby("unique_id")["ds"].max()
+    for name, rows in answer.groupby("unique_id"):
+        assert rows["ds"].tolist() == pd.date_range(ends[name], periods=5)[1:].tolist()
+    # Scaled by its own context, each series is forecast on its own level.
+    level = answer.groupby("unique_id")["TimesCLIP"].mean()
+    assert (level / [5, 50, 500]).between(0.7, 1.3).all()
+
+
+@pytest.mark.parametrize("kind", ["polars", "pyarrow", "index", "categories"])
+def test_a_frame_of_another_kind_gives_the_same_forecasts_in_its_kind(fitted: TimesCLIPForecaster, kind: str) -> None:
+    frame, expected = series_frame(), fitted.predict(series_frame())
+    if kind == "polars":
+        given: Any = pl.from_pandas(frame).with_columns(pl.col("ds").cast(pl.Date))
+        answer = fitted.predict(given)
+        assert isinstance(answer, pl.DataFrame) and answer.schema["ds"] == pl.Date
+        answer = answer.to_pandas()
+    elif kind == "pyarrow":
+        answer = fitted.predict(pa.Table.from_pandas(frame))
+        assert isinstance(answer, pa.Table)
+        answer = answer.to_pandas()
+    elif kind == "index":
+        answer = fitted.predict(frame.set_index(["unique_id", "ds"]))
+        assert answer.index.names == ["unique_id", "ds"]
+        answer = answer.reset_index()
+    else:
+        answer = fitted.predict(frame.astype({"unique_id": "category"}))
+    np.testing.assert_array_equal(answer["TimesCLIP"], expected["TimesCLIP"])
+    assert answer["unique_id"].tolist() == expected["unique_id"].tolist()
+    assert pd.DatetimeIndex(answer["ds"]).equals(pd.DatetimeIndex(expected["ds"]))
+
+
+def test_forecasts_depend_neither_on_the_order_of_rows_nor_on_batches_nor_on_other_series(fitted: Any) -> None:
+    frame, expected = series_frame(), fitted.predict(series_frame())
+    pd.testing.assert_frame_equal(fitted.predict(frame.sample(frac=1.0, random_state=0)), expected)
+    fitted.batch_size = 1
+    one_by_one = fitted.predict(frame)
+    fitted.batch_size = 512
+    pd.testing.assert_frame_equal(one_by_one, expected, rtol=1e-5)
+    alone = fitted.predict(frame[frame["unique_id"] == "b"])
+    np.testing.assert_allclose(alone["TimesCLIP"], expected["TimesCLIP"][4:8], rtol=1e-5)
+
+
+def test_training_does_not_depend_on_the_order_of_rows(fitted: TimesCLIPForecaster) -> None:
+    mixed = series_frame().sample(frac=1.0, random_state=3)
+    again = TimesCLIPForecaster(**QUICK).fit(mixed, horizon=4, context_length=14)
+    pd.testing.assert_frame_equal(again.predict(), fitted.predict())
+
+
+def test_a_shorter_horizon_is_cut_and_a_longer_one_goes_on_from_what_was_forecast(fitted: Any) -> None:
+    four, two, six = fitted.predict(), fitted.predict(horizon=2), fitted.predict(horizon=6)
+    rows = four.groupby("unique_id").head(2).reset_index(drop=True)
+    pd.testing.assert_frame_equal(two, rows)
+    pd.testing.assert_frame_equal(six.groupby("unique_id").head(4).reset_index(drop=True), four)
+    known = pd.concat([series_frame(), four.rename(columns={"TimesCLIP": "y"})])
+    beyond = fitted.predict(known, horizon=2)
+    np.testing.assert_allclose(six.groupby("unique_id").tail(2)["TimesCLIP"], beyond["TimesCLIP"], rtol=1e-5)
+
+
+def test_a_new_process_with_the_folder_alone_predicts_the_same(fitted: TimesCLIPForecaster, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    series_frame().to_parquet(tmp_path / "frame.parquet")
+    code = (
+        "import sys, pandas as pd, timesclip_hf as tc\n"
+        "model = tc.TimesCLIPForecaster.load(sys.argv[1])\n"
+        "model.predict(pd.read_parquet(sys.argv[2])).to_parquet(sys.argv[3])"
+    )
+    words = [str(tmp_path / name) for name in ("model", "frame.parquet", "answer.parquet")]
+    subprocess.run([sys.executable, "-c", code, *words], check=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(words[2]), fitted.predict())
+
+
+def test_a_loaded_forecaster_asks_for_history(fitted: TimesCLIPForecaster, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    with pytest.raises(ValueError, match="df is missing"):
+        TimesCLIPForecaster.load(tmp_path).predict()
+    with pytest.raises(FileNotFoundError, match=r"holds no forecaster\.json"):
+        TimesCLIPForecaster.load(tmp_path.parent)
+
+
+def test_autogluons_frame_gives_its_index_and_mean() -> None:
+    frame = series_frame(("item_id", "timestamp", "target")).set_index(["item_id", "timestamp"])
+    answer = TimesCLIPForecaster(**QUICK).fit(frame, horizon=3, context_length=14).predict(frame)
+    assert answer.index.names == ["item_id", "timestamp"] and list(answer.columns) == ["mean"] and len(answer) == 9
+
+
+def test_a_frame_of_one_series_with_names_of_its_own_gives_a_column_for_each_target() -> None:
+    days = pd.date_range("2024-01-01", periods=60)
+    frame = pd.DataFrame({"Day": days.strftime("%Y-%m-%d"), "load": np.arange(60.0) % 7, "price": np.arange(60.0) % 5})
+    answer = TimesCLIPForecaster(**QUICK).fit(frame, horizon=3, context_length=14).predict()
+    assert list(answer.columns) == ["Day", "load", "price"]
+    assert pd.DatetimeIndex(answer["Day"]).equals(pd.date_range("2024-03-01", periods=3))
+
+
+def test_a_series_shorter_than_the_context_is_masked_with_a_warning(fitted: TimesCLIPForecaster) -> None:
+    short = series_frame().groupby("unique_id").tail(9)
+    with pytest.warns(UserWarning, match="3 of 3 series are shorter than the 14 steps"):
+        answer = fitted.predict(short)
+    assert answer["TimesCLIP"].notna().all()
+
+
+def test_a_series_without_history_is_refused_by_name(fitted: TimesCLIPForecaster) -> None:
+    cold = pd.DataFrame({"unique_id": "new", "ds": pd.date_range("2024-01-01", periods=20), "y": np.nan})
+    with pytest.raises(ValueError, match="series 'new' has no value of 'y'"):
+        fitted.predict(pd.concat([series_frame(), cold]))
+
+
+def test_missing_columns_and_unfitted_forecasters_are_named(fitted: TimesCLIPForecaster) -> None:
+    with pytest.raises(ValueError, match="the table lacks columns.*'y'"):
+        fitted.predict(series_frame().drop(columns="y"))
+    with pytest.raises(ValueError, match="not fitted yet"):
+        TimesCLIPForecaster().predict(series_frame())
+    with pytest.raises(ValueError, match="no series is long enough"):
+        TimesCLIPForecaster(**QUICK).fit(series_frame(steps=8).query("unique_id == 'a'"), horizon=12)
