@@ -1,10 +1,10 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """What the columns of somebody's frame of series are for, and in which frame they expect forecasts.
 
-The rule. Columns that the user names are what he says. Else names are as people have them: `unique_id, ds, y` (Nixtla),
-`item_id, timestamp, target` (AutoGluon; also as an index), `id, timestamp, target` (Chronos). Else the time is the only
-column of dates, or the only one of text that reads as dates; series are named by the only column of other text; and
-targets are all columns of numbers that have no other role (Darts).
+The rule. Columns that the user names are what he says. Else names are as people have them: `unique_id, ds, y` of
+Nixtla, `item_id, timestamp, target` of AutoGluon (also as an index), `id, timestamp, target` of Chronos. Else the time
+is the only column of dates, or the only one of text that reads as dates; series are named by the only column of other
+text; and targets are all columns of numbers that have no other role (Darts).
 
 Forecasts come in the columns of the ecosystem whose names were found (`FRAMES`): a row for each series and step.
 """

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from transformers.utils import logging
 
 from ..data.forecast_roles import FRAMES, ForecastRoles, find_forecast_roles, forecast_frame
@@ -236,7 +237,7 @@ class TimesCLIPForecaster:
     def _check_history(self, windows: PanelWindows) -> None:
         """Series without a value to go on from are refused; short ones are told."""
         panel = windows.panel
-        blank = np.isnan(windows.past(slice(None))).all(axis=1)  # (n, V)
+        blank: NDArray[np.bool_] = np.all(np.isnan(windows.past(slice(None))), axis=1)  # (n, V)
         if blank.any():
             series, variate = np.argwhere(blank)[0]
             raise ValueError(
