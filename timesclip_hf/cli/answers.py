@@ -66,7 +66,9 @@ def add_embed(commands: Any) -> None:
 
 
 def _add_answering(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--output", metavar="CSV", help="file to write (.csv, .xlsx or .parquet); else printed")
+    command.add_argument(
+        "--output", metavar="CSV", help="file (.csv, .xlsx, .parquet) or folder to write; else printed"
+    )
     command.add_argument("--batch-size", type=positive, metavar="N", help="series at once; less needs less memory")
     command.add_argument("--device", help="cpu, cuda, cuda:1, mps, ...; else a GPU where there is one")
     command.add_argument("--one-series-per-row", action="store_true", help="each row: a name, a series")
@@ -95,32 +97,71 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
     output = None if options.output is None else check_output(options, (".csv", ".xlsx", ".parquet"))
     from transformers import pipeline
 
-    from ..data.files import write_excel
-    from ..data.long import load_series_rows
-    from ..data.tables import read_table
-    from ..inference.any_series import pipeline_for_table
+    from ..inference.table_parts import process_device
     from ..model.tower_configs import checkpoint_folder
 
     quiet()
     if options.device is not None:
         check_device(options.device)
-    table: Any = read_table(options.table, header=not options.no_header)
-    if options.one_series_per_row:
-        table = load_series_rows(table)
+    in_parts = output is not None and _is_parquet_alone(options, output)
+    table = None if in_parts else _read_table(options)
     model = checkpoint_folder(options.model) if embeds else options.model
     task: Any = find_task(model, embeds)  # transformers' types know its own tasks only
-    predict: Any = pipeline(task, model=model, device=options.device)
+    predict: Any = pipeline(task, model=model, device=options.device or process_device())
+    asked = {"batch_size": options.batch_size, "progress_bar": sys.stderr.isatty(), **reading_of(options)}
+    written = _answer_in_parts(predict, options, output, asked) if output is not None and in_parts else None
+    if written is None:
+        table = _read_table(options) if table is None else table
+        written = _answer_at_once(predict, table, options, output, asked, embeds)
+    if output is not None and written >= 0:
+        print(f"{written} rows written to {one_line(output)}")
+
+
+def _answer_at_once(
+    predict: Any, table: Any, options: argparse.Namespace, output: Path | None, asked: dict[str, Any], embeds: bool
+) -> int:
+    """Rows that were written of a table that is held as a whole."""
+    from ..data.files import write_excel
+    from ..inference.any_series import pipeline_for_table
+
+    if output is not None and not output.suffix:
+        raise ValueError(f"--output {output}: a folder is for tables with one row per series: name a file")
     if embeds:
         predict = pipeline_for_table(predict, table, **reading_of(options))
-    result = predict(table, batch_size=options.batch_size, progress_bar=sys.stderr.isatty(), **reading_of(options))
+    result = predict(table, **asked)
     if output is not None and output.suffix.lower() == ".parquet":
         result.to_parquet(output, index=False)
     elif output is not None and output.suffix.lower() == ".xlsx":
         write_excel(result, output)
     else:
         _write_csv(result, output, options.safe_csv)
-    if output is not None:
-        print(f"{len(result)} rows written to {one_line(output)}")
+    return len(result)
+
+
+def _read_table(options: argparse.Namespace) -> Any:
+    from ..data.long import load_series_rows
+    from ..data.tables import read_table
+
+    table = read_table(options.table, header=not options.no_header)
+    return load_series_rows(table) if options.one_series_per_row else table
+
+
+def _is_parquet_alone(options: argparse.Namespace, output: Path) -> bool:
+    """Whether a table and its answers may be too large to be held at once, and need not be."""
+    from ..data.parquet import is_parquet
+
+    by_steps = set(reading_of(options)) - {"column_pattern"}
+    return is_parquet(options.table) and is_parquet(output) and not by_steps and not options.one_series_per_row
+
+
+def _answer_in_parts(predict: Any, options: argparse.Namespace, output: Path, asked: dict[str, Any]) -> int | None:
+    """Rows that were written, -1 in all processes but one; `None`: this is no table with one row per series."""
+    from ..inference.any_series import reads_any_series
+    from ..inference.table_parts import answer_parquet, is_streamed
+
+    if reads_any_series(predict.model) or not is_streamed(predict, options.table):
+        return None
+    return answer_parquet(predict, options.table, output, **asked)
 
 
 def _write_csv(table: Any, output: Path | None, safe: bool) -> None:

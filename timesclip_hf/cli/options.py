@@ -53,7 +53,9 @@ def add_verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=run)
-    command.add_argument("table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet")
+    command.add_argument(
+        "table", metavar="CSV", help="your table: .csv, .csv.gz, .txt, .xlsx or .parquet, or a folder"
+    )
     return command
 
 
@@ -110,7 +112,8 @@ def quiet() -> None:
 def check_output(options: argparse.Namespace, accepted: tuple[str, ...]) -> Path:
     """Before the work, not after it."""
     path = Path(options.output)
-    if path.suffix.lower() not in accepted:
+    is_folder = ".parquet" in accepted and not path.suffix and Path(options.table).is_dir()  # of files, as the table
+    if path.suffix.lower() not in accepted and not is_folder:
         raise ValueError(f"--output {path}: the name must end in {', '.join(accepted[:-1])} or {accepted[-1]}")
     if not path.parent.is_dir():
         raise ValueError(f"--output {path}: there is no folder {path.parent}")

@@ -6,7 +6,7 @@
   comma; a file in which some have a comma and others a point is refused.
 - `.xlsx`: the first sheet that is not empty, as it was last calculated; needs openpyxl
   (`pip install "timesclip-hf[xlsx]"`).
-- `.parquet`.
+- `.parquet`; a folder of them: see `data.parquet`.
 
 Rows of text and Excel files are counted in errors as spreadsheets show them: the header is row 1. What is cut, damaged
 or of another kind is an error that names the file.

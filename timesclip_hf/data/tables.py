@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..model.measured import without_fill_values
 from ..model.messages import one_run, warn_caller
 from .files import check_header, read_file
+from .parquet import read_folder
 from .words import (
     FIRST_ROW,
     check_complete,
@@ -37,8 +38,9 @@ def read_table(table: Any, *, header: bool = True) -> pd.DataFrame:
     """Read a table of any kind, whether it has one row per series or one per time step.
 
     Args:
-        table: path of a file, see `data.files`; a pandas, polars or other DataFrame that narwhals knows, a
-            `pyarrow.Table`, a `datasets.Dataset`, or a dict of columns. It is left unchanged.
+        table: path of a file, see `data.files`, or of a folder, see `data.parquet`; a pandas, polars or other
+            DataFrame that narwhals knows, a `pyarrow.Table`, a `datasets.Dataset`, or a dict of columns. It is left
+            unchanged.
         header: whether a text or Excel file begins with the names of its columns; without, they are "0", "1", ...
 
     Returns:
@@ -51,6 +53,8 @@ def read_table(table: Any, *, header: bool = True) -> pd.DataFrame:
         FileNotFoundError: no such file.
     """
     source = str(table) if isinstance(table, str | Path) else f"the {type(table).__name__}"
+    if isinstance(table, str | Path) and Path(table).is_dir():
+        table = read_folder(Path(table))
     if isinstance(table, str | Path):
         table = read_file(Path(table), header)
     elif isinstance(table, DatasetDict):
@@ -86,12 +90,17 @@ def is_table(inputs: Any) -> bool:
 # --- columns ----------------------------------------------------------------------------------------------------
 
 
+class PartFaults(dict[int, str]):
+    """Why rows of a part of a table cannot be read: that none can is no error, for those of other parts may be."""
+
+
 def read_numbers(column: pd.Series, faults: dict[int, str] | None = None) -> NDArray[np.float64]:
     """A column as float64, NaN for blank cells and known fill values (see `model.measured`).
 
     Args:
         column: of a table.
-        faults: takes the numbers of rows that cannot be read, and why, in place of an error, unless it is all of them.
+        faults: takes the numbers of rows that cannot be read, and why, in place of an error, unless it is all of them
+            (but see `PartFaults`).
 
     Raises:
         ValueError: names the first cells that are no finite number, or beyond what float32 holds.
@@ -110,7 +119,7 @@ def read_numbers(column: pd.Series, faults: dict[int, str] | None = None) -> NDA
     if not wrong.any():  # scaled, they become float32
         values = without_fill_values(values, "cells of the table")
         wrong, kind = np.abs(values) > np.finfo(np.float32).max, "infinite (for float32)"
-    if wrong.any() and not wrong.all() and faults is not None:
+    if wrong.any() and faults is not None and (not wrong.all() or isinstance(faults, PartFaults)):
         told = zip(np.flatnonzero(wrong).tolist(), column[wrong].tolist(), strict=True)
         faults |= {row: f"column {column.name!r} holds {_short(cell)}, which is {kind}" for row, cell in told}
         values = np.where(wrong, np.nan, values)
@@ -161,6 +170,7 @@ def decoded(column: pd.Series) -> pd.Series:
 
 
 __all__ = [
+    "PartFaults",
     "check_complete",
     "check_known",
     "decoded",

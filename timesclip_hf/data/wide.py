@@ -33,6 +33,7 @@ from .columns import (
 )
 from .pivot import widened
 from .tables import (
+    PartFaults,
     check_complete,
     check_known,
     decoded,
@@ -321,7 +322,7 @@ def read_statics(frame: pd.DataFrame, names: Sequence[str], faults: dict[int, st
     columns = {name: _numbers_or_text(frame[name], faults) for name in names}
     for name, values in columns.items():
         missing = pd.isna(values)
-        if faults is None or missing.all():
+        if faults is None or (missing.all() and not isinstance(faults, PartFaults)):
             check_complete(missing, "static values", frame[name])
         else:
             told = f"its static value of column {name!r} is missing"

@@ -46,6 +46,7 @@ def read_samples(
     column_pattern: str | None = None,
     variate_column: str | None = None,
     value_column: str | None = None,
+    faults: dict[int, str] | None = None,
 ) -> Samples:
     """Read anything that a pipeline takes, but for series that `skipped` leaves out.
 
@@ -61,6 +62,8 @@ def read_samples(
         column_pattern: for tables with one row per series, see `load_wide_table`; None: as the processor was fitted,
             or by the usual names.
         variate_column, value_column: for tables with one row per value, see `load_long_table`.
+        faults: of a table with one row per series that is part of a larger one: takes the rows that cannot be read,
+            and why; that none can is then no error. See `PartFaults`.
 
     Raises:
         ValueError: not one series can be read; says what was found, what was expected and what to do.
@@ -81,7 +84,7 @@ def read_samples(
             return read_long(frame, processor, roles, fill_gaps, reads_static, prediction_length, newest_steps)
         if given:
             raise ValueError(f"{given}: only for tables with one row per time step; this one has one per series")
-        return read_wide(frame, index, processor, newest_steps, reads_static, pattern)
+        return read_wide(frame, index, processor, newest_steps, reads_static, pattern, faults)
     for role, name in {"column_pattern": column_pattern, **pivot}.items():
         given += "" if name is None else f"{' and ' if given else ''}{role}"
     if given:

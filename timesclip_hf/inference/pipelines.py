@@ -4,7 +4,8 @@
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,8 @@ check_hooks()
 
 # Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
 _IMAGES = 256
+# Before the results for a part of a table: the number of its row.
+ROW = "row of the part"
 
 
 class TimeSeriesPipeline(CarriesCode, Pipeline):
@@ -127,23 +130,65 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         self, inputs: Any, *, batch_size: int | None = None, progress_bar: bool = False, **kwargs: Any
     ) -> Any:
         """Predicts; see the class for what it takes and gives."""
-        reading, _, writing = self._sanitize_parameters(**kwargs)
-        reading, writing = {**self._preprocess_params, **reading}, {**self._postprocess_params, **writing}
-        batch_size = batch_size or self._batch_size or max(1, _IMAGES // self.model.config.num_variates)
-        task, run = self.model_class.task, RunReport()
-        if task.errors_in == "variates":
-            reading["prediction_length"] = self.model.config.prediction_length
-        reading["reads_static"] = self._reads("static_values")
-        with one_run(run.told):
-            samples = read_samples(inputs, self.processor, newest_steps=self._reads_newest_steps, **reading)
-        results = self._predict(samples, batch_size, progress_bar, writing, run)
+        run = RunReport()
+        samples, results, writing = self._begin(inputs, run, batch_size, progress_bar, kwargs)
         if samples.form == "stream":
             return results
         listed = list(results)
         if samples.table is None:
             return listed[0] if samples.form == "one" else listed
-        table = samples.table.without(run.skipped)
-        frame = self._as_table([result for k, result in enumerate(listed) if k not in run.skipped], table, **writing)
+        return self._finish(listed, samples.table, run, writing)
+
+    def answer_part(
+        self, part: pd.DataFrame, run: RunReport, faults: dict[int, str], batch_size: int | None = None, **kwargs: Any
+    ) -> tuple[pd.DataFrame, TableRows]:
+        """The results for rows of a larger table with one row per series, without the table's own columns.
+
+        Args:
+            part: these rows; that none of them can be answered is no error.
+            run: takes note of what there is to tell of them.
+            faults: takes the rows that could not be read, and why.
+            batch_size, **kwargs: as for calling the pipeline.
+
+        Returns:
+            The results, their first column the number of the row in `part`; and what is known of the rows.
+        """
+        samples, results, writing = self._begin(part, run, batch_size, False, kwargs, faults)
+        table = cast(TableRows, samples.table)
+        numbered = replace(table, identity=pd.DataFrame({ROW: np.arange(len(table.identity))}))
+        return self._finish(list(results), numbered, run, writing), table.without(run.skipped)
+
+    def series_at_once(self, batch_size: int | None = None) -> int:
+        """Series that go through the model at once, where so many are asked for, or none are."""
+        return int(batch_size or self._batch_size or max(1, _IMAGES // self.model.config.num_variates))
+
+    def _begin(
+        self,
+        inputs: Any,
+        run: RunReport,
+        batch_size: int | None,
+        progress_bar: bool,
+        kwargs: Mapping[str, Any],
+        faults: dict[int, str] | None = None,
+    ) -> tuple[Samples, Iterator[Any], dict[str, Any]]:
+        """The samples that were read, their results as they are asked for, and how these are to be written."""
+        reading, _, writing = self._sanitize_parameters(**kwargs)
+        reading, writing = {**self._preprocess_params, **reading}, {**self._postprocess_params, **writing}
+        if self.model_class.task.errors_in == "variates":
+            reading["prediction_length"] = self.model.config.prediction_length
+        reading["reads_static"] = self._reads("static_values")
+        with one_run(run.told):
+            samples = read_samples(
+                inputs, self.processor, newest_steps=self._reads_newest_steps, faults=faults, **reading
+            )
+        return samples, self._predict(samples, self.series_at_once(batch_size), progress_bar, writing, run), writing
+
+    def _finish(
+        self, results: list[Any], table: TableRows, run: RunReport, writing: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        """Results in the form of a table."""
+        table = table.without(run.skipped)
+        frame = self._as_table([result for k, result in enumerate(results) if k not in run.skipped], table, **writing)
         frame.attrs["skipped"] = table.skipped_by_name
         return frame
 

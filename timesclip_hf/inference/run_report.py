@@ -1,6 +1,10 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """What a pipeline tells of a run when it ends: what was left out, out of range, or not finite."""
 
+import contextlib
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..data.tables import some_of, warn_caller
@@ -8,6 +12,9 @@ from ..model.messages import Run
 from ..model.screening import RangeReport
 from .pipeline_inputs import Samples
 from .skipped import warn_of_skipped
+
+# Rows without an answer whose reasons are told one by one, of a table of any size.
+MOST_NAMED = 10_000
 
 
 class RunReport:
@@ -28,6 +35,14 @@ class RunReport:
         if count and len(self.skipped) == count:
             reason = self.skipped[0]
             raise ValueError(reason if samples.form == "one" else f"no input can be read; the first one: {reason}")
+        self.warn()
+        if samples.table is None:
+            warn_of_skipped(self.skipped, "inputs", count)
+        else:
+            samples.table.without(self.skipped).warn()
+
+    def warn(self) -> None:
+        """Warns of what was found, but for what was left out."""
         self.told.end()
         self.ranges.warn()
         if self.not_finite:
@@ -35,10 +50,96 @@ class RunReport:
                 f"the model's answers are not finite for {some_of(self.not_finite)} of the inputs (counted from 0): "
                 "its weights are not finite, or its precision is too low for them"
             )
-        if samples.table is None:
-            warn_of_skipped(self.skipped, "inputs", count)
-        else:
-            samples.table.without(self.skipped).warn()
 
 
-__all__ = ["RunReport"]
+class PartReport(RunReport):
+    """What there is to tell of one part of a table, kept until all parts are answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0  # of its samples
+        self.warnings: list[str] = []
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Within, warnings of the package are noted and not told, since other parts have the same."""
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            yield
+        for one in told:
+            if one.category is UserWarning:
+                self.warnings.append(str(one.message))
+            else:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+    def end(self, samples: Samples, count: int) -> None:
+        """Warns of nothing yet."""
+        self.count = count
+
+    def notes(self, skipped: Mapping[int, str], faults: int) -> dict[str, Any]:
+        """All of it as JSON has it.
+
+        Args:
+            skipped: rows of the part that have no answer, and why.
+            faults: how many of them could not be read.
+        """
+        return {
+            "skipped": {str(row): reason for row, reason in sorted(skipped.items())},
+            "faults": faults,
+            "samples": self.count,
+            "failed": len(self.skipped),
+            "not_finite": self.not_finite,
+            "warnings": list(dict.fromkeys(self.warnings)),
+            "told": {message: list(items) for message, items in self.told.told.items()},
+            "ranges": {"rows": self.ranges.rows, "worst": self.ranges.worst, "seen": self.ranges.seen},
+        }
+
+
+class WholeReport(RunReport):
+    """What there is to tell of a table, from the notes of its parts.
+
+    Attributes:
+        names: of rows that have no answer, as far as they are told, and why; `left_out`: how many there are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, str] = {}
+        self.warnings: dict[str, None] = {}
+        self.rows = self.left_out = self.faults = self.samples = self.failed = 0
+
+    def add(self, notes: Mapping[str, Any], rows: int, prefix: str, first: int) -> None:
+        """Takes over the notes of the next part.
+
+        Args:
+            rows: in the part; `first` is the number of its first one in its file.
+            prefix: of rows' names.
+        """
+        for row, reason in notes["skipped"].items():
+            if len(self.names) < MOST_NAMED:
+                self.names[f"{prefix}{first + int(row)}"] = reason
+        self.left_out += len(notes["skipped"])
+        self.not_finite += [self.samples + number for number in notes["not_finite"]]
+        self.warnings |= dict.fromkeys(notes["warnings"])
+        for message, items in notes["told"].items():
+            self.told.told.setdefault(message, {}).update(dict.fromkeys(items))
+        ranges = RangeReport()
+        ranges.rows, ranges.worst = Counter(notes["ranges"]["rows"]), notes["ranges"]["worst"]
+        ranges.seen = notes["ranges"]["seen"]
+        self.ranges.add(ranges)
+        self.rows += rows
+        for name in ("faults", "samples", "failed"):
+            setattr(self, name, getattr(self, name) + notes[name])
+
+    def finish(self) -> None:
+        """Warns; raises where no row was answered, by the rule of `skipped`."""
+        if self.rows and (self.faults == self.rows or self.samples == self.failed > 0):
+            row, reason = next(iter(self.names.items()))
+            raise ValueError(f"no row can be read; row {row}: {reason}")
+        for message in self.warnings:
+            warn_caller(message)
+        self.warn()
+        warn_of_skipped(self.names, "rows", self.rows, count=self.left_out)
+
+
+__all__ = ["MOST_NAMED", "PartReport", "RunReport", "WholeReport"]

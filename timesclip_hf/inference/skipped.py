@@ -33,7 +33,9 @@ class Skipped(NamedTuple):
         return cls(str(error).replace("sample 0, ", ""))
 
 
-def warn_of_skipped(skipped: Mapping[Any, str], words: str, total: int | None, note: str = "") -> None:
+def warn_of_skipped(
+    skipped: Mapping[Any, str], words: str, total: int | None, note: str = "", count: int | None = None
+) -> None:
     """One warning for all series of a run that were left out.
 
     Args:
@@ -41,6 +43,7 @@ def warn_of_skipped(skipped: Mapping[Any, str], words: str, total: int | None, n
         words: what the series are called: `"series"`, `"rows"`, `"inputs"`.
         total: how many there were.
         note: ends the warning.
+        count: how many were left out, where `skipped` has some of them only.
     """
     names: dict[str, list[Any]] = {}
     for name, reason in skipped.items():
@@ -48,7 +51,7 @@ def warn_of_skipped(skipped: Mapping[Any, str], words: str, total: int | None, n
     if names:
         told = "; ".join(f"{some_of(alike, _NAMES)}: {reason}" for reason, alike in list(names.items())[:_NAMES])
         more = f"; and {len(names) - _NAMES} other reasons" if len(names) > _NAMES else ""
-        warn_caller(f"{len(skipped)} of {total} {words} left out: {told}{more}{note}")
+        warn_caller(f"{count or len(skipped)} of {total} {words} left out: {told}{more}{note}")
 
 
 __all__ = ["Skipped", "warn_of_skipped"]

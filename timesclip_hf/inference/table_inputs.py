@@ -139,14 +139,16 @@ def read_wide(
     newest_steps: bool,
     reads_static: bool,
     pattern: str | None,
+    faults: dict[int, str] | None = None,
 ) -> Samples:
+    """A table with one row per series; `faults`: see `read_samples`."""
+    whole, faults = faults is None, {} if faults is None else faults
     static = _static_columns(processor, frame, reads_static)
     columns = frame[[name for name in frame.columns if name not in static]]
     found = find_variates(columns, processor.variate_names or (), pattern)
     variates = _known_variates(processor, found) or list(found)[:1]
     if unread := [name for name in found if name not in variates]:
         warn_caller(f"the table has variates that the model does not read: {some_of(map(repr, unread))}")
-    faults: dict[int, str] = {}
     known = None if newest_steps else processor.step_dates
     series, names, steps, dates = read_wide_series(columns, variates, None, pattern, known, faults)
     if dates and not (known or newest_steps):
@@ -157,7 +159,7 @@ def read_wide(
     series = mark_missing(series, processor.missing_values, processor.variate_names)
     series, steps = _model_steps(series, steps, processor, newest_steps)
     statics = read_statics(frame, static, faults).to_dict("records") if reads_static and static else None
-    if len(faults) == len(frame):
+    if whole and len(faults) == len(frame):
         raise ValueError(f"no row can be read; row {row_number(0, frame)}: {faults[0]}")
     blank, told = np.isnan(series).all(axis=1), _spans(steps, _dates_of(processor))  # (N, V)
     skipped = {k: _nothing_of(names, blank[k], f"steps {told}") for k in np.flatnonzero(blank.any(axis=1))}
