@@ -64,6 +64,8 @@ EVERY_FIELD = {
     "initializer_range": 0.03,
     "vision_pooling": "cls_mean",
     "vision_feature_layer": -2,
+    "blank_patches": "merge",
+    "background": 0.25,
     "text_pooling": "mean",
     "head_reads": "features",
     "patch_tokenizer": "resampled",

@@ -32,7 +32,8 @@ def export_program(
         `logits` `(B, num_labels)`.
 
     Raises:
-        ValueError: another kind of model, a processor that does not fit it, or `vision_features` without images.
+        ValueError: another kind of model, a processor that does not fit it, `vision_features` without images, or a
+            model that drops or merges blank patches.
     """
     if not isinstance(model, TimesCLIPPreTrainedModel) or model.task.answer is None:
         raise ValueError(
@@ -40,6 +41,13 @@ def export_program(
             "classification, prediction), with an adapter after merge_and_unload()"
         )
     check_agreement(processor, model.config, model.task)
+    blank_patches, reads_images = model.config.blank_patches, "pixel_values" in model.answer_inputs(model.config)
+    if blank_patches in ("drop", "merge") and reads_images and not vision_features:
+        raise ValueError(
+            f"blank_patches={blank_patches!r} cannot be exported, since which patches are read depends on what is "
+            "drawn: set model.config.blank_patches = 'keep' and look at what that changes, or export the rest of the "
+            "model with vision_features=True"
+        )
     inputs = _example_inputs(model, processor, vision_features)
     batch = torch.export.Dim("batch")
     training = model.training

@@ -13,7 +13,7 @@ from .tasks import Task
 # By their names in the configuration. Parameters of both:
 _PARAMETERS = ("context_length", "patch_length", "patch_stride", "padding", "num_variates")
 # Parameters of the processor, which go with the model's vision tower:
-_IMAGES = ("image_size", "image_mean", "image_std")
+_IMAGES = ("image_size", "image_mean", "image_std", "background")
 # What `fit` finds out, and a model must be told:
 _LEARNT = ("num_static_features", "variate_mean", "variate_std", "target_mean", "target_std")
 SHARED = (*_PARAMETERS, *_IMAGES, "num_targets", *_LEARNT)
@@ -33,6 +33,8 @@ def known_to_model(config: Any) -> dict[str, Any]:
     values["image_mean"], values["image_std"] = config.image_statistics
     if vision.model_type not in _ANY_IMAGE_SIZE:
         values["image_size"] = vision.image_size
+    if config.blank_patches != "keep":  # nobody else asks what is blank
+        values["background"] = config.background
     return values
 
 
@@ -60,6 +62,8 @@ def processor_parameters(config: Any, image_size: Any = None) -> dict[str, Any]:
     size = getattr(vision, "image_size", _USUAL_IMAGE_SIZE) if vision is not None else None
     any_size = vision is not None and vision.model_type in _ANY_IMAGE_SIZE
     values["image_size"] = image_size if any_size and image_size is not None else size
+    if vision is not None and config.blank_patches != "keep":
+        values["background"] = config.background
     return values
 
 

@@ -10,6 +10,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_timesclip import TimesCLIPConfig
 from .feature_layers import image_pooling, image_width
+from .ink import blanks_of
 from .layers import (
     PATCH_TOKENIZERS,
     BranchSelections,
@@ -101,7 +102,8 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
         trained = torch.is_grad_enabled() and is_trained(self.vision_tower)
         encode = encode_images if trained else encode_images_in_chunks
-        features = encode(self.vision_tower, images, self.config.vision_chunk_size, image_pooling(self.config))
+        how = (self.config.vision_chunk_size, image_pooling(self.config), blanks_of(self.config))
+        features = encode(self.vision_tower, images, *how)
         return features.unflatten(0, pixel_values.shape[:2])
 
     def get_text_embeds(self, patch_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:

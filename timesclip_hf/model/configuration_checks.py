@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from .feature_layers import layer_number
+from .ink import WITH_PATCHES
 from .tower_configs import WITHOUT_CLS
 
 # 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
@@ -63,6 +64,12 @@ def _check_branches(config: Any) -> None:
         raise ValueError(
             "vision_config has vision_use_head=False: without its head the tower gives no pooled feature."
         )
+    family = getattr(config.vision_config, "model_type", None)
+    if config.blank_patches != "keep" and family is not None and family not in WITH_PATCHES:
+        raise ValueError(
+            f"blank_patches={config.blank_patches!r}, but the layers of a {family} read no sequence of patches; "
+            f"choose 'keep', or a tower of {', '.join(WITH_PATCHES)}."
+        )
     if config.variate_selection == "cross_attention" and config.text_config is None:
         raise ValueError(
             "variate_selection='cross_attention' asks the text tower, but text_config is None; choose 'gated' or None."
@@ -92,6 +99,8 @@ def _check_fractions(config: Any) -> None:
     for name in ("text_dropout", "selection_dropout"):
         if not 0 <= getattr(config, name) < 1:
             raise ValueError(f"{name} must be in [0, 1), got {getattr(config, name)}.")
+    if not 0 <= config.background <= 1:
+        raise ValueError(f"background must be in [0, 1], got {config.background}.")
     if not 0 <= config.alignment_alpha <= 1:
         raise ValueError(f"alignment_alpha must be in [0, 1], got {config.alignment_alpha}.")
     if not (math.isfinite(config.alignment_weight) and config.alignment_weight > 0):

@@ -74,6 +74,12 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             negative from the end (-1: what the last layer gives); see `feature_layers`. Layers behind it are neither
             built nor loaded nor saved. `"pooler"` then stands for its CLS token, or without one the mean of all. Not
             set: the tower's published output.
+        blank_patches: `"keep"`, `"drop"`, `"merge"` or `"auto"`; what becomes of patches of a plot without ink: read
+            like all others, left out before the tower's layers, or merged to one token that counts as many (see `ink`;
+            vision transformers only). A tower that is trained so answers so; one that was pretrained says something
+            slightly else, and `FeatureCache` tells how much. `"auto"` reads them all until a feature cache is filled,
+            which then sets `"drop"` where a sample of images keeps a cosine of .99, else `"keep"`.
+        background: grey level of the processor's paper, by which blank patches are known; 1 is white.
         text_pooling: `"cls"`, `"mean"` or `"cls_mean"`; the same of patches; those with nothing observed are left out
             of the mean. A forecast's head reads all tokens.
         text_dropout: dropout on the tokens that enter the text tower.
@@ -180,6 +186,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     freeze_text: bool = False
     vision_pooling: Literal["pooler", "cls", "mean", "cls_mean"] = "pooler"
     vision_feature_layer: int | None = None
+    blank_patches: Literal["keep", "drop", "merge", "auto"] = "keep"
+    background: float | int = 1.0
     text_pooling: Literal["cls", "mean", "cls_mean"] = "cls"
     text_dropout: float | int = 0.1
     vision_chunk_size: int = 16

@@ -269,8 +269,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             ValueError: before `fit`.
         """
         fitted_statistics(self.statistics, "config_fields")
-        known = known_to_processor(self)
-        return {name: value for name, value in known.items() if not name.startswith("image_")}
+        known, images = known_to_processor(self), ("image_size", "image_mean", "image_std", "background")
+        return {name: value for name, value in known.items() if name not in images}
 
     def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:
         """A copy of `config` with what `fit` learnt and the model must know, see `config_fields`.

@@ -80,7 +80,16 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 # What a configuration takes over from a TimesCLIP checkpoint that gives it this tower, besides the tower.
 _WITH_EITHER = ("projection_dim", "selection_num_heads")
 _WITH_TOWER = {
-    "vision": (*_WITH_EITHER, "image_mean", "image_std", "freeze_vision", "vision_chunk_size", "vision_feature_layer"),
+    "vision": (
+        *_WITH_EITHER,
+        "image_mean",
+        "image_std",
+        "background",
+        "freeze_vision",
+        "vision_chunk_size",
+        "vision_feature_layer",
+        "blank_patches",
+    ),  # fmt: skip
     "text": (*_WITH_EITHER, "patch_tokenizer", "text_chunk_size"),
 }
 # Weights of a linear tokenizer are for these.

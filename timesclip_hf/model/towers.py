@@ -33,6 +33,7 @@ from transformers.utils import logging
 from transformers.utils.output_capturing import capture_outputs
 
 from .feature_layers import end_at_layer, layer_number, up_to_layer
+from .ink import Blanks, encode_ink
 from .tower_configs import WITHOUT_CLS, checkpoint_folder, load_tower_config
 
 # torch 2.6 does not tell the two apart.
@@ -363,7 +364,11 @@ def leave_out_unread(tower: PreTrainedModel, pooling: str) -> None:
 
 
 def encode_images(
-    tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int | None = None, pooling: str = "pooler"
+    tower: PreTrainedModel,
+    pixel_values: Tensor,
+    chunk_size: int | None = None,
+    pooling: str = "pooler",
+    blanks: Blanks | None = None,
 ) -> Tensor:
     """Features `(n, width)` of images `(n, 3, height, width)`.
 
@@ -371,7 +376,10 @@ def encode_images(
         pooling: as `TimesCLIPConfig.vision_pooling`.
         chunk_size: images that the tower sees at once; bounds its memory, also with gradients, whatever n is. `None`:
             all. A tower whose batch norms are being trained sees all, for they average over the batch.
+        blanks: what becomes of patches without ink, see `ink`; `None`: they are read like all others.
     """
+    if blanks is not None:
+        return encode_ink(tower, pixel_values, blanks, pooling, chunk_size, _encode_in_chunks)
     family = VISION_FAMILIES[tower.config.model_type]
     if family.mixes_images and tower.training:
         chunk_size = None
@@ -386,11 +394,15 @@ def encode_images(
 
 
 def encode_images_in_chunks(
-    tower: PreTrainedModel, pixel_values: Tensor, chunk_size: int, pooling: str = "pooler"
+    tower: PreTrainedModel,
+    pixel_values: Tensor,
+    chunk_size: int,
+    pooling: str = "pooler",
+    blanks: Blanks | None = None,
 ) -> Tensor:
     """As `encode_images`, for a frozen tower: without gradients, at most `chunk_size` images at once."""
     with torch.no_grad():
-        return encode_images(tower, pixel_values, chunk_size, pooling)
+        return encode_images(tower, pixel_values, chunk_size, pooling, blanks)
 
 
 def encode_tokens(

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from ..data.synthetic import synthetic_pool
 from ..hub.pretraining_card import write_pretraining_card
 from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.ink import blanks_of
 from ..model.losses import info_nce
 from ..model.modeling_timesclip import TimesCLIPForPreTraining
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -149,7 +150,7 @@ def read_features(model: Any, crop: Crops, images: Tensor | None) -> dict[str, T
     tokens = encode_tokens(base.text_tower, base.tokenizer(crop.patch_values), mask)
     pooled = {"text": pool_tokens(tokens, mask, "cls_mean")}
     if images is not None:
-        pooled["vision"] = encode_images(base.vision_tower, images, None, "cls_mean")
+        pooled["vision"] = encode_images(base.vision_tower, images, None, "cls_mean", blanks_of(base.config))
     features: dict[str, Tensor] = {}
     for branch, both in pooled.items():
         features[f"{branch}_cls"], features[f"{branch}_mean"] = both.chunk(2, dim=-1)
