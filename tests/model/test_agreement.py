@@ -30,7 +30,7 @@ def make_series() -> np.ndarray:
 @pytest.fixture
 def pair(tiny_config: Any) -> tuple[TimesCLIPProcessor, TimesCLIPConfig]:
     """A processor that has learnt all there is, and the configuration of a model that was told."""
-    config = tiny_config(num_targets=2, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.4])
+    config = tiny_config(num_targets=2, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.4], blank_patches="drop")
     processor = TimesCLIPProcessor.from_config(config, target_names=["yield", "protein"])
     processor.fit(make_series(), static_values=STATIC, labels=LABELS)
     return processor, processor.complete_config(config)
@@ -54,6 +54,7 @@ def test_both_sides_of_a_completed_pair_know_every_shared_field(pair: Any) -> No
         ("num_static_features", 1),
         ("image_mean", [0.4, 0.5, 0.7]),
         ("image_std", [0.2, 0.3, 0.5]),
+        ("background", 0.5),
         ("variate_mean", [0.0, 300.0, -5.0]),
         ("variate_std", [1.0, 20.0, 0.011]),
         ("target_mean", [0.0, 5.0]),
