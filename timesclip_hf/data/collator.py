@@ -13,7 +13,7 @@ from ..model.messages import Run, one_run
 from ..model.reader import read_mask, read_sample
 
 # What of a row reaches a model; every other column is for splitting and for reading results.
-ROW_COLUMNS = ("past_values", "past_observed_mask", "static_values", "labels")
+ROW_COLUMNS = ("past_values", "past_observed_mask", "static_values", "future_values", "labels")
 
 
 @dataclass
@@ -42,7 +42,7 @@ class TimesCLIPDataCollator:
 
         Args:
             rows: `past_values` `(time, variates)`, lengths may differ; optionally `past_observed_mask` of the same
-                shape, `static_values` and `labels`, each in all rows or in none. Other columns are ignored.
+                shape, `static_values`, `future_values` and `labels`, each in all rows or in none. Other columns are ignored.
 
         Raises:
             ValueError: rows without `past_values`, columns in some rows only, labels of different shapes.
@@ -61,7 +61,9 @@ class TimesCLIPDataCollator:
             if 0 < (absent := sum(value is None for value in values)) < len(rows):
                 raise ValueError(f"{absent} of {len(rows)} rows have no {name!r}: either all rows need it or none")
         given = {name: values for name, values in columns.items() if values[0] is not None}
-        statics = given.get("static_values")
+        statics, future = given.get("static_values"), {}
+        if "future_values" in given:
+            future["future_values"] = given["future_values"]
         names = getattr(self.processor, "variate_names", None)
         with one_run(self.run):
             batch = self.processor(
@@ -73,6 +75,7 @@ class TimesCLIPDataCollator:
                 labels=_label_array(given["labels"]) if "labels" in given else None,
                 return_tensors="pt",
                 draw=self.draw,
+                **future,
             )
         result = dict(batch)
         if self.features is not None and "plot_values" in result:

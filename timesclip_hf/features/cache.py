@@ -205,7 +205,7 @@ class FeatureCache:
 
     def _plots(self, dataset: Any, rows: list[int]) -> Tensor:
         """Nothing but the series counts here: labels and static values are not even converted."""
-        beside = ("labels", "static_values")
+        beside = ("labels", "static_values", "future_values")
         taken = dataset.__getitems__(rows) if hasattr(dataset, "__getitems__") else map(dataset.__getitem__, rows)
         return self.collator([{k: v for k, v in row.items() if k not in beside} for row in taken])["plot_values"]
 

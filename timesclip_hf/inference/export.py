@@ -149,14 +149,15 @@ def _example_inputs(model: Any, processor: TimesCLIPProcessor, vision_features: 
     variates = config.num_variates
     width = image_width(config) if vision_features else 0
     shapes = {
-        "pixel_values": (variates, 3, *(processor.image_size or ())),
-        "vision_features": (variates, width),
+        "pixel_values": (config.num_drawn_variates, 3, *(processor.image_size or ())),
+        "vision_features": (config.num_drawn_variates, width),
         "patch_values": (variates, config.num_patches, config.patch_length),
         "patch_mask": (variates, config.num_patches),
         "variate_values": (variates, config.context_length),
         "loc": (variates,),
         "scale": (variates,),
         "static_values": (config.num_static_features,),
+        "future_values": (config.context_length + config.prediction_length, config.num_future_covariates),
     }
     levels = torch.float64 if has_large_levels(processor) else torch.float32
     dtypes = {"patch_mask": torch.bool, "loc": levels, "scale": levels}

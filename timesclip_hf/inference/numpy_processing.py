@@ -12,6 +12,7 @@ import numpy as np
 from ..model.containers import check_series
 from ..model.json_objects import parse_object
 from ..model.preprocessing import check_rows, draw_plots, fitted_statistics, prepare_series
+from ..model.future_values import covariates_of_batch
 from ..model.processor_checks import check_parameters
 from ..model.reader import read_series, reading
 from ..model.static_values import encode_static
@@ -30,6 +31,10 @@ _NEWER = (
     "missing_values",
     "column_pattern",
     "step_dates",
+    "num_target_variates",
+    "draw_covariates",
+    "prediction_length",
+    "calendar",
 )
 
 
@@ -91,17 +96,23 @@ class NumpyProcessor:
         return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES, *_NEWER) if name in parameters})
 
     def __call__(
-        self, past_values: Any, *, past_observed_mask: Any = None, static_values: Any = None
+        self,
+        past_values: Any,
+        *,
+        past_observed_mask: Any = None,
+        static_values: Any = None,
+        future_values: Any = None,
     ) -> dict[str, np.ndarray]:
         """Prepares a batch.
 
         Args:
             past_values, past_observed_mask: as for `TimesCLIPProcessor`.
             static_values: list of dicts, one a sample, or a numeric `(B, S)` array, with the fitted columns.
+            future_values: as for `TimesCLIPProcessor`.
 
         Returns:
             `patch_values`, `patch_mask`, `variate_values`, `loc`, `scale`, and, as fitted and asked for,
-            `pixel_values` and `static_values`: shapes as from `TimesCLIPProcessor`.
+            `pixel_values`, `static_values` and `future_values`: shapes as from `TimesCLIPProcessor`.
 
         Raises:
             ValueError: names the argument, what was found and what was expected.
@@ -112,6 +123,8 @@ class NumpyProcessor:
         if static_values is not None:
             encoding = fitted_statistics(self.statistics, "static_values")["static"]
             batch["static_values"] = encode_static(static_values, encoding)
+        if future_values is not None:
+            batch["future_values"] = covariates_of_batch(future_values, batch, self)
         check_rows(batch)
         if "plot_values" in batch:
             batch["pixel_values"] = draw_plots(batch.pop("plot_values"), self)

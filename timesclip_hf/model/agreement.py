@@ -5,18 +5,22 @@ import copy
 import reprlib
 from typing import Any
 
+from .future_values import future_width
 from .messages import warn_caller
 from .precision import costs_digits
 from .static_values import static_width
 from .tasks import Task
 
 # By their names in the configuration. Parameters of both:
-_PARAMETERS = ("context_length", "patch_length", "patch_stride", "padding", "num_variates")
+_PARAMETERS = (
+    "context_length", "patch_length", "patch_stride", "padding", "num_variates", "num_target_variates",
+    "draw_covariates",
+)  # fmt: skip
 # Parameters of the processor, which go with the model's vision tower:
 _IMAGES = ("image_size", "image_mean", "image_std", "background")
 # What `fit` finds out, and a model must be told:
-_LEARNT = ("num_static_features", "variate_mean", "variate_std", "target_mean", "target_std")
-SHARED = (*_PARAMETERS, *_IMAGES, "num_targets", *_LEARNT)
+_LEARNT = ("num_static_features", "num_future_covariates", "variate_mean", "variate_std", "target_mean", "target_std")
+SHARED = (*_PARAMETERS, *_IMAGES, "num_targets", "prediction_length", *_LEARNT)
 # Their towers read images of any size; what their configuration says is where to start.
 _ANY_IMAGE_SIZE = ("dinov2", "resnet")
 _USUAL_IMAGE_SIZE = 224
@@ -46,6 +50,9 @@ def known_to_processor(processor: Any) -> dict[str, Any]:
     if statistics is None:
         return values
     values["num_static_features"] = static_width(statistics["static"] or [])
+    values["num_future_covariates"] = future_width(statistics.get("future") or [])
+    if processor.prediction_length is not None:
+        values["prediction_length"] = processor.prediction_length
     for prefix, learnt in (("variate", statistics["variates"]), ("target", statistics["targets"])):
         if learnt is not None:
             values |= {f"{prefix}_mean": learnt["mean"], f"{prefix}_std": learnt["std"]}
@@ -59,6 +66,8 @@ def processor_parameters(config: Any, image_size: Any = None) -> dict[str, Any]:
     values = {name: getattr(config, name) for name in _PARAMETERS}
     values["image_mean"], values["image_std"] = config.image_statistics
     vision = config.vision_config
+    if config.num_future_covariates or config.num_target_variates:
+        values["prediction_length"] = config.prediction_length
     size = getattr(vision, "image_size", _USUAL_IMAGE_SIZE) if vision is not None else None
     any_size = vision is not None and vision.model_type in _ANY_IMAGE_SIZE
     values["image_size"] = image_size if any_size and image_size is not None else size
@@ -115,6 +124,8 @@ def check_agreement(processor: Any, config: Any, task: Task | None = None, train
 
 def _differences(processor: Any, config: Any, targets: bool) -> list[str]:
     ours, theirs = known_to_processor(processor), known_to_model(config)
+    for known in (ours, theirs):  # not set: all of them
+        known["num_target_variates"] = known["num_target_variates"] or known["num_variates"]
     both = [name for name in SHARED if ours.get(name) is not None and theirs.get(name) is not None]
     faults = [
         f"the processor has {name}={reprlib.repr(ours[name])}, the model {reprlib.repr(theirs[name])}"
@@ -147,11 +158,11 @@ def _unknown_statistics(processor: Any, config: Any, task: Task) -> list[str]:
 def _warn_of_unread(processor: Any, config: Any, task: Task) -> None:
     """Tells what was fitted for nothing, and what was not fitted."""
     statistics = processor.statistics or {}
-    if task.errors_in == "variates" and statistics.get("static"):
+    if task.errors_in == "variates" and statistics.get("static") and not config.forecast_static:
         names = ", ".join(repr(column["name"]) for column in statistics["static"])
         warn_caller(
             f"the processor was fitted with static values ({names}), which no forecast depends on: {task.name} "
-            "reads series alone"
+            "reads series alone, unless the configuration has forecast_static=True"
         )
     if task.answer == "logits" and statistics.get("targets"):
         warn_caller(

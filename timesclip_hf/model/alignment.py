@@ -44,6 +44,7 @@ class AlignmentObjective(nn.Module):
 
     def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
         """The unweighted alignment loss; in training over the batches of all processes."""
+        text_embeds = text_embeds[:, : image_embeds.shape[1]]  # of those that are drawn
         scale: Tensor | float = self.config.logit_scale_init_value
         if self.config.learn_logit_scale:
             if self.training:  # as CLIP does: the loss clamps too, but beyond the limit no gradient leads back

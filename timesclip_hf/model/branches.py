@@ -98,7 +98,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
 
     def get_vision_features(self, pixel_values: Tensor) -> Tensor:
         """Features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`."""
-        check_sample_shape("pixel_values", pixel_values, (self.config.num_variates, 3, None, None))
+        check_sample_shape("pixel_values", pixel_values, (self.config.num_drawn_variates, 3, None, None))
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
         trained = torch.is_grad_enabled() and is_trained(self.vision_tower)
         encode = encode_images if trained else encode_images_in_chunks
@@ -115,7 +115,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
 
         The features of the vision tower, then those of the text tower (the order of `config.branches`), side by side,
         of branches that there are; pooled as `vision_pooling` and `text_pooling` say, before any projection or
-        selection, for these belong to a task or an alignment. The linear shortcut says nothing: it has no tower; of an
+        selection, for these belong to a task or an alignment; what is not drawn looks like 0. The linear shortcut says nothing: it has no tower; of an
         ensemble, the first model speaks. In fp32, `width` as in `feature_width`.
 
         Args:
@@ -124,10 +124,15 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         patch_values, patch_mask, *plots = (batch.get(name) for name in _TOWER_INPUTS)
         found = []
         if self.vision_tower is not None:
-            found.append(self.read_plots(*plots)["vision_features"].float())
+            found.append(self._of_all(self.read_plots(*plots)["vision_features"].float()))
         if self.text_tower is not None:
             found.append(self.read_patches(patch_values, patch_mask)["text_features"].float())
         return torch.cat(found, dim=-1)
+
+    def _of_all(self, seen: Tensor) -> Tensor:
+        """What is seen of the variates that are drawn, 0 for the others."""
+        undrawn = self.config.num_variates - seen.shape[1]
+        return F.pad(seen, (0, 0, 0, undrawn)) if undrawn else seen
 
     def read_plots(self, pixel_values: Tensor | None, vision_features: Tensor | None) -> dict[str, Tensor]:
         """What the vision branch says of images, or of their features."""
@@ -135,7 +140,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             if pixel_values is None:
                 raise ValueError("This model has a vision branch: give pixel_values or vision_features.")
             vision_features = self.get_vision_features(pixel_values)
-        expected = (self.config.num_variates, image_width(self.config))
+        expected = (self.config.num_drawn_variates, image_width(self.config))
         check_sample_shape("vision_features", vision_features, expected)
         read = {"vision_features": vision_features}
         if self.vision_projection is not None:
@@ -193,7 +198,8 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             return self.variate_selection(read["text_embeds"], tokens, output_attentions)  # one token a variate
         if self.config.branch_fusion == "late":
             return self.variate_selection(read.get("image_embeds"), read.get("text_embeds"), output_attentions)
-        fused = sum(read[name] for name in ("image_embeds", "text_embeds") if name in read)
+        seen = {**read, "image_embeds": self._of_all(read["image_embeds"])} if "image_embeds" in read else read
+        fused = sum(seen[name] for name in ("image_embeds", "text_embeds") if name in read)
         return self.variate_selection(fused, output_attentions)
 
 
@@ -217,6 +223,7 @@ class TimesCLIPModel(TimesCLIPBranches):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
+        future_values: Tensor | None = None,
         use_vision: bool = True,
         output_attentions: bool | None = None,
         output_hidden_states: bool | list[int] | None = None,
@@ -229,7 +236,7 @@ class TimesCLIPModel(TimesCLIPBranches):
             pixel_values: `(B, V, 3, height, width)`, for a model with a vision branch.
             vision_features: `(B, V, width)`, features computed earlier, in place of `pixel_values`.
             variate_values: `(B, V, T)`, for `variate_selection="cross_attention"`.
-            loc, scale, static_values: not used here; taken so that every batch of the processor fits.
+            loc, scale, static_values, future_values: not used here; taken so that every batch of the processor fits.
             use_vision: `False` leaves the vision branch out, whatever inputs there are; its embeds are then absent.
             output_attentions: return the attention between variates, and between the tokens of each one in every layer
                 of the text tower, computed without fused kernels. `None`: as the configuration says.

@@ -31,9 +31,13 @@ def _check_sizes(config: Any) -> None:
     ):  # fmt: skip
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")
-    for name in ("num_static_features", "num_centers"):
+    for name in ("num_static_features", "num_future_covariates", "num_centers"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name} must be 0 or more, got {getattr(config, name)}.")
+    if config.num_target_variates is not None and not 1 <= config.num_target_variates <= config.num_variates:
+        raise ValueError(
+            f"num_target_variates must be 1 to num_variates ({config.num_variates}), got {config.num_target_variates}."
+        )
     if config.patch_length > config.context_length:
         raise ValueError(
             f"patch_length ({config.patch_length}) is longer than context_length ({config.context_length}); "
@@ -89,6 +93,11 @@ def _check_branches(config: Any) -> None:
         raise ValueError(
             "branch_fusion='late' gives each branch a variate selection of its own, and that of "
             "variate_selection='cross_attention' asks the text tower; choose 'gated' or None."
+        )
+    if config.text_config is None and config.num_drawn_variates < config.num_variates:
+        raise ValueError(
+            f"num_target_variates={config.num_target_variates} of {config.num_variates} variates are drawn, and without "
+            "a text branch nothing reads the others: set draw_covariates=True."
         )
     if config.alignment is not None and (config.vision_config is None or config.text_config is None):
         raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")

@@ -58,8 +58,14 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         class_weights: one for each class; the task loss multiplies a sample's cross-entropy by that of its class, and
             the classes' probabilities shift accordingly. `TimesCLIPTrainingArguments(class_weights="balanced")` sets
             them from the training data. Not set: 1.
+        num_target_variates: how many of the variates a forecast answers, the first ones; the others are covariates of
+            the past, which inform them. Not set: all.
+        draw_covariates: draw the other ones, too; else the vision branch sees those that are answered alone.
+        num_future_covariates: width C of `future_values`, covariates that a forecast knows in advance, as the
+            processor encodes them; 0: none.
+        forecast_static: a forecast's head reads `static_values`, too.
         num_static_features: width of `static_values` as the processor encodes them; the head reads them beside the
-            embeds.
+            embeds (forecasts: with `forecast_static`).
         use_loc_scale: give the head the `loc` and `scale` that the processor removed (needs `variate_mean`,
             `variate_std`).
         variate_mean, variate_std: training statistics of each variate in raw units; standardise `loc` and `scale`
@@ -175,6 +181,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     loss: Literal["mse", "mae", "smape"] = "mse"
     error_scale: Literal["dataset", "instance"] = "dataset"
     class_weights: list | None = None
+    num_target_variates: int | None = None
+    draw_covariates: bool = False
+    num_future_covariates: int = 0
+    forecast_static: bool = False
     num_static_features: int = 0
     use_loc_scale: bool = False
     variate_mean: list | None = None
@@ -334,6 +344,16 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     def num_patches(self) -> int:
         """Patches N of one variate (DESIGN 4, as in PatchTST)."""
         return (self.context_length - self.patch_length) // self.patch_stride + (2 if self.padding == "end" else 1)
+
+    @property
+    def num_answered_variates(self) -> int:
+        """Variates that a forecast answers."""
+        return self.num_target_variates or self.num_variates
+
+    @property
+    def num_drawn_variates(self) -> int:
+        """Variates of which there are images."""
+        return self.num_variates if self.draw_covariates else self.num_answered_variates
 
     @property
     def branches(self) -> list[str]:

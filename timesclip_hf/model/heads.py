@@ -10,8 +10,9 @@ from transformers import initialization as init
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
+from .covariate_path import CovariatePath
 from .feature_layers import image_width
-from .layers import SeriesLinear, check_sample_shape
+from .layers import SeriesLinear, ZeroLinear, check_sample_shape
 from .precision import widened
 from .towers import text_feature_width, text_width
 
@@ -38,10 +39,6 @@ def checked_static(static_values: Tensor | None, width: int, like: Tensor) -> Te
         raise ValueError(f"This model was built with {width} static features: give static_values.")
     check_sample_shape("static_values", static_values, (width,))
     return static_values.to(like.dtype)
-
-
-class ZeroLinear(nn.Linear):
-    """A linear map whose weights start at zero: at first it adds nothing to what stands beside it."""
 
 
 class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
@@ -237,6 +234,8 @@ class PredictionHead(nn.Module):
         self.shortcut = None
         if config.linear_shortcut:
             self.shortcut = ZeroSeriesLinear(config.context_length, config.prediction_length)
+        known = config.num_future_covariates or (config.forecast_static and config.num_static_features)
+        self.covariates = CovariatePath(config) if known else None
 
     def forward(
         self,
@@ -244,8 +243,12 @@ class PredictionHead(nn.Module):
         image_embeds: Tensor | None,
         selected_embeds: Tensor | None,
         variate_values: Tensor | None,
+        effect: Tensor | None = None,
     ) -> Tensor:
-        """Tokens `(B, V, 1 + N, width)`, embeds `(B, V, D)` and scaled series `(B, V, T)` to `(B, V, H)`, scaled."""
+        """Tokens `(B, V, 1 + N, width)`, embeds `(B, V, D)` and scaled series `(B, V, T)` to `(B, V, H)`, scaled.
+
+        `effect` `(B, V, T + H)`: what covariates do, see `CovariatePath`.
+        """
         if text_tokens is None:
             parts = [image_embeds]
         elif selected_embeds is None or self.fusion == "concat":
@@ -254,10 +257,16 @@ class PredictionHead(nn.Module):
             parts = [(text_tokens[:, :, :-1] if self.fusion == "replace_last" else text_tokens[:, :, 1:]).flatten(2)]
         parts.append(selected_embeds)
         forecast = self.projection(self.dropout(torch.cat([part for part in parts if part is not None], dim=-1)))
-        if self.shortcut is None:
-            return forecast
-        if variate_values is None:
+        if self.shortcut is not None and variate_values is None:
             raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
+        if effect is not None:
+            horizon = forecast.shape[-1]
+            before, forecast = effect[..., :-horizon], forecast + effect[..., -horizon:]
+            if self.shortcut is None or variate_values is None:
+                return forecast - before.mean(dim=-1, keepdim=True)  # the level holds the context's share
+            variate_values = variate_values - before
+        if self.shortcut is None or variate_values is None:
+            return forecast
         last = variate_values[..., -1:]  # not rounded to half precision: a level may be far above its changes
         return forecast + last + self.shortcut(variate_values - last)
 

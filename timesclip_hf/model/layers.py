@@ -23,6 +23,10 @@ def check_sample_shape(name: str, batch: Tensor, expected: tuple[int | None, ...
         )
 
 
+class ZeroLinear(nn.Linear):
+    """A linear map whose weights start at zero: at first it adds nothing to what stands beside it."""
+
+
 class SeriesLinear(nn.Linear):
     """A linear map of values as they come, in fp32 whatever autocast and the weights' own dtype say.
 
@@ -245,5 +249,6 @@ __all__ = [
     "SeriesLinear",
     "SeriesLayerNorm",
     "VariateTokenizer",
+    "ZeroLinear",
     "check_sample_shape",
 ]

@@ -147,7 +147,8 @@ class TimesCLIPForPrediction(TaskModel):
     branch, which alone leads to the forecast. Without labels such a model leaves the vision branch out.
 
     Args:
-        config: `prediction_length`, `fusion`, `loss`, `error_scale`; `processor.complete_config` sets `variate_std`.
+        config: `prediction_length`, `fusion`, `loss`, `error_scale`; `num_target_variates`, `num_future_covariates` and
+            `forecast_static` for covariates; `processor.complete_config` sets `variate_std`.
 
     Raises:
         ValueError: a vision branch that has no way to the forecast and nothing to align with; late fusion.
@@ -185,6 +186,8 @@ class TimesCLIPForPrediction(TaskModel):
     @classmethod
     def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
         names = super().answer_inputs(config) | {"loc", "scale"}
+        names |= {"future_values"} if config.num_future_covariates else set()
+        names |= {"static_values"} if config.forecast_static and config.num_static_features else set()
         if config.text_config is not None and config.variate_selection != "gated":
             names.discard("pixel_values")  # plots teach the text branch, which alone leads to the forecast
         return names
@@ -193,8 +196,27 @@ class TimesCLIPForPrediction(TaskModel):
         config, variate_values = self.config, inputs["variate_values"]
         if variate_values is not None:
             check_sample_shape("variate_values", variate_values, (config.num_variates, config.context_length))
-        scaled = self.head(outputs.text_tokens, outputs.image_embeds, outputs.selected_embeds, variate_values)
+        read = (outputs.text_tokens, outputs.image_embeds, outputs.selected_embeds, variate_values)
+        answered = [None if part is None else part[:, : config.num_answered_variates] for part in read]
+        scaled = self.head(*answered, self._effect(inputs))
         return scaled.float().transpose(1, 2)  # (B, H, V)
+
+    def _effect(self, inputs: dict[str, Any]) -> Tensor | None:
+        """What covariates do to the series that are answered `(B, V, T + H)`, scaled."""
+        if (covariates := self.head.covariates) is None:
+            return None
+        scale = self._loc_scale(inputs)[1]
+        return covariates(inputs["future_values"], inputs["static_values"], self._spreads(scale) / scale)
+
+    def _spreads(self, like: Tensor) -> Tensor:
+        """The training data's spread `(V,)` of each variate that is answered."""
+        count = self.config.num_answered_variates
+        return like.new_tensor((self.config.variate_std or [1.0] * count)[:count])
+
+    def _loc_scale(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """As of all models, of the variates that are answered."""
+        loc, scale = super()._loc_scale(inputs)
+        return loc[:, : self.config.num_answered_variates], scale[:, : self.config.num_answered_variates]
 
     def _answers(self, scaled: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
         loc, scale = self._loc_scale(inputs)  # they bring forecasts to raw units
@@ -202,14 +224,14 @@ class TimesCLIPForPrediction(TaskModel):
 
     def _measure(self, scaled: Tensor, answer: Tensor, labels: Tensor, inputs: dict[str, Any]) -> Tensor:
         config = self.config
-        check_sample_shape("labels", labels, (config.prediction_length, config.num_variates))
+        check_sample_shape("labels", labels, (config.prediction_length, config.num_answered_variates))
         if len(labels) != len(scaled):
             raise ValueError(f"labels have {len(labels)} samples, the series {len(scaled)}.")
-        loc, scale = inputs["loc"][:, None], inputs["scale"][:, None]
+        loc, scale = (level[:, None] for level in self._loc_scale(inputs))
         # Subtracted while scaled: a level far above its changes would eat the digits that count.
         errors = scaled - to_scaled_units(labels, loc, scale)
         if config.error_scale == "dataset":
-            errors = errors * scale / scaled.new_tensor(config.variate_std or [1.0] * config.num_variates)
+            errors = errors * scale / self._spreads(scaled)
         return task_loss(errors, answer, labels, config.loss)
 
 
@@ -255,6 +277,7 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
+        future_values: Tensor | None = None,
         return_loss: bool = True,
         output_attentions: bool | None = None,
         output_hidden_states: bool | list[int] | None = None,
@@ -267,7 +290,7 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
         Args:
             patch_values, patch_mask, pixel_values, vision_features, output_attentions, output_hidden_states: see
                 `TimesCLIPModel.forward`.
-            variate_values, loc, scale, static_values: not used here; taken so that every batch of the processor fits.
+            variate_values, loc, scale, static_values, future_values: not used here; taken so that every batch of the processor fits.
             return_loss: `False` for embeds alone.
 
         Raises:

@@ -250,7 +250,8 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
         "scale": contiguous(cast(scale, level_dtype)),
     }
     if settings.image_size is not None:
-        batch["plot_values"] = _plot_positions(values, observed, settings, noise)
+        drawn = None if settings.draw_covariates else settings.num_target_variates
+        batch["plot_values"] = _plot_positions(values, observed, settings, noise)[:, :drawn]
     return batch
 
 

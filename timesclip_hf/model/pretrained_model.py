@@ -12,9 +12,10 @@ from transformers import initialization as init
 
 from .alignment import AlignmentObjective
 from .configuration_timesclip import TimesCLIPConfig
-from .heads import KernelLayer, ZeroLinear
+from .covariate_path import CovariateFeatures
+from .heads import KernelLayer
 from .json_objects import parse_object
-from .layers import PatchTokenizer, VariateTokenizer
+from .layers import PatchTokenizer, VariateTokenizer, ZeroLinear
 from .remote_code import CarriesCode
 from .tasks import Task
 from .tower_configs import is_shape, is_timesclip
@@ -62,6 +63,10 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         if isinstance(module, ZeroLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
+            return
+        if isinstance(module, CovariateFeatures):
+            init.normal_(module.weight, std=(2 / module.in_features) ** 0.5)
+            init.uniform_(module.bias, -2.0, 2.0)
             return
         super()._init_weights(module)
         if isinstance(module, (PatchTokenizer, VariateTokenizer)):

@@ -15,6 +15,7 @@ from .agreement import completed, known_to_processor, processor_parameters
 from .arrays import Array
 from .configuration_timesclip import TimesCLIPConfig
 from .containers import check_series
+from .future_values import covariates_of_batch, fit_future, future_width
 from .json_objects import check_depth
 from .measured import check_range, mark_missing, without_fill_values
 from .messages import one_run
@@ -73,6 +74,12 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         missing_values (`list` of numbers, or `dict` of such lists by the variate's name, *optional*):
             Numbers that mark missing values in series, such as `[-9999]`, in training and ever after. `fit` tells
             numbers that look like such marks.
+        num_target_variates (`int`, *optional*): how many of the variates are forecast, the first ones; the others are
+            covariates. Not set: all.
+        draw_covariates (`bool`, defaults to `False`): draw these, too.
+        prediction_length (`int`, *optional*): steps H to forecast; `future_values` need it.
+        calendar (`list[str]`, *optional*): what of the calendar is among the covariates known in advance, see
+            `data.calendar`.
 
     Raises:
         ValueError: values outside the above.
@@ -122,6 +129,10 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         missing_values: Sequence[float] | dict[str, Sequence[float]] | None = None,
         column_pattern: str | None = None,
         step_dates: Sequence[str] | None = None,
+        num_target_variates: int | None = None,
+        draw_covariates: bool = False,
+        prediction_length: int | None = None,
+        calendar: Sequence[str] | None = None,
     ):
         super().__init__()
         self.context_length = plain(context_length)
@@ -151,6 +162,10 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         self.missing_values = plain(missing_values)
         self.column_pattern = column_pattern
         self.step_dates = plain(step_dates)
+        self.num_target_variates = plain(num_target_variates)
+        self.draw_covariates = bool(draw_covariates)
+        self.prediction_length = plain(prediction_length)
+        self.calendar = plain(calendar)
         check_parameters(self)
 
     @classmethod
@@ -195,6 +210,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         """Keys of the batch that a model may be given."""
         names = ["patch_values", "patch_mask", "variate_values", "loc", "scale"]
         names += ["pixel_values"] if self.image_size is not None else []
+        names += ["future_values"] if self.num_future_covariates else []
         return names + (["static_values"] if self.num_static_features else [])
 
     @property
@@ -202,8 +218,20 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         """Width of the encoded `static_values` that `fit` found; 0 without any."""
         return static_width((self.statistics or {}).get("static") or [])
 
+    @property
+    def num_future_covariates(self) -> int:
+        """Width of the encoded `future_values` that `fit` found; 0 without any."""
+        return future_width((self.statistics or {}).get("future") or [])
+
     def fit(
-        self, past_values: Any, *, past_observed_mask: Any = None, static_values: Any = None, labels: Any = None
+        self,
+        past_values: Any,
+        *,
+        past_observed_mask: Any = None,
+        static_values: Any = None,
+        labels: Any = None,
+        future_values: Any = None,
+        future_columns: Sequence[Any] | None = None,
     ) -> "TimesCLIPProcessor":
         """Learns from the training part, and from nothing else, what is saved with the processor.
 
@@ -217,6 +245,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             past_observed_mask: as in calling the processor; not with a Dataset.
             static_values: as in calling the processor; not with a Dataset.
             labels: `(n,)` or `(n, num_targets)`; not with a Dataset.
+            future_values, future_columns: covariates that are known in advance, `(steps, C)` for each series, and what
+                is known of their columns, see `fit_future`.
 
         Returns:
             The processor itself.
@@ -255,6 +285,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             "static": fit_static(static_values, screening) if static_values is not None else None,
             "targets": fit_targets(labels, screening, self.target_names) if labels is not None else None,
         }
+        if future_values is not None:
+            self.statistics["future"] = fit_future(future_values, future_columns)
         check_names(self)
         screening.report()
         return self
@@ -262,8 +294,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
     def config_fields(self) -> dict[str, Any]:
         """The fields of `TimesCLIPConfig` that must agree with this processor and with what it learnt.
 
-        Lengths of context and patches, `num_variates`, `variate_mean`, `variate_std`, `num_static_features`; after a
-        fit with labels also `num_targets`, `target_mean`, `target_std`.
+        Lengths of context and patches, `num_variates`, `variate_mean`, `variate_std`, `num_static_features`,
+        `num_future_covariates`; after a fit with labels also `num_targets`, `target_mean`, `target_std`.
 
         Raises:
             ValueError: before `fit`.
@@ -288,6 +320,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         past_observed_mask: Any = None,
         static_values: Any = None,
         labels: Any = None,
+        future_values: Any = None,
         return_tensors: str = "pt",
         draw: bool = True,
     ) -> BatchFeature:
@@ -301,6 +334,9 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             static_values: list of dicts, one a sample (or a DataFrame, or a numeric `(B, S)` array), with the columns
                 that `fit` saw.
             labels: `(B, num_targets)` numbers, or `(B,)` for one target or for classes (integers).
+            future_values: `(B, H, C)` or `(B, T + H, C)` numbers, or a list of arrays or DataFrames, one a sample: the
+                covariates that `fit` saw, in the steps to forecast, perhaps behind those of the context; see
+                `future_values`, the module.
             return_tensors: `"pt"` or `"np"`.
             draw: `False`: `plot_values` (B, V, T) in place of images, a few hundred times smaller, for `add_images` to
                 turn into images elsewhere: on an accelerator, say.
@@ -308,7 +344,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         Returns:
             `BatchFeature` with `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T),
             `loc`, `scale` (B, V), and, where asked for, `pixel_values` (B, V, 3, height, width),
-            `static_values` (B, num_static_features) and `labels`. Tensors stay on the device of `past_values`. All
+            `static_values` (B, num_static_features), `future_values` (B, T + H, num_future_covariates) and `labels`. Tensors stay on the device of `past_values`. All
             numbers are float32, but for `loc`, `scale` and `labels` where that would cost digits: see `precision`.
 
         Raises:
@@ -322,6 +358,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         if static_values is not None:
             static = encode_static(static_values, fitted_statistics(self.statistics, "static_values")["static"])
             batch["static_values"] = torch.from_numpy(static).to(values.device)
+        if future_values is not None:
+            batch["future_values"] = torch.from_numpy(covariates_of_batch(future_values, batch, self)).to(values.device)
         if labels is not None:
             batch["labels"] = self._label_tensor(labels, batch["loc"].dtype).to(values.device)
         check_rows(batch)
@@ -343,10 +381,11 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             )
         if not tensor.is_floating_point():
             return tensor
+        answered = self.variate_names and self.variate_names[: self.num_target_variates]
         if tensor.ndim == 3:
-            tensor = mark_missing(tensor, self.missing_values, self.variate_names)
+            tensor = mark_missing(tensor, self.missing_values, answered)
         tensor = without_fill_values(tensor, "labels")
-        columns, names = ("variate", self.variate_names) if tensor.ndim == 3 else ("target", self.target_names)
+        columns, names = ("variate", answered) if tensor.ndim == 3 else ("target", self.target_names)
         flat = tensor if tensor.ndim == 3 else tensor.reshape(len(tensor), 1, -1)
         check_range(flat, ~flat.isnan(), "labels", names, column=columns)
         targets = (self.statistics or {}).get("targets")

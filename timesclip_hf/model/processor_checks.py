@@ -49,6 +49,7 @@ def check_parameters(processor: Any) -> None:
     for name in ("padding_side", "truncation_side"):
         _require(processor, name, getattr(processor, name) in (None, "left", "right"), "'left', 'right' or None")
     _check_missing_values(processor)
+    _check_forecast(processor)
     first, last = processor.first_step, processor.last_step
     for name in ("first_step", "last_step"):
         _require(processor, name, getattr(processor, name) is None or _is_step(getattr(processor, name)), "0 or more")
@@ -58,6 +59,16 @@ def check_parameters(processor: Any) -> None:
     _require(processor, "step_dates", few and all(map(_is_date, dates or [])), "rising dates (2019-10-01), or None")
     _require(processor, "step_dates", sorted(dates or []) == (dates or []), "rising dates (2019-10-01), or None")
     _require(processor, "last_step", last is None or last >= (first or 0), f"{first or 0} (first_step) or more")
+
+
+def _check_forecast(processor: Any) -> None:
+    """What only forecasts have: steps, targets among the variates, and what is known of the future."""
+    steps, targets, calendar = processor.prediction_length, processor.num_target_variates, processor.calendar
+    _require(processor, "prediction_length", steps is None or _is_count(steps, _MAX_STEPS), f"1 to {_MAX_STEPS} steps")
+    few = targets is None or _is_count(targets, processor.num_variates or math.inf)
+    _require(processor, "num_target_variates", few, "1 to num_variates")
+    named = calendar is None or (_is_list(calendar) and all(isinstance(name, str) for name in calendar))
+    _require(processor, "calendar", named, "a list of names, or None")
 
 
 def _check_missing_values(processor: Any) -> None:
@@ -100,10 +111,15 @@ def check_statistics(statistics: Any) -> None:
     _check_lists("variates", statistics["variates"], ("mean", "std", "minimum", "maximum"))
     if statistics["targets"] is not None:
         _check_lists("targets", statistics["targets"], ("mean", "std"))
-    static = statistics["static"] or []
+    for kind in ("static", "future"):
+        _check_columns(kind, statistics.get(kind) or [])
+
+
+def _check_columns(kind: str, static: Any) -> None:
+    """Columns that were fitted, of static values or of covariates."""
     if not _is_list(static) or not all(map(_is_static, static)):
         raise ValueError(
-            "static in the statistics must list columns with a name, and categories or mean and std (above 0), got "
+            f"{kind} in the statistics must list columns with a name, and categories or mean and std (above 0), got "
             f"{static!r}; fit the processor again"
         )
 

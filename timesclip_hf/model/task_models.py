@@ -57,6 +57,7 @@ class TaskModel(TimesCLIPPreTrainedModel):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
+        future_values: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | list[int] | None = None,
@@ -69,8 +70,11 @@ class TaskModel(TimesCLIPPreTrainedModel):
             variate_values: `(B, V, T)`, for `variate_selection="cross_attention"` and `linear_shortcut`.
             loc, scale: `(B, V)` in raw units, what the processor subtracted and divided by; given back to forecasts,
                 otherwise read with `use_loc_scale`.
-            static_values: `(B, num_static_features)` as the processor encodes them; forecasts do not use them.
-            labels: `(B, num_targets)` for regression and `(B, H, V)` for prediction, in original units, NaN = not
+            static_values: `(B, num_static_features)` as the processor encodes them; forecasts read them with
+                `forecast_static`.
+            future_values: `(B, T + H, num_future_covariates)` as the processor encodes them, of the context's steps and
+                of those to forecast; read by forecasts alone.
+            labels: `(B, num_targets)` for regression and `(B, H, V)` for prediction (of the variates to answer), in original units, NaN = not
                 observed, float64 where float32 would cost digits; `(B,)` integers from 0 to `num_labels - 1` for
                 classification.
 
@@ -85,7 +89,10 @@ class TaskModel(TimesCLIPPreTrainedModel):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        inputs = {"variate_values": variate_values, "loc": loc, "scale": scale, "static_values": static_values}
+        inputs = {
+            "variate_values": variate_values, "loc": loc, "scale": scale, "static_values": static_values,
+            "future_values": future_values,
+        }  # fmt: skip
         scaled = self._join(self._read(outputs, inputs), series, inputs)
         found: dict[str, Any] = {**self._answers(scaled, inputs), **outputs}
         if labels is None:
@@ -100,7 +107,7 @@ class TaskModel(TimesCLIPPreTrainedModel):
 
         Args:
             outputs: what the branches say of the batch.
-            inputs: `variate_values`, `loc`, `scale` and `static_values` as they were given, or `None`.
+            inputs: `variate_values`, `loc`, `scale`, `static_values` and `future_values` as they were given, or `None`.
         """
         raise NotImplementedError
 
@@ -174,6 +181,8 @@ class WholeSeriesModel(TaskModel):
             raise ValueError(
                 "use_loc_scale=True needs variate_mean and variate_std; processor.complete_config sets them."
             )
+        if config.num_target_variates is not None or config.num_future_covariates:
+            raise ValueError("num_target_variates and num_future_covariates are for forecasts; here all variates count.")
         self.is_late = config.branch_fusion == "late"
         super().__init__(config, lambda: (BranchHeads if self.is_late else SampleHead)(config, num_outputs))
         self.members = nn.ModuleList()  # of an ensemble, beside this model itself
