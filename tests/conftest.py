@@ -132,9 +132,12 @@ def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
         }
         if config.vision_config is not None:
             size = getattr(config.vision_config, "image_size", 32)  # ResNet takes any size
-            batch["pixel_values"] = normal(variates, 3, size, size)
+            batch["pixel_values"] = normal(config.num_drawn_variates, 3, size, size)
         if config.num_static_features:
             batch["static_values"] = normal(config.num_static_features)
+        if config.num_future_covariates:
+            steps = config.context_length + config.prediction_length
+            batch["future_values"] = normal(steps, config.num_future_covariates)
         return batch
 
     return build
@@ -162,7 +165,7 @@ def make_case(
         if model_class is TimesCLIPForClassification:
             batch["labels"] = torch.tensor([0, 1, 2, 1])
         elif model_class is TimesCLIPForPrediction:
-            batch["labels"] = torch.randn(4, config.prediction_length, config.num_variates)
+            batch["labels"] = torch.randn(4, config.prediction_length, config.num_answered_variates)
             batch["labels"][0, 0] = float("nan")
         elif model_class is TimesCLIPForPreTraining:
             del batch["labels"]

@@ -42,7 +42,8 @@ class TimesCLIPDataCollator:
 
         Args:
             rows: `past_values` `(time, variates)`, lengths may differ; optionally `past_observed_mask` of the same
-                shape, `static_values`, `future_values` and `labels`, each in all rows or in none. Other columns are ignored.
+                shape, `static_values`, `future_values` and `labels`, each in all rows or in none. Other columns are
+                ignored.
 
         Raises:
             ValueError: rows without `past_values`, columns in some rows only, labels of different shapes.

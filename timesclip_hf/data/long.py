@@ -2,7 +2,7 @@
 """Long tables and tables of whole series to `SeriesCollection`: what forecast windows are cut from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ class SeriesCollection:
         series_names: one per series.
         timestamps: one `(T_i,)` array of datetime64 or numbers per series, or a `DatetimeIndex` where times have a
             zone; None if not known.
+        num_targets: how many of the variates are forecast, the first ones; the others are covariates. None: all.
+        future: of covariates that are known in advance, one `(T_i, C)` float64 array per series, perhaps with rows for
+            steps to come behind; categories as their numbers.
+        future_columns: what is known of the C columns, see `model.future_values.fit_future`.
+        static: what is known of each series as a whole, `{name: value}`.
 
     Raises:
         ValueError: other shapes or types, or names that are repeated or not as many as there are series or variates.
@@ -50,6 +55,10 @@ class SeriesCollection:
     variate_names: list[str]
     series_names: list[str]
     timestamps: list[Times] | None = None
+    num_targets: int | None = None
+    future: list[NDArray[np.float64]] | None = None
+    future_columns: list[dict[str, Any]] | None = None
+    static: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         check_listed(self.values, "values", "arrays, one for each series")
@@ -86,6 +95,35 @@ class SeriesCollection:
             lengths, steps = [len(times) for times in self.timestamps], [len(series) for series in self.values]
             if lengths != steps:
                 raise ValueError(f"timestamps of lengths {some_of(lengths)} for series of lengths {some_of(steps)}")
+        self._check_covariates()
+
+    def _check_covariates(self) -> None:
+        if self.num_targets is not None and not 1 <= self.num_targets <= len(self.variate_names):
+            raise ValueError(f"num_targets is {self.num_targets}, expected 1 to {len(self.variate_names)} variates")
+        if (self.future is None) != (self.future_columns is None):
+            raise ValueError("future and future_columns belong together: give both or none")
+        for role in ("future", "static"):
+            if (given := getattr(self, role)) is not None and len(given) != len(self):
+                raise ValueError(f"{role} has {len(given)} entries for {len(self)} series")
+        for name, series, known in zip(self.series_names, self.values, self.future or [], strict=False):
+            if known.ndim != 2 or known.shape[1] != len(self.future_columns or []) or len(known) < len(series):
+                raise ValueError(
+                    f"future of series {name!r} has shape {known.shape}, expected a row for each of its {len(series)} "
+                    f"steps and a column for each of {len(self.future_columns or [])} future_columns"
+                )
+
+    @property
+    def target_names(self) -> list[str]:
+        """The variates that are forecast."""
+        return self.variate_names[: self.num_targets]
+
+    @property
+    def to_fit(self) -> dict[str, Any]:
+        """What a processor learns of covariates: `processor.fit(collection.values, **collection.to_fit)`."""
+        found: dict[str, Any] = {} if self.static is None else {"static_values": self.static}
+        if self.future is not None:
+            found |= {"future_values": self.future, "future_columns": self.future_columns}
+        return found
 
     def __len__(self) -> int:
         return len(self.values)
@@ -97,19 +135,24 @@ class SeriesCollection:
 
     def cut(self, steps: Mapping[int, slice]) -> "SeriesCollection":
         """Some steps of some series, by the series' number; views, not copies."""
-        return SeriesCollection(
-            [self.values[k][cut] for k, cut in steps.items()],
-            self.variate_names,
-            [self.series_names[k] for k in steps],
-            None if self.timestamps is None else [self.timestamps[k][cut] for k, cut in steps.items()],
+        kept = {k: slice(*cut.indices(len(self.values[k]))) for k, cut in steps.items()}
+        return replace(
+            self,
+            values=[self.values[k][cut] for k, cut in kept.items()],
+            series_names=[self.series_names[k] for k in kept],
+            timestamps=None if self.timestamps is None else [self.timestamps[k][cut] for k, cut in kept.items()],
+            future=None if self.future is None else [self.future[k][cut] for k, cut in kept.items()],
+            static=None if self.static is None else [self.static[k] for k in kept],
         )
 
     def extended(self, other: "SeriesCollection") -> "SeriesCollection":
         """A new collection with the steps of another behind these, series by series (in any order): M4's test file.
 
+        Covariates are those of this one and, of the steps behind it, of the other.
+
         Raises:
-            ValueError: other series or variates, timestamps in only one of both, or timestamps that do not go on
-                where these end.
+            ValueError: other series or variates, timestamps or covariates in only one of both, or timestamps that do
+                not go on where these end.
         """
         if self.variate_names != other.variate_names:
             raise ValueError(f"variates differ: {some_of(self.variate_names)} and {some_of(other.variate_names)}")
@@ -125,7 +168,13 @@ class SeriesCollection:
             times = [join_times([a, other.timestamps[k]]) for a, k in zip(self.timestamps, order, strict=True)]
             for name, series_times in zip(self.series_names, times, strict=True):
                 find_holes(series_times, f"series {name!r}, extended")
-        return SeriesCollection(values, list(self.variate_names), list(self.series_names), times)
+        if self.future_columns != other.future_columns:
+            raise ValueError("the collections have other covariates known in advance: load both alike")
+        known = None
+        if self.future is not None and other.future is not None:
+            before = (own[: len(self.values[k])] for k, own in enumerate(self.future))
+            known = [np.concatenate([own, other.future[k]]) for own, k in zip(before, order, strict=True)]
+        return replace(self, values=values, timestamps=times, future=known)
 
 
 def _measured(series: Any) -> Any:
@@ -210,7 +259,7 @@ def read_long_series(
             series that it names already are left out, too.
     """
     names = _choose_columns(frame, timestamp_column, series_column, variates, index_names)
-    rows = _rows_of_series(frame, series_column)
+    rows = rows_of_series(frame, series_column)
     lenient = faults is not None and len(rows) > 1
 
     def again(found: dict[str, str]) -> SeriesCollection:
@@ -300,7 +349,7 @@ def load_series_rows(table: Any, *, id_column: str | None = None) -> SeriesColle
     blank: NDArray[np.bool_] = ~np.any(observed, axis=1)
     if blank.any():
         raise ValueError(f"series without values in {row_numbers(blank, frame)}: drop these rows")
-    names = list(_rows_of_series(frame, id_column))
+    names = list(rows_of_series(frame, id_column))
     if len(names) < len(frame):
         repeated = frame[id_column][frame[id_column].duplicated()].astype(str).unique()
         raise ValueError(f"column {id_column!r} names series more than once: {some_of(repeated)}")
@@ -327,13 +376,13 @@ def _choose_columns(
         raise ValueError(f"columns with more than one role among timestamp, series and variates: {some_of(repeated)}")
     if variates is None:
         # An index that nobody asked for numbers the rows; one of dates or text is told below.
-        names = [name for name in names if name not in index_names or not _holds_numbers(frame[name])]
+        names = [name for name in names if name not in index_names or not holds_numbers(frame[name])]
         if nameless := [name for name in names if name.startswith("Unnamed: ")]:
             raise ValueError(
                 f"columns without a name: {some_of(nameless)}, row numbers or dates? Name the columns to read in "
                 f"`variates`, or name {nameless[0]!r} as timestamp_column"
             )
-        if others := [name for name in names if not _holds_numbers(frame[name])]:
+        if others := [name for name in names if not holds_numbers(frame[name])]:
             raise ValueError(
                 f"columns that hold no numbers: {some_of(map(repr, others))}; name the timestamp_column and the "
                 "series_column, or name the columns to read in `variates`"
@@ -343,7 +392,7 @@ def _choose_columns(
     return names
 
 
-def _holds_numbers(column: pd.Series) -> bool:
+def holds_numbers(column: pd.Series) -> bool:
     """False for dates, and for text of which no cell is a number; single wrong cells are named when they are read."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return True
@@ -370,7 +419,7 @@ def _in_time_order(rows: dict[str, Any], times: Times, column: str) -> dict[str,
     return {**rows, **by_time}
 
 
-def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str, Any]:
+def rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str, Any]:
     """Name -> rows of that series, in the order in which they begin."""
     if series_column is None:
         return {"0": slice(None)}
@@ -383,4 +432,11 @@ def _rows_of_series(frame: pd.DataFrame, series_column: str | None) -> dict[str,
     return {str(name): rows for name, rows in zip(names, np.split(order, ends[:-1]), strict=True)}
 
 
-__all__ = ["SeriesCollection", "load_long_table", "load_series_rows", "read_long_series"]
+__all__ = [
+    "SeriesCollection",
+    "holds_numbers",
+    "load_long_table",
+    "load_series_rows",
+    "read_long_series",
+    "rows_of_series",
+]

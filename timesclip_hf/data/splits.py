@@ -272,7 +272,9 @@ def split_windows(
         # Validation and test are kept with one context length before their border.
         borders = np.cumsum([0, *counts]).tolist()
         parts = [slice(max(0, low - context_length), high) for low, high in zip(borders, borders[1:], strict=False)]
-        if complaint := _missing_length(len(values), counts, *lengths) or _unobserved(values, parts, lengths, strides):
+        if complaint := _missing_length(len(values), counts, *lengths) or _unobserved(
+            values, parts, lengths, strides, collection.num_targets
+        ):
             short.append(f"series {name!r} ({len(values)} steps): {complaint}")
         else:
             cuts[k] = parts
@@ -332,12 +334,16 @@ def _missing_length(steps: int, counts: tuple[int, ...], context_length: int, pr
 
 
 def _unobserved(
-    values: NDArray[np.floating], parts: list[slice], lengths: tuple[int, int], strides: tuple[int, ...]
+    values: NDArray[np.floating],
+    parts: list[slice],
+    lengths: tuple[int, int],
+    strides: tuple[int, ...],
+    targets: int | None,
 ) -> str | None:
     blank = [
         name
         for name, part, stride in zip(PARTS, parts, strides, strict=True)
-        if not has_window(values[part], *lengths, stride)
+        if not has_window(values[part], *lengths, stride, targets)
     ]
     return f"too few observed values in {' and '.join(blank)}" if blank else None
 

@@ -261,7 +261,7 @@ def find_holes(times: Times, name: str, *, fill: bool = False, advice: str = "")
     _check_rising(times, steps, name, advice)
     if (rhythm := find_rhythm(times)) is None:
         sizes, counts = np.unique(steps, return_counts=True)
-        common = some_of(f"{_show(sizes[k])} ({counts[k]} times)" for k in np.argsort(-counts, kind="stable"))
+        common = some_of(f"{show_time(sizes[k])} ({counts[k]} times)" for k in np.argsort(-counts, kind="stable"))
         raise ValueError(
             f"{name}: timestamps follow no regular step; differences found: {common}. Resample the table to one step, "
             "or leave out timestamp_column if rows are steps whatever their dates"
@@ -274,7 +274,7 @@ def find_holes(times: Times, name: str, *, fill: bool = False, advice: str = "")
     if not fill:
         raise ValueError(
             f"{name}: {len(absent)} steps are missing between {len(times)} timestamps: "
-            f"{some_of(map(_show, missing), 3)} (rhythm: {rhythm.name}); pass fill_gaps=True to insert them as "
+            f"{some_of(map(show_time, missing), 3)} (rhythm: {rhythm.name}); pass fill_gaps=True to insert them as "
             "missing values, or leave out timestamp_column if nothing happens at these times (holidays)"
         )
     order = np.argsort(np.concatenate([positions, absent]))
@@ -286,11 +286,11 @@ def _check_rising(times: Times, steps: NDArray[Any], name: str, advice: str) -> 
     if (back := np.flatnonzero(steps < zero)).size:
         row = int(back[0])
         raise ValueError(
-            f"{name}: timestamps are not sorted: {_show(times[row + 1])} follows {_show(times[row])} (steps {row} and "
-            f"{row + 1}, {len(back)} such places); sort the table by time first{advice}"
+            f"{name}: timestamps are not sorted: {show_time(times[row + 1])} follows {show_time(times[row])} (steps "
+            f"{row} and {row + 1}, {len(back)} such places); sort the table by time first{advice}"
         )
     if (repeated := np.flatnonzero(steps == zero)).size:
-        where = some_of(dict.fromkeys(map(_show, times[repeated])), 3)
+        where = some_of(dict.fromkeys(map(show_time, times[repeated])), 3)
         raise ValueError(f"{name}: {len(repeated)} duplicate timestamps: {where}; keep one row for each time{advice}")
 
 
@@ -316,14 +316,14 @@ def continue_timestamps(times: Times, count: int) -> Times:
         return times[-1] + (times[-1] - times[-2]) * following
     except (OverflowError, pd.errors.OutOfBoundsDatetime) as error:
         raise ValueError(
-            f"the {count} times after {_show(times[-1])} are beyond what {times.dtype} holds: {error}"
+            f"the {count} times after {show_time(times[-1])} are beyond what {times.dtype} holds: {error}"
         ) from error
 
 
-def _show(time: Any) -> str:
+def show_time(time: Any) -> str:
     if isinstance(time, np.timedelta64):
         return str(pd.Timedelta(time))
     return str(pd.Timestamp(time)) if isinstance(time, np.datetime64 | pd.Timestamp) else f"{time:.12g}"
 
 
-__all__ = ["Holes", "Times", "continue_timestamps", "find_holes", "read_timestamps", "write_timestamps"]
+__all__ = ["Holes", "Times", "continue_timestamps", "find_holes", "read_timestamps", "show_time", "write_timestamps"]

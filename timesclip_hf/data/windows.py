@@ -16,11 +16,17 @@ from .words import check_listed
 _Usable = tuple[int, NDArray[np.bool_] | None]
 
 
-class ForecastWindow(TypedDict):
-    """What a model sees, `past_values` `(T, V)`, and what it must say, `labels` `(H, V)`; NaN is missing."""
+class ForecastWindow(TypedDict, total=False):
+    """What a model sees, `past_values` `(T, V)`, and what it must say, `labels` `(H, V)`; NaN is missing.
+
+    Where the collection has covariates, labels are those of its targets, and `future_values` `(T + H, C)` and
+    `static_values` are there, too.
+    """
 
     past_values: NDArray[np.floating]
     labels: NDArray[np.floating]
+    future_values: NDArray[np.float64]
+    static_values: dict[str, Any]
 
 
 class ForecastWindows(Dataset[ForecastWindow]):
@@ -72,7 +78,8 @@ class ForecastWindows(Dataset[ForecastWindow]):
         self.collection, self.series = series, series.values
         self.series_names, self.variate_names = series.series_names, series.variate_names
         self.context_length, self.prediction_length, self.stride = context_length, prediction_length, stride
-        usable = [_usable(values, context_length, prediction_length, stride) for values in self.series]
+        targets = self.collection.num_targets
+        usable = [_usable(values, context_length, prediction_length, stride, targets) for values in self.series]
         self._offsets = np.concatenate([[0], np.cumsum([count for count, _ in usable])]).astype(np.int64)
         # Which of all windows are usable: None where all are, so that complete series need no index at all.
         self._kept: NDArray[np.int64] | None = None
@@ -90,9 +97,17 @@ class ForecastWindows(Dataset[ForecastWindow]):
             IndexError: there is no such window.
         """
         series, start = self.locate(index)
-        border = start + self.context_length
-        values = self.series[series]
-        return {"past_values": values[start:border], "labels": values[border : border + self.prediction_length]}
+        border, collection = start + self.context_length, self.collection
+        values, end = self.series[series], border + self.prediction_length
+        window: ForecastWindow = {
+            "past_values": values[start:border],
+            "labels": values[border:end, : collection.num_targets],
+        }
+        if collection.future is not None:
+            window["future_values"] = collection.future[series][start:end]
+        if collection.static is not None:
+            window["static_values"] = collection.static[series]
+        return window
 
     def __getitems__(self, indices: Sequence[int]) -> list[ForecastWindow]:
         """Several windows, as torch's data loader fetches a batch."""
@@ -127,8 +142,8 @@ class ForecastWindows(Dataset[ForecastWindow]):
             raise ValueError(f"fraction is {fraction!r}, expected a number above 0 and up to 1")
         # Rounded before it is cut: 0.07 * 100 is 7.000000000000001, and 0.29 * 100 is 28.999999999999996.
         cuts = {k: slice(int(round(fraction * len(values), 9))) for k, values in enumerate(self.series)}
-        lengths = (self.context_length, self.prediction_length)
-        kept = {k: cut for k, cut in cuts.items() if has_window(self.series[k][cut], *lengths, self.stride)}
+        lengths, targets = (self.context_length, self.prediction_length), self.collection.num_targets
+        kept = {k: cut for k, cut in cuts.items() if has_window(self.series[k][cut], *lengths, self.stride, targets)}
         if not kept:
             raise ValueError(
                 f"the first {fraction:g} of the steps ({max(cut.stop for cut in cuts.values())} at most) holds no "
@@ -152,7 +167,9 @@ class ForecastWindows(Dataset[ForecastWindow]):
         return series, (number - int(self._offsets[series])) * self.stride
 
 
-def _usable(values: NDArray[np.floating], context_length: int, prediction_length: int, stride: int) -> _Usable:
+def _usable(
+    values: NDArray[np.floating], context_length: int, prediction_length: int, stride: int, targets: int | None = None
+) -> _Usable:
     """How many windows a series has, and which of them can be used; None if all can."""
     count = max(0, (len(values) - context_length - prediction_length) // stride + 1)
     missing = np.isnan(values)
@@ -162,12 +179,16 @@ def _usable(values: NDArray[np.floating], context_length: int, prediction_length
     np.cumsum(~missing, axis=0, out=seen[1:])
     start = np.arange(count) * stride
     border, end = start + context_length, start + context_length + prediction_length
-    usable: NDArray[np.bool_] = np.all(seen[border] > seen[start], axis=1) & np.any(seen[end] > seen[border], axis=1)
+    answered = (seen[end] > seen[border])[:, :targets]
+    usable: NDArray[np.bool_] = np.all(seen[border] > seen[start], axis=1) & np.any(answered, axis=1)
     return count, None if usable.all() else usable
 
 
-def has_window(values: NDArray[np.floating], context_length: int, prediction_length: int, stride: int) -> bool:
-    count, mask = _usable(values, context_length, prediction_length, stride)
+def has_window(
+    values: NDArray[np.floating], context_length: int, prediction_length: int, stride: int, targets: int | None = None
+) -> bool:
+    """Whether a series has a window that can be used, of whose first `targets` variates something is to be said."""
+    count, mask = _usable(values, context_length, prediction_length, stride, targets)
     return count > 0 and (mask is None or bool(mask.any()))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..model.containers import check_series
+from ..model.future_values import covariates_of_batch
 from ..model.json_objects import parse_object
 from ..model.preprocessing import check_rows, draw_plots, fitted_statistics, prepare_series
-from ..model.future_values import covariates_of_batch
 from ..model.processor_checks import check_parameters
 from ..model.reader import read_series, reading
 from ..model.static_values import encode_static

@@ -51,8 +51,7 @@ def known_to_processor(processor: Any) -> dict[str, Any]:
         return values
     values["num_static_features"] = static_width(statistics["static"] or [])
     values["num_future_covariates"] = future_width(statistics.get("future") or [])
-    if processor.prediction_length is not None:
-        values["prediction_length"] = processor.prediction_length
+    values["prediction_length"] = processor.prediction_length
     for prefix, learnt in (("variate", statistics["variates"]), ("target", statistics["targets"])):
         if learnt is not None:
             values |= {f"{prefix}_mean": learnt["mean"], f"{prefix}_std": learnt["std"]}

@@ -115,8 +115,9 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
 
         The features of the vision tower, then those of the text tower (the order of `config.branches`), side by side,
         of branches that there are; pooled as `vision_pooling` and `text_pooling` say, before any projection or
-        selection, for these belong to a task or an alignment; what is not drawn looks like 0. The linear shortcut says nothing: it has no tower; of an
-        ensemble, the first model speaks. In fp32, `width` as in `feature_width`.
+        selection, for these belong to a task or an alignment; of what is not drawn the vision tower says 0. The linear
+        shortcut says nothing: it has no tower; of an ensemble, the first model speaks. In fp32, `width` as in
+        `feature_width`.
 
         Args:
             **batch: what the processor returns; all but images (or their features) and patches is left alone.
@@ -223,10 +224,10 @@ class TimesCLIPModel(TimesCLIPBranches):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
-        future_values: Tensor | None = None,
         use_vision: bool = True,
         output_attentions: bool | None = None,
         output_hidden_states: bool | list[int] | None = None,
+        future_values: Tensor | None = None,
     ) -> TimesCLIPOutput:
         """Reads a batch that the processor made; with `return_dict=False` the answer is a tuple.
 

@@ -96,8 +96,8 @@ def _check_branches(config: Any) -> None:
         )
     if config.text_config is None and config.num_drawn_variates < config.num_variates:
         raise ValueError(
-            f"num_target_variates={config.num_target_variates} of {config.num_variates} variates are drawn, and without "
-            "a text branch nothing reads the others: set draw_covariates=True."
+            f"num_target_variates={config.num_target_variates} of {config.num_variates} variates are drawn, and "
+            "without a text branch nothing reads the others: set draw_covariates=True."
         )
     if config.alignment is not None and (config.vision_config is None or config.text_config is None):
         raise ValueError("alignment compares two branches, but one of them is None; set alignment=None.")

@@ -95,7 +95,9 @@ def encode_future(
     context, horizon = lengths
     if horizon is None:
         raise ValueError("future_values need the processor's prediction_length, which is not set")
-    series = [code_future(one, columns) if hasattr(one, "columns") else _numbers(one) for one in _as_series(future_values)]
+    series = [
+        code_future(one, columns) if hasattr(one, "columns") else _numbers(one) for one in _as_series(future_values)
+    ]
     values = np.stack([_fitting(one, k, columns, context, horizon) for k, one in enumerate(series)])
     others = [column["name"] for column in columns if column["name"] not in past]
     if others and (short := [k for k, one in enumerate(series) if len(one) == horizon]):
@@ -114,9 +116,9 @@ def encode_future(
             f"future_values lack {names[k]!r} in step {step + 1} of the {horizon} to forecast, sample {sample}: a "
             "covariate known in advance needs a value in each of them"
         )
-    return np.concatenate(
-        [_encoded(values[..., k], column) for k, column in enumerate(columns)], axis=-1
-    ).astype(np.float32)
+    return np.concatenate([_encoded(values[..., k], column) for k, column in enumerate(columns)], axis=-1).astype(
+        np.float32
+    )
 
 
 def covariates_of_batch(future_values: Any, batch: Mapping[str, Any], settings: Any) -> np.ndarray:
@@ -162,8 +164,8 @@ def _encoded(values: np.ndarray, column: Mapping[str, Any]) -> np.ndarray:
     scaled = (values - column["mean"]) / column["std"]
     if (wrong := np.abs(scaled) > MOST_SCALED).any():
         raise ValueError(
-            f"the covariate {column['name']!r} has {values[wrong][0]:g} in sample {int(np.argwhere(wrong)[0][0])}, more "
-            f"than {MOST_SCALED:g} spreads away from its level: this is no measurement"
+            f"the covariate {column['name']!r} has {values[wrong][0]:g} in sample {int(np.argwhere(wrong)[0][0])}, "
+            f"more than {MOST_SCALED:g} spreads away from its level: this is no measurement"
         )
     observed = ~np.isnan(scaled)
     filled = fill_missing(np.where(observed, scaled, 0.0)[..., None], observed[..., None])

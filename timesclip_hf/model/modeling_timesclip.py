@@ -147,8 +147,8 @@ class TimesCLIPForPrediction(TaskModel):
     branch, which alone leads to the forecast. Without labels such a model leaves the vision branch out.
 
     Args:
-        config: `prediction_length`, `fusion`, `loss`, `error_scale`; `num_target_variates`, `num_future_covariates` and
-            `forecast_static` for covariates; `processor.complete_config` sets `variate_std`.
+        config: `prediction_length`, `fusion`, `loss`, `error_scale`; `num_target_variates`, `num_future_covariates`
+            and `forecast_static` for covariates; `processor.complete_config` sets `variate_std`.
 
     Raises:
         ValueError: a vision branch that has no way to the forecast and nothing to align with; late fusion.
@@ -203,10 +203,12 @@ class TimesCLIPForPrediction(TaskModel):
 
     def _effect(self, inputs: dict[str, Any]) -> Tensor | None:
         """What covariates do to the series that are answered `(B, V, T + H)`, scaled."""
-        if (covariates := self.head.covariates) is None:
+        covariates: Any = self.head.covariates
+        if covariates is None:
             return None
         scale = self._loc_scale(inputs)[1]
-        return covariates(inputs["future_values"], inputs["static_values"], self._spreads(scale) / scale)
+        known: Tensor = covariates(inputs["future_values"], inputs["static_values"], self._spreads(scale) / scale)
+        return known
 
     def _spreads(self, like: Tensor) -> Tensor:
         """The training data's spread `(V,)` of each variate that is answered."""
@@ -277,10 +279,10 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
-        future_values: Tensor | None = None,
         return_loss: bool = True,
         output_attentions: bool | None = None,
         output_hidden_states: bool | list[int] | None = None,
+        future_values: Tensor | None = None,
     ) -> TimesCLIPOutput:
         """Embeds of both branches and how well they agree; with `return_dict=False` a tuple.
 
@@ -290,7 +292,8 @@ class TimesCLIPForPreTraining(TimesCLIPPreTrainedModel):
         Args:
             patch_values, patch_mask, pixel_values, vision_features, output_attentions, output_hidden_states: see
                 `TimesCLIPModel.forward`.
-            variate_values, loc, scale, static_values, future_values: not used here; taken so that every batch of the processor fits.
+            variate_values, loc, scale, static_values, future_values: not used here; taken so that every batch of the
+                processor fits.
             return_loss: `False` for embeds alone.
 
         Raises:

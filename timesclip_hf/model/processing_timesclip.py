@@ -302,7 +302,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         """
         fitted_statistics(self.statistics, "config_fields")
         known, images = known_to_processor(self), ("image_size", "image_mean", "image_std", "background")
-        return {name: value for name, value in known.items() if name not in images}
+        return {name: value for name, value in known.items() if name not in images and value is not None}
 
     def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:
         """A copy of `config` with what `fit` learnt and the model must know, see `config_fields`.
@@ -344,8 +344,9 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         Returns:
             `BatchFeature` with `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T),
             `loc`, `scale` (B, V), and, where asked for, `pixel_values` (B, V, 3, height, width),
-            `static_values` (B, num_static_features), `future_values` (B, T + H, num_future_covariates) and `labels`. Tensors stay on the device of `past_values`. All
-            numbers are float32, but for `loc`, `scale` and `labels` where that would cost digits: see `precision`.
+            `static_values` (B, num_static_features), `future_values` (B, T + H, num_future_covariates) and
+            `labels`. Tensors stay on the device of `past_values`. All numbers are float32, but for `loc`, `scale` and
+            `labels` where that would cost digits: see `precision`.
 
         Raises:
             ValueError: names the argument, what was found and what was expected.
@@ -359,7 +360,9 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             static = encode_static(static_values, fitted_statistics(self.statistics, "static_values")["static"])
             batch["static_values"] = torch.from_numpy(static).to(values.device)
         if future_values is not None:
-            batch["future_values"] = torch.from_numpy(covariates_of_batch(future_values, batch, self)).to(values.device)
+            batch["future_values"] = torch.from_numpy(covariates_of_batch(future_values, batch, self)).to(
+                values.device
+            )
         if labels is not None:
             batch["labels"] = self._label_tensor(labels, batch["loc"].dtype).to(values.device)
         check_rows(batch)

@@ -57,10 +57,10 @@ class TaskModel(TimesCLIPPreTrainedModel):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
-        future_values: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | list[int] | None = None,
+        future_values: Tensor | None = None,
     ) -> TimesCLIPOutput:
         """Answers, and measures the answer when labels are given; with `return_dict=False` all of it is a tuple.
 
@@ -72,11 +72,11 @@ class TaskModel(TimesCLIPPreTrainedModel):
                 otherwise read with `use_loc_scale`.
             static_values: `(B, num_static_features)` as the processor encodes them; forecasts read them with
                 `forecast_static`.
-            future_values: `(B, T + H, num_future_covariates)` as the processor encodes them, of the context's steps and
-                of those to forecast; read by forecasts alone.
-            labels: `(B, num_targets)` for regression and `(B, H, V)` for prediction (of the variates to answer), in original units, NaN = not
-                observed, float64 where float32 would cost digits; `(B,)` integers from 0 to `num_labels - 1` for
-                classification.
+            future_values: `(B, T + H, num_future_covariates)` as the processor encodes them, of the context's steps
+                and of those to forecast; read by forecasts alone.
+            labels: `(B, num_targets)` for regression and `(B, H, V)` for prediction (those that are answered), in
+                original units, NaN = not observed, float64 where float32 would cost digits; `(B,)` integers from 0 to
+                `num_labels - 1` for classification.
 
         Raises:
             ValueError: an input is missing or has the wrong shape, or a label is no class; labels never broadcast.
@@ -107,7 +107,7 @@ class TaskModel(TimesCLIPPreTrainedModel):
 
         Args:
             outputs: what the branches say of the batch.
-            inputs: `variate_values`, `loc`, `scale`, `static_values` and `future_values` as they were given, or `None`.
+            inputs: `variate_values`, `loc`, `scale`, `static_values` and `future_values` as given, or `None`.
         """
         raise NotImplementedError
 
@@ -182,7 +182,9 @@ class WholeSeriesModel(TaskModel):
                 "use_loc_scale=True needs variate_mean and variate_std; processor.complete_config sets them."
             )
         if config.num_target_variates is not None or config.num_future_covariates:
-            raise ValueError("num_target_variates and num_future_covariates are for forecasts; here all variates count.")
+            raise ValueError(
+                "num_target_variates and num_future_covariates are for forecasts; here all variates count."
+            )
         self.is_late = config.branch_fusion == "late"
         super().__init__(config, lambda: (BranchHeads if self.is_late else SampleHead)(config, num_outputs))
         self.members = nn.ModuleList()  # of an ensemble, beside this model itself

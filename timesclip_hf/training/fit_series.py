@@ -95,6 +95,7 @@ class SeriesData:
         fit_on: what the processor is fitted on, the training part.
         train, validation: rows.
         groups: of the training rows, for heads in closed form, see `fit_head`.
+        fit_with: what else the processor is fitted on, by argument.
     """
 
     task: str
@@ -104,6 +105,7 @@ class SeriesData:
     train: Any
     validation: Any
     groups: Any = None
+    fit_with: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit_series(data: SeriesData, way: Way, recipe: Recipe, folder: Path) -> Fitted:
@@ -145,7 +147,7 @@ def fit_series(data: SeriesData, way: Way, recipe: Recipe, folder: Path) -> Fitt
 def _fit_one(data: SeriesData, way: Way, recipe: Recipe, seed: int, folder: Path, words: str = "training") -> Fitted:
     set_seed(seed)
     config = _config(way, recipe, {**data.shape, **way.config})
-    processor = TimesCLIPProcessor.from_config(config, **data.processing).fit(data.fit_on)
+    processor = TimesCLIPProcessor.from_config(config, **data.processing).fit(data.fit_on, **data.fit_with)
     config = processor.complete_config(config)
     if recipe.starts:
         model = MODEL_CLASSES[data.task].from_vision_text_pretrained(**_towers(way, recipe), config=config)
