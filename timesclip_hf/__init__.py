@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .data.windows import ForecastWindows as ForecastWindows
     from .features.cache import FeatureCache as FeatureCache
     from .inference.embedder import TimesCLIPEmbedder as TimesCLIPEmbedder
+    from .inference.explanations import Explanation as Explanation
+    from .inference.explanations import explain as explain
     from .inference.export import export_onnx as export_onnx
     from .inference.export import export_program as export_program
     from .inference.forecaster import TimesCLIPForecaster as TimesCLIPForecaster
@@ -75,6 +77,7 @@ _NAMES = {
     ".data.windows": ["ForecastWindows"],
     ".features.cache": ["FeatureCache"],
     ".inference.embedder": ["TimesCLIPEmbedder"],
+    ".inference.explanations": ["Explanation", "explain"],
     ".inference.export": ["export_onnx", "export_program"],
     ".inference.forecaster": ["TimesCLIPForecaster"],
     ".inference.loading": ["pipeline_task"],

@@ -17,6 +17,7 @@ from .metrics import regression_metrics
 
 _AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # properties of text that holds names
 _RASTER_COLUMNS = 4
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: told apart whatever kind of colour vision
 _COUNTED_CLASSES = 20  # more of them, and counts would not fit into their squares
 
 
@@ -279,7 +280,91 @@ def plot_ablation(values: Mapping[str, Sequence[float]], metric: str, title: str
     return figure
 
 
+def plot_importance(importance: Any, title: str | None = None, most: int = 12) -> Figure:
+    """Bars of what counts, with intervals over samples: a panel each for variates, spans of time, and spans of one.
+
+    Args:
+        importance: rows of one method of `Explanation.importance`.
+        title: above all.
+        most: bars in a panel, the largest first.
+
+    Raises:
+        ValueError: no rows.
+    """
+    words = {"variate": "variates", "span": "spans of time", "cell": "spans of a variate", "static": "static columns"}
+    parts = {text: importance[importance["kind"] == kind].head(most) for kind, text in words.items()}
+    parts = {text: rows for text, rows in parts.items() if len(rows)}
+    if not parts:
+        raise ValueError("importance is empty: there is nothing to draw")
+    heights = [0.3 * len(rows) + 0.7 for rows in parts.values()]
+    figure = Figure(figsize=(6.5, sum(heights) + 0.4), layout="constrained")
+    panels = np.ravel(figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights))
+    for axes, (text, rows) in zip(panels, parts.items(), strict=True):
+        values = rows["importance"].to_numpy(float)
+        around = np.stack([values - rows["lower"].to_numpy(float), rows["upper"].to_numpy(float) - values])
+        around = np.nan_to_num(np.maximum(around, 0))
+        axes.barh(range(len(rows)), values, xerr=around, color=BLUE, ecolor="0.5", height=0.7)
+        axes.set_yticks(range(len(rows)), [label(part_name(row)) for _, row in rows.iterrows()], **_AS_IT_IS)
+        axes.invert_yaxis()
+        axes.set_title(text, fontsize="medium", loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    if title is not None:
+        figure.suptitle(label(title), fontsize="medium", **_AS_IT_IS)
+    return figure
+
+
+def part_name(row: Any) -> str:
+    """A row of `Explanation.importance` in words: `ndvi, 2024-05-01 to 2024-06-20`."""
+    named = [] if row["variate"] is None or row["variate"] != row["variate"] else [str(row["variate"])]
+    if row["kind"] in ("span", "cell"):
+        dated = isinstance(row["first_date"], str)
+        first, last = (row[f"{end}_date"] if dated else f"{row[f'{end}_step']}" for end in ("first", "last"))
+        named.append(f"{'' if dated else 'steps '}{first} to {last}")
+    return ", ".join(named)
+
+
+def plot_attributions(attributions: Any, target_name: str = "prediction", title: str | None = None) -> Figure:
+    """One sample: each variate's values over time, and what each step adds to the answer or takes from it.
+
+    Args:
+        attributions: rows of one sample of `Explanation.attributions`; paths are added up.
+        target_name: of the answer, and its unit.
+        title: above all.
+
+    Raises:
+        ValueError: no rows, or rows of several samples.
+    """
+    rows = attributions[attributions["step"].notna()] if "step" in attributions else attributions
+    if not len(rows) or rows["sample"].nunique() != 1:
+        raise ValueError(f"attributions are of {rows['sample'].nunique() if len(rows) else 0} samples, expected one")
+    by_step = rows.groupby(["variate", "step"], sort=False).agg(
+        value=("value", "first"), attribution=("attribution", "sum"), unit=("unit", "first")
+    )
+    names = list(dict.fromkeys(rows["variate"]))
+    figure, panels = _panels(names, min(2, len(names)), 4.5, 1.9, title, sharex=True)
+    largest = float(by_step["attribution"].abs().max()) or 1.0
+    for name, axes in zip(names, panels, strict=True):
+        own = by_step.loc[name]
+        steps = own.index.to_numpy(float)
+        size = own["attribution"].to_numpy(float)
+        other = axes.twinx()
+        for chosen, color in ((size >= 0, BLUE), (size < 0, ORANGE)):
+            other.bar(steps[chosen], size[chosen], color=color, width=0.8, alpha=0.75)
+        other.set_ylim(-1.05 * largest, 1.05 * largest)
+        other.tick_params(labelsize="x-small")
+        axes.plot(steps, own["value"].to_numpy(float), color="black", linewidth=1, marker=".", markersize=3)
+        axes.tick_params(labelsize="x-small")
+        axes.set_zorder(other.get_zorder() + 1)
+        axes.patch.set_visible(False)
+        if own["unit"].iloc[0]:
+            axes.set_ylabel(label(own["unit"].iloc[0]), fontsize="x-small", **_AS_IT_IS)
+    figure.supxlabel("step", fontsize="small")
+    figure.supylabel(f"line: values; bars: adds to {label(target_name)} (up), or takes away", fontsize="x-small",
+                     **_AS_IT_IS)  # fmt: skip
+    return figure
+
+
 __all__ = [
-    "plot_ablation", "plot_confusion", "plot_curves", "plot_forecasts", "plot_model_view", "plot_predictions",
-    "plot_selection_attention",
+    "plot_ablation", "plot_attributions", "plot_confusion", "plot_curves", "plot_forecasts", "plot_importance",
+    "plot_model_view", "plot_predictions", "plot_selection_attention",
 ]  # fmt: skip

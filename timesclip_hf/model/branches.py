@@ -97,10 +97,12 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         self.tokenizer.projection = value
 
     def get_vision_features(self, pixel_values: Tensor) -> Tensor:
-        """Features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`."""
+        """Features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`.
+
+        With gradients where the tower learns, or where the images themselves ask for them."""
         check_sample_shape("pixel_values", pixel_values, (self.config.num_drawn_variates, 3, None, None))
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
-        trained = torch.is_grad_enabled() and is_trained(self.vision_tower)
+        trained = torch.is_grad_enabled() and (pixel_values.requires_grad or is_trained(self.vision_tower))
         encode = encode_images if trained else encode_images_in_chunks
         how = (self.config.vision_chunk_size, image_pooling(self.config), blanks_of(self.config))
         features = encode(self.vision_tower, images, *how)

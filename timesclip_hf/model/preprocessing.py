@@ -210,12 +210,15 @@ def fitted_statistics(statistics: dict[str, Any] | None, purpose: str) -> dict[s
     return statistics
 
 
-def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, Array]:
+def prepare_series(
+    values: Array, observed: Array, settings: Any, level: tuple[Array, Array] | None = None
+) -> dict[str, Array]:
     """All of a batch that comes from the series themselves.
 
     Args:
         values, observed: `(B, T, V)` of any length T, as `read_series` gives them.
         settings: a processor, or whatever has its parameters.
+        level: `loc` and `scale` `(B, V)`, where they are not to follow the rule of `settings.scaling`.
 
     Returns:
         `patch_values` (B, V, N, L), `patch_mask` (B, V, N), `variate_values` (B, V, T), `loc` and `scale` (B, V), all
@@ -235,7 +238,7 @@ def prepare_series(values: Array, observed: Array, settings: Any) -> dict[str, A
             f"{describe(blank[:, None], settings.variate_names)}; drop these samples or give more steps"
         )
     float32 = namespace(values).float32
-    loc, scale = _loc_and_scale(values, observed, settings, noise)
+    loc, scale = _loc_and_scale(values, observed, settings, noise) if level is None else level
     level_dtype = values.dtype if costs_digits(loc, scale).any() or has_large_levels(settings) else float32
     scaled = _scaled(fill_missing(values, observed), loc[:, None], scale[:, None], noise)  # (B, T, V)
     check_scaled(values, observed, scaled, settings.variate_names)
@@ -302,6 +305,18 @@ def check_rows(batch: Mapping[str, Array]) -> None:
 def _plot_positions(values: Array, observed: Array, settings: Any, noise: float) -> Array:
     """What is drawn: each variate's position on its image's value axis, `(B, V, T)` in fp32, NaN = gap."""
     xp = namespace(values)
+    lowest, spread, constant = value_axes(values, observed, settings, noise)
+    heights = (values - lowest[..., None, :]) / spread[..., None, :]
+    heights = xp.where(constant[..., None, :], heights + 0.5, heights)  # constant: in the middle of its axis
+    return contiguous(cast(xp.where(observed, heights, xp.nan).swapaxes(1, 2), xp.float32))
+
+
+def value_axes(
+    values: Array, observed: Array, settings: Any, noise: float | None = None
+) -> tuple[Array, Array, Array]:
+    """The value axis of each image: its lowest value and its length, `(B, V)` or `(V,)`, and whether it belongs to
+    a constant series, whose lowest value stands in the middle. `noise`: as in `instance_statistics`."""
+    xp, noise = namespace(values), rounding_noise(values.dtype) if noise is None else noise
     if settings.value_range == "window":
         lowest, highest = observed_range(values, observed)  # (B, V)
         constant = is_constant(highest - lowest, lowest, highest, noise)
@@ -311,10 +326,7 @@ def _plot_positions(values: Array, observed: Array, settings: Any, noise: float)
         # No spread is above half of its range: one that is stands in for a constant's.
         constant = like(fitted["std"], values) * 2 > (highest - lowest) * (1 + rounding_noise(values.dtype))
     spread, magnitude = highest - lowest, xp.maximum(xp.abs(lowest), xp.abs(highest))
-    spread = xp.where(constant, xp.where(magnitude > 0, magnitude, 1), spread)
-    heights = (values - lowest[..., None, :]) / spread[..., None, :]
-    heights = xp.where(constant[..., None, :], heights + 0.5, heights)  # constant: in the middle of its axis
-    return contiguous(cast(xp.where(observed, heights, xp.nan).swapaxes(1, 2), xp.float32))
+    return lowest, xp.where(constant, xp.where(magnitude > 0, magnitude, 1), spread), constant
 
 
 def _merged(first: Any, second: Any) -> Any:
@@ -361,4 +373,5 @@ __all__ = [
     "is_constant",
     "observed_range",
     "prepare_series",
+    "value_axes",
 ]
