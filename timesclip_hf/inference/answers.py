@@ -33,7 +33,7 @@ class Answerer:
         batch_size: samples that the model sees at once.
 
     Raises:
-        ValueError: a model without a task, or a target that it has not.
+        ValueError: a model without a task, or a target that it has not; a forecast that reads the future.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class Answerer:
             raise ValueError(f"a {type(base).__name__} gives no answer that could be explained, only embeds")
         check_agreement(processor, self.config, self.task)
         self.reads = base.answer_inputs(self.config)
+        if "future_values" in self.reads:
+            raise ValueError("forecasts that read covariates of the future cannot be explained yet")
         self.device = base.device
         self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.target, self.target_name, self.unit = self._find_target(target)
@@ -88,7 +90,8 @@ class Answerer:
             number = _number_of(target, [str(classes_name) for classes_name in classes], "class")
             return number, f"probability of {config.id2label[number]}", ""
         if self.task.name == "forecasting":
-            number = _number_of(target or 0, self.variate_names, "variate")
+            answered = self.variate_names[: self.config.num_target_variates or None]
+            number = _number_of(target or 0, answered, "variate")
             return number, self.variate_names[number], self.variate_units[number]
         names = processor.target_names or [f"prediction_{k}" for k in range(config.num_targets)]
         number = _number_of(target or 0, names, "target")

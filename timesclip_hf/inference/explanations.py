@@ -257,8 +257,9 @@ def _vision(answerer: Answerer, series: SeriesBatch, found: Attributed) -> list[
         return []
     values, observed, _ = answerer.tensors(series)
     axes = value_axes(values, observed, processor)
-    count, length, variates = series.values.shape
-    lowest, spread, constant = (np.broadcast_to(part.cpu().numpy(), (count, variates)) for part in axes)
+    (count, length, every), variates = series.values.shape, found.pixels.shape[1]  # drawn are the first ones
+    shapes = (np.broadcast_to(part.cpu().numpy(), (count, every))[:, :variates] for part in axes)
+    lowest, spread, constant = shapes
     height, width = found.pixels.shape[2:]
     margin = processor.line_width / 2 + 0.5
     inner = (width - 2 * margin) / max(length - 1, 1)
@@ -276,8 +277,8 @@ def _vision(answerer: Answerer, series: SeriesBatch, found: Attributed) -> list[
         pd.DataFrame(
             {
                 "sample": np.repeat(pd.Series(series.names, dtype=object).to_numpy(), variates * each),
-                "variate": np.tile(np.repeat(np.array(answerer.variate_names, object), each), count),
-                "unit": np.tile(np.repeat(np.array(answerer.variate_units, object), each), count),
+                "variate": np.tile(np.repeat(np.array(answerer.variate_names[:variates], object), each), count),
+                "unit": np.tile(np.repeat(np.array(answerer.variate_units[:variates], object), each), count),
                 "step": np.tile(np.repeat(steps, _BANDS), count * variates),
                 "date": np.tile(np.repeat(dates, _BANDS), count * variates),
                 "value_from": np.repeat(edges[:, :, None, :-1], length, axis=2).ravel(),

@@ -233,7 +233,7 @@ def _add(
 ) -> None:
     """Adds shares `(n, V, size)` to the nearest observed steps of `(n, T, V)`."""
     for row in range(len(shares)):
-        for variate in range(shares.shape[1]):
+        for variate in range(shares.shape[1]):  # those that are drawn, the first ones
             steps = np.flatnonzero(observed[row, :, variate])
             nearest = steps[np.abs(places[:, None] - steps).argmin(axis=1)]
             np.add.at(found[row, :, variate], nearest, shares[row, variate])
