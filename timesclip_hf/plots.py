@@ -187,6 +187,46 @@ def plot_forecasts(
     return figure
 
 
+def plot_backtest(
+    history: ArrayLike,
+    starts: ArrayLike,
+    forecasts: Mapping[str, ArrayLike],
+    interval: ArrayLike | None,
+    errors: Mapping[str, ArrayLike],
+    title: str | None = None,
+) -> Figure:
+    """Windows of one series with what was forecast, and every model's error by step of the horizon.
+
+    Args:
+        history: `(T,)`, what came, NaN is missing.
+        starts: `(w,)`, steps of it at which windows begin.
+        forecasts: model -> `(w, H)`.
+        interval: `(w, H, 2)` of the first model, or None.
+        errors: model -> `(H,)`.
+        title: over the windows.
+    """
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+    history, starts = np.asarray(history), np.asarray(starts, int)
+    (line,) = left.plot(history, color="black", linewidth=1)
+    handles, names = [line], ["what came"]
+    for number, (name, values) in enumerate(forecasts.items()):
+        for place, (start, window) in enumerate(zip(starts, np.asarray(values), strict=True)):
+            steps = start + np.arange(len(window))
+            (line,) = left.plot(steps, window, color=f"C{number}", linewidth=1.5)
+            if number == 0 and interval is not None:
+                low, high = np.asarray(interval)[place].T
+                left.fill_between(steps, low, high, color="C0", alpha=0.2, linewidth=0)
+        handles.append(line)
+        names.append(name)
+    _add_legend(left, handles, names, fontsize="small")
+    left.set_title(label(title or ""), fontsize="medium", **_AS_IT_IS)
+    lines = [right.plot(np.arange(1, np.size(values) + 1), np.asarray(values))[0] for values in errors.values()]
+    _add_legend(right, lines, list(errors), fontsize="small")
+    right.set(xlabel="step of the horizon", ylabel="MASE")
+    return figure
+
+
 def plot_confusion(predictions: ArrayLike, targets: ArrayLike, class_names: Sequence[str]) -> Figure:
     """How often each class (row) was taken for each other (column).
 
@@ -365,6 +405,6 @@ def plot_attributions(attributions: Any, target_name: str = "prediction", title:
 
 
 __all__ = [
-    "plot_ablation", "plot_attributions", "plot_confusion", "plot_curves", "plot_forecasts", "plot_importance",
-    "plot_model_view", "plot_predictions", "plot_selection_attention",
+    "plot_ablation", "plot_attributions", "plot_backtest", "plot_confusion", "plot_curves", "plot_forecasts",
+    "plot_importance", "plot_model_view", "plot_predictions", "plot_selection_attention",
 ]  # fmt: skip

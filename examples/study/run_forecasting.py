@@ -36,8 +36,8 @@ from timesclip_hf.escaping import markdown
 from timesclip_hf.hub.facts import collect_facts
 from timesclip_hf.metrics import forecast_metrics, m4_metrics
 from timesclip_hf.plots import plot_forecasts
+from timesclip_hf.training.window_peers import PEERS, PeerSettings, peers_for
 
-from .forecast_peers import PEERS, PeerSettings, peers_for
 from .settings import USER_ERRORS, check_names, command_line, named_variants, parse
 from .training import Trained, train_forecast
 

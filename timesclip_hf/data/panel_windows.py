@@ -80,6 +80,17 @@ class PanelWindows(Dataset[dict[str, Any]]):
         cut[:, :, self.num_targets :] = np.nan
         return cut
 
+    def recent(self, steps: int) -> NDArray[np.float64]:
+        """The last so many steps before all windows `(m, steps, V)`, whatever the context."""
+        return self._cut(self.chosen, -steps, 0)
+
+    def over(self, panel: Panel) -> "PanelWindows":
+        """The same windows of a panel of the same steps."""
+        shape: dict[str, Any] = {name: getattr(self, name) for name in ("context_length", "prediction_length")}
+        targets = min(self.num_targets, len(panel.variate_names))
+        drawn: dict[str, Any] = {"draw": self.draw, "by": self.by, "seed": self.seed}
+        return PanelWindows(panel, self.series, self.steps, **shape, num_targets=targets, **drawn)
+
     def _cut(self, windows: Positions, low: int, high: int) -> NDArray[np.float64]:
         series = self.series[windows]
         steps = self.steps[windows][:, None] + np.arange(low, high)

@@ -1,17 +1,15 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Frames in, frames out: one global forecaster of the series of a long table."""
 
-import contextlib
 import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from transformers.utils import logging
 
 from ..data.forecast_roles import FRAMES, ForecastRoles, find_forecast_roles, forecast_frame
 from ..data.panel import Panel, read_panel
@@ -21,9 +19,13 @@ from ..data.timestamps import write_timestamps
 from ..model.modeling_timesclip import TimesCLIPForPrediction
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .forecast_frames import lay_out, same_kind
-from .rolling import forecast_windows
+from .panel_forecaster import PanelForecaster, Plan, find_lengths, fit_forecaster, without_bars
+
+if TYPE_CHECKING:
+    from .backtest import Backtest
 
 FILE = "forecaster.json"
+_COLUMNS = ("id_column", "timestamp_column", "target")
 
 
 class TimesCLIPForecaster:
@@ -53,8 +55,7 @@ class TimesCLIPForecaster:
         training: fields of `TimesCLIPTrainingArguments` that win over what the number of windows asks for.
 
     Attributes:
-        model, processor: once fitted or loaded.
-        horizon, context_length, season: steps.
+        core: the fitted `PanelForecaster`, with `model` and `processor`.
         roles: what the columns are for.
 
     Raises:
@@ -76,21 +77,11 @@ class TimesCLIPForecaster:
     ) -> None:
         if frame not in (None, *FRAMES):
             raise ValueError(f"frame={frame!r}: unknown, choose one of {some_of(FRAMES)}")
-        self.preset, self.towers, self.epochs, self.validation, self.sample = (
-            preset,
-            towers,
-            epochs,
-            validation,
-            sample,
-        )
+        self.plan = Plan(preset, towers, epochs, validation, sample, dict(config or {}), dict(training or {}))
         self.frame, self.batch_size = frame, batch_size
-        self.config, self.training = dict(config or {}), dict(training or {})
-        self.model: Any = None
-        self.processor: Any = None
+        self.core: PanelForecaster | None = None
         self.roles: ForecastRoles | None = None
-        self.horizon = self.context_length = self.season = self.seed = 0
         self.freq: str | int | None = None
-        self.trainer: Any = None
         self._known: Any = None  # the frame of `fit`, for `predict()`
 
     def fit(
@@ -123,27 +114,11 @@ class TimesCLIPForecaster:
         Raises:
             ValueError: columns that are missing or unclear, cells or times that cannot be read, too short series.
         """
-        from ..training.fit_forecast import season_of  # to predict, nothing of training is loaded
-        from ..training.fit_panel import PanelJob, choose_context, choose_horizon, fit_panel
-        from ..training.fit_series import Recipe
-
-        table = forecast_frame(df)
-        index = df.index.names if isinstance(df, pd.DataFrame) else ()
-        names: dict[str, Any] = {"id_column": id_column, "timestamp_column": timestamp_column, "target": target}
-        self.roles = find_forecast_roles(table, **names, index_names=[name for name in index if name is not None])
-        self.freq, self.seed = freq, seed
-        panel = self._panel(table)
-        self.season = season_of(panel.step_seconds())
-        self.horizon = horizon or choose_horizon(panel, self.season)
-        self.context_length = context_length or choose_context(panel, self.horizon, self.season, self.validation)
-        recipe = Recipe(towers=self.towers, epochs=self.epochs, seed=seed, training=self.training)
-        job = PanelJob(
-            self.horizon, self.context_length, len(self.roles.targets), self.preset, recipe, self.validation,
-            self.sample, config=self.config,
-        )  # fmt: skip
-        with tempfile.TemporaryDirectory(prefix="timesclip-fit-") as folder, _without_bars():
-            fitted = fit_panel(panel, job, Path(folder) / "training")
-        self.trainer, self.model, self.processor = fitted.trainer, fitted.trainer.model, fitted.processor
+        named = {"id_column": id_column, "timestamp_column": timestamp_column, "target": target}
+        table = self._read_columns(df, named)
+        self.freq = freq
+        self.plan = replace(self.plan, horizon=horizon, context_length=context_length, seed=seed)
+        self.core = fit_forecaster(self._panel(table), self.plan, self.batch_size)
         self._known = df
         return self
 
@@ -161,7 +136,7 @@ class TimesCLIPForecaster:
         Raises:
             ValueError: not fitted, columns that are missing, a series without any value to go on from.
         """
-        roles = self._roles()
+        core, roles = self._fitted()
         df = self._known if df is None else df
         if df is None:
             raise ValueError(
@@ -169,15 +144,76 @@ class TimesCLIPForecaster:
             )
         table = forecast_frame(df)
         panel = self._panel(table)
-        steps = horizon or self.horizon
-        windows = PanelWindows(
-            panel, np.arange(len(panel)), panel.lengths, self.context_length, steps, num_targets=len(roles.targets)
-        )
-        self._check_history(windows)
-        forecasts = forecast_windows(self.model, self.processor, windows, steps, self.batch_size)
-        keys = self._keys(panel, windows, table)
-        result = lay_out(keys, forecasts, None, (), roles, self.frame or roles.frame)
+        steps = horizon or core.horizon
+        shape: dict[str, Any] = {"context_length": core.context_length, "prediction_length": steps}
+        windows = PanelWindows(panel, np.arange(len(panel)), panel.lengths, **shape, num_targets=core.num_targets)
+        _check_history(windows)
+        core.batch_size = self.batch_size
+        answer = core.answer(windows)
+        series, ahead = windows.series.repeat(steps), np.tile(np.arange(steps), len(windows))
+        times = panel.calendar.times(series, windows.steps.repeat(steps) + ahead)
+        ids = {} if roles.id is None else {roles.id: panel.ids.iloc[series].reset_index(drop=True)}
+        keys = pd.DataFrame({**ids, roles.timestamp: write_timestamps(times, table[roles.timestamp].iloc[:1])})
+        result = lay_out(keys, answer.forecasts, answer.quantiles, core.levels, roles, self.frame or roles.frame)
         return same_kind(result, df, {"id": roles.id, "timestamp": roles.timestamp})
+
+    def cross_validation(
+        self,
+        df: Any,
+        *,
+        windows: int = 3,
+        step: int | None = None,
+        refit: bool = False,
+        peers: Sequence[str] = (),
+        **fit: Any,
+    ) -> "Backtest":
+        """What this forecaster, trained on what was known then, would have said at the last origins of each series.
+
+        Others of its settings are trained; nothing of this forecaster changes, and what it has learnt is not used.
+
+        Args:
+            df: the table.
+            windows: origins; the last one lies a horizon before the end of each series.
+            step: steps between them; None: a horizon.
+            refit: train before each of them anew; else once, on what lies before the first.
+            peers: of `"DLinear"`, `"RLinear"`, `"PatchTST"`, `"AutoETS"`, beside seasonal naive.
+            **fit: arguments of `fit`; what is not given is as in the last `fit`, if there was one.
+
+        Returns:
+            A `Backtest`, whose module states the rule: `table()`, `by("series")`, `by("step")`, `by("window")`,
+            `frame()`, `plot()`.
+
+        Raises:
+            ValueError: too short series, unknown peers, or what `fit` raises.
+        """
+        from .backtest import Origins, run_backtest
+
+        if unknown := sorted(fit.keys() - {*_COLUMNS, "freq", "horizon", "context_length", "seed"}):
+            raise TypeError(f"cross_validation takes no {', '.join(map(repr, unknown))}")
+        trial = TimesCLIPForecaster(frame=self.frame)
+        trial.freq = fit.get("freq", self.freq)
+        named = {name: fit[name] for name in _COLUMNS if name in fit}
+        if self.roles is not None and not named:
+            table, trial.roles = forecast_frame(df), self.roles
+        else:
+            table = trial._read_columns(df, named)
+        roles: Any = trial.roles
+        panel = trial._panel(table)
+        asked = {name: value for name, value in fit.items() if name in ("horizon", "context_length", "seed")}
+        plan = replace(self.plan, num_targets=len(roles.targets), **asked)
+        horizon, _ = find_lengths(panel, plan)
+        plan = replace(plan, horizon=horizon)
+        about = {"roles": roles, "like": df,
+                 "write": lambda times: write_timestamps(times, table[roles.timestamp].iloc[:1])}  # fmt: skip
+        origins = Origins(panel, horizon, windows, horizon if step is None else step)
+        return run_backtest(
+            origins,
+            lambda known: fit_forecaster(known, plan, self.batch_size),
+            plan.num_targets,
+            refit,
+            peers,
+            **about,
+        )
 
     def save(self, folder: str | Path) -> None:
         """Writes model, processor and all else that `predict` needs into a folder.
@@ -185,12 +221,12 @@ class TimesCLIPForecaster:
         Raises:
             ValueError: not fitted.
         """
-        roles = self._roles()
-        with _without_bars():
-            self.model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-        names = ("horizon", "context_length", "season", "freq", "seed", "preset", "frame")
-        settings = {"roles": roles.to_dict(), **{name: getattr(self, name) for name in names}}
+        core, roles = self._fitted()
+        with without_bars():
+            core.model.save_pretrained(folder)
+        core.processor.save_pretrained(folder)
+        settings = {"roles": roles.to_dict(), "freq": self.freq, "frame": self.frame, "preset": self.plan.preset}
+        settings |= {name: getattr(core, name) for name in ("season", "seed")}
         (Path(folder) / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
     @classmethod
@@ -213,18 +249,26 @@ class TimesCLIPForecaster:
             file = Path(hf_hub_download(str(folder), FILE))
         settings = json.loads(file.read_text(encoding="utf-8"))
         forecaster = cls(**{"preset": settings["preset"], "frame": settings["frame"], **kwargs})
-        forecaster.roles = ForecastRoles(**settings["roles"])
-        for name in ("horizon", "context_length", "season", "freq", "seed"):
-            setattr(forecaster, name, settings[name])
-        with _without_bars():
-            forecaster.model = TimesCLIPForPrediction.from_pretrained(folder).eval()
-        forecaster.processor = TimesCLIPProcessor.from_pretrained(folder)
+        forecaster.roles, forecaster.freq = ForecastRoles(**settings["roles"]), settings["freq"]
+        with without_bars():
+            model = TimesCLIPForPrediction.from_pretrained(folder).eval()
+        processor, targets = TimesCLIPProcessor.from_pretrained(folder), len(forecaster.roles.targets)
+        lengths = (model.config.prediction_length, model.config.context_length, settings["season"])
+        forecaster.core = PanelForecaster(model, processor, *lengths, targets, settings["seed"])
         return forecaster
 
-    def _roles(self) -> ForecastRoles:
-        if self.model is None or self.roles is None:
+    def _fitted(self) -> tuple[PanelForecaster, ForecastRoles]:
+        if self.core is None or self.roles is None:
             raise ValueError("this forecaster was not fitted yet: call fit(df) first, or load one")
-        return self.roles
+        return self.core, self.roles
+
+    def _read_columns(self, df: Any, named: Mapping[str, Any]) -> pd.DataFrame:
+        """A table, once it is found what its columns are for."""
+        table = forecast_frame(df)
+        index = df.index.names if isinstance(df, pd.DataFrame) else ()
+        self.roles = find_forecast_roles(table, **named, index_names=[name for name in index if name is not None])
+        self.plan = replace(self.plan, num_targets=len(self.roles.targets))
+        return table
 
     def _panel(self, table: pd.DataFrame) -> Panel:
         roles: Any = self.roles
@@ -234,43 +278,23 @@ class TimesCLIPForecaster:
             table, timestamp_column=roles.timestamp, id_column=roles.id, variates=roles.variates, freq=self.freq
         )
 
-    def _check_history(self, windows: PanelWindows) -> None:
-        """Series without a value to go on from are refused; short ones are told."""
-        panel = windows.panel
-        blank: NDArray[np.bool_] = np.all(np.isnan(windows.past(slice(None))), axis=1)  # (n, V)
-        if blank.any():
-            series, variate = np.argwhere(blank)[0]
-            raise ValueError(
-                f"series {panel.ids[series]!r} has no value of {panel.variate_names[variate]!r} in its last "
-                f"{self.context_length} steps ({len(np.unique(blank.nonzero()[0]))} such series in all): a series "
-                "without history cannot be forecast, leave it out"
-            )
-        if (short := panel.lengths < self.context_length).any():
-            warn_caller(
-                f"{short.sum()} of {len(panel)} series are shorter than the {self.context_length} steps that the "
-                f"model looks back ({some_of(panel.ids[short], 3)}): what lies before them counts as missing"
-            )
 
-    def _keys(self, panel: Panel, windows: PanelWindows, table: pd.DataFrame) -> pd.DataFrame:
-        """Series and times of forecasts, a row for each window and step."""
-        roles, steps = self._roles(), windows.prediction_length
-        series = windows.series.repeat(steps)
-        ahead = windows.steps.repeat(steps) + np.tile(np.arange(steps), len(windows))
-        times = write_timestamps(panel.calendar.times(series, ahead), table[roles.timestamp].iloc[:1])
-        ids = {} if roles.id is None else {roles.id: panel.ids.iloc[series].reset_index(drop=True)}
-        return pd.DataFrame({**ids, roles.timestamp: times})
-
-
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """No bars for each file of weights."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+def _check_history(windows: PanelWindows) -> None:
+    """Series without a value to go on from are refused; short ones are told."""
+    panel, context = windows.panel, windows.context_length
+    blank: NDArray[np.bool_] = np.all(np.isnan(windows.past(slice(None))), axis=1)  # (n, V)
+    if blank.any():
+        series, variate = np.argwhere(blank)[0]
+        raise ValueError(
+            f"series {panel.ids[series]!r} has no value of {panel.variate_names[variate]!r} in its last {context} "
+            f"steps ({len(np.unique(blank.nonzero()[0]))} such series in all): a series without history cannot be "
+            "forecast, leave it out"
+        )
+    if (short := panel.lengths < context).any():
+        warn_caller(
+            f"{short.sum()} of {len(panel)} series are shorter than the {context} steps that the model looks back "
+            f"({some_of(panel.ids[short], 3)}): what lies before them counts as missing"
+        )
 
 
 __all__ = ["TimesCLIPForecaster"]

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PatchTSTConfig, PatchTSTForPrediction
 
-from timesclip_hf.data.splits import WindowSplits
-from timesclip_hf.data.windows import ForecastWindows
-from timesclip_hf.model.preprocessing import fill_missing
-from timesclip_hf.training.forecast_peers import repeat_last as repeat_last_value
-from timesclip_hf.training.forecast_peers import repeat_season
+from ..data.panel_windows import PanelWindows
+from ..data.splits import WindowSplits
+from ..data.windows import ForecastWindows
+from ..model.preprocessing import fill_missing
+from .forecast_peers import repeat_last as repeat_last_value
+from .forecast_peers import repeat_season
 
 
 @dataclass(frozen=True)
@@ -129,16 +130,22 @@ PATCHTST_CONFIG: dict[str, Any] = {
 # --- windows --------------------------------------------------------------------------------------------------------
 
 
-def past_values(windows: ForecastWindows, rows: list[int]) -> Tensor:
+def past_values(windows: ForecastWindows | PanelWindows, rows: list[int]) -> Tensor:
     """Inputs of the windows `rows`, gaps filled: `(batch, T, V)` float32."""
-    values = torch.from_numpy(np.stack([windows[row]["past_values"] for row in rows])).float()
+    values = torch.from_numpy(_stacked(windows, rows, "past_values")).float()
     observed = ~torch.isnan(values)
     return values if observed.all() else fill_missing(values, observed)
 
 
-def labels(windows: ForecastWindows, rows: list[int]) -> Tensor:
+def labels(windows: ForecastWindows | PanelWindows, rows: list[int]) -> Tensor:
     """Labels of the windows `rows`: `(batch, H, V)` float32, NaN where not observed."""
-    return torch.from_numpy(np.stack([windows[row]["labels"] for row in rows])).float()
+    return torch.from_numpy(_stacked(windows, rows, "labels")).float()
+
+
+def _stacked(windows: ForecastWindows | PanelWindows, rows: list[int], name: str) -> NDArray[np.floating]:
+    if isinstance(windows, PanelWindows):
+        return windows.past(rows) if name == "past_values" else windows.labels(rows)
+    return np.stack([windows[row][name] for row in rows])  # type: ignore[literal-required]
 
 
 def batches(windows: ForecastWindows) -> Iterator[list[int]]:

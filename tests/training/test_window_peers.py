@@ -1,19 +1,17 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The forecasting peers: what the naive ones say, what the learnt ones can learn, and what none of them may read."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from examples.study import forecast_peers  # noqa: E402
-from examples.study.forecast_peers import (  # noqa: E402
+from timesclip_hf.data.splits import WindowSplits
+from timesclip_hf.data.windows import ForecastWindows
+from timesclip_hf.training import window_peers
+from timesclip_hf.training.window_peers import (
     PEERS,
     DLinear,
     PatchTST,
@@ -24,8 +22,6 @@ from examples.study.forecast_peers import (  # noqa: E402
     peers_for,
     total_error,
 )
-from timesclip_hf.data.splits import WindowSplits  # noqa: E402
-from timesclip_hf.data.windows import ForecastWindows  # noqa: E402
 
 CONTEXT, HORIZON = 8, 3
 LEARNT = ("DLinear", "RLinear", "PatchTST")
@@ -200,9 +196,9 @@ def test_validation_chooses_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -
     splits, settings = noise_splits(), PeerSettings(epochs=3)
     alone = {}
     for rate in (1e-6, 1e-2):
-        monkeypatch.setattr(forecast_peers, "LINEAR", Recipe((rate,), 16, 1000))
+        monkeypatch.setattr(window_peers, "LINEAR", Recipe((rate,), 16, 1000))
         alone[rate] = PEERS["RLinear"](splits, 0, settings)
-    monkeypatch.setattr(forecast_peers, "LINEAR", Recipe((1e-6, 1e-2), 16, 1000))
+    monkeypatch.setattr(window_peers, "LINEAR", Recipe((1e-6, 1e-2), 16, 1000))
     both = PEERS["RLinear"](splits, 0, settings)
     best = min(alone.values(), key=lambda forecast: forecast.validation_error or np.inf)
     np.testing.assert_array_equal(both.predictions, best.predictions)

@@ -1,0 +1,113 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""Rolling origins: what is forecast from what, and the figures of it."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from timesclip_hf import TimesCLIPForecaster
+from timesclip_hf.inference.backtest import Backtest
+
+QUICK: dict[str, Any] = {"epochs": 1, "config": {"projection_dim": 8}}
+LENGTHS: dict[str, Any] = {"horizon": 4, "context_length": 14}
+
+
+def noisy_frame(steps: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    parts = []
+    for k, name in enumerate("ab"):
+        y = 10.0**k * (5 + np.sin(np.arange(steps + k) * 2 * np.pi / 7) + 0.2 * rng.normal(size=steps + k))
+        parts.append(pd.DataFrame({"unique_id": name, "ds": pd.date_range("2024-01-01", periods=len(y)), "y": y}))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def backtest() -> Backtest:
+    return TimesCLIPForecaster(**QUICK).cross_validation(
+        noisy_frame(), windows=3, step=2, peers=["DLinear"], **LENGTHS
+    )
+
+
+def test_windows_end_with_the_series_and_lie_a_step_apart(backtest: Backtest) -> None:
+    frame = backtest.frame()
+    rows = frame[frame["unique_id"] == "a"]
+    assert rows["cutoff"].drop_duplicates().dt.day_of_year.tolist() == [52, 54, 56]
+    assert rows["ds"].iloc[-1] == pd.Timestamp("2024-01-01") + pd.Timedelta(59, "D")
+    known = noisy_frame().merge(frame, on=["unique_id", "ds"], suffixes=("", "_told"))
+    assert len(frame) == len(known) == 2 * 3 * 4 and (known["y"] == known["y_told"]).all()
+    assert list(frame.columns) == ["unique_id", "ds", "cutoff", "y", "TimesCLIP", "seasonal naive", "DLinear"]
+
+
+def test_the_baseline_repeats_the_season_before_the_cutoff(backtest: Backtest) -> None:
+    frame, table = backtest.frame(), noisy_frame().set_index(["unique_id", "ds"])["y"]
+    before = [
+        table[name, day - pd.Timedelta(7, "D")] for name, day in zip(frame["unique_id"], frame["ds"], strict=True)
+    ]
+    np.testing.assert_allclose(frame["seasonal naive"], before)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_nothing_behind_an_origin_moves_a_forecast_from_it(refit: bool) -> None:
+    frame = noisy_frame()
+    changed = frame.copy()
+    late = frame.groupby("unique_id").cumcount(ascending=False) < 6  # behind the second of three origins
+    changed.loc[late, "y"] = changed.loc[late, "y"] * 50 - 1000
+    told = []
+    for table in (frame, changed):
+        peers = [] if refit else ["RLinear"]
+        options: dict[str, Any] = {"windows": 3, "step": 2, "refit": refit, "peers": peers, **LENGTHS}
+        told.append(TimesCLIPForecaster(**QUICK).cross_validation(table, **options).frame())
+    models = ["TimesCLIP", "seasonal naive", *peers]
+    first = told[0]["cutoff"] <= told[0].groupby("unique_id")["cutoff"].transform(lambda c: c.unique()[1])
+    assert first.sum() == 16
+    pd.testing.assert_frame_equal(told[0].loc[first, models], told[1].loc[first, models])
+    assert not told[0].loc[~first, models].equals(told[1].loc[~first, models])
+
+
+def test_figures_follow_from_the_frame(backtest: Backtest) -> None:
+    frame, table = backtest.frame(), backtest.table()
+    series = {name: rows["y"].to_numpy() for name, rows in noisy_frame().groupby("unique_id")}
+    away = (frame["DLinear"] - frame["y"]).abs()
+    units = []
+    for name, cutoff in zip(frame["unique_id"], frame["cutoff"], strict=True):
+        past = series[name][: (cutoff - pd.Timestamp("2024-01-01")).days + 1]
+        units.append(np.abs(past[7:] - past[:-7]).mean())
+    assert table.loc["DLinear", "mase"] == pytest.approx((away / units).mean())
+    size = frame["DLinear"].abs() + frame["y"].abs()
+    assert table.loc["DLinear", "smape"] == pytest.approx((200 * away / size).mean())
+    assert table.loc["seasonal naive", ["skill", "win_rate"]].tolist() == [0.0, 0.5]
+    for what, count in (("series", 2), ("step", 4), ("window", 3)):
+        parts = backtest.by(what).loc["DLinear"]
+        assert len(parts) == count and parts["mase"].mean() == pytest.approx(table.loc["DLinear", "mase"])
+
+
+def test_a_failure_is_counted_and_answered_by_the_baseline(backtest: Backtest) -> None:
+    answers = dict(backtest.answers)
+    broken = answers["DLinear"].forecasts.copy()
+    broken[0, 1] = np.nan
+    answers["broken"] = type(answers["DLinear"])(broken)
+    other = Backtest(**{**vars(backtest), "answers": answers})
+    table = other.table()
+    assert table["failures"].tolist() == [0, 0, 0, 1] and np.isfinite(table.loc["broken", "mase"])
+    np.testing.assert_array_equal(other.forecasts("broken")[0], other.forecasts("seasonal naive")[0])
+
+
+def test_a_frame_of_polars_comes_back_as_one_and_one_picture_is_drawn(backtest: Backtest) -> None:
+    other = Backtest(**{**vars(backtest), "like": pl.from_pandas(noisy_frame())})
+    assert isinstance(other.frame(), pl.DataFrame) and len(other.frame()) == 24
+    assert len(backtest.plot("b").axes) == 2
+    with pytest.raises(ValueError, match="no windows of series 'z'"):
+        backtest.plot("z")
+
+
+def test_too_short_series_and_unknown_words_are_named() -> None:
+    forecaster = TimesCLIPForecaster(**QUICK)
+    with pytest.raises(ValueError, match="20 windows of 4 steps, 4 apart, need series of 84 steps"):
+        forecaster.cross_validation(noisy_frame(), windows=20, **LENGTHS)
+    with pytest.raises(ValueError, match="peers: unknown.*Prophet"):
+        forecaster.cross_validation(noisy_frame(), peers=["Prophet"], **LENGTHS)
+    with pytest.raises(TypeError, match="takes no 'origins'"):
+        forecaster.cross_validation(noisy_frame(), origins=3)
