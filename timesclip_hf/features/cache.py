@@ -32,10 +32,12 @@ from transformers.utils import logging
 
 from ..data.collator import TimesCLIPDataCollator
 from ..model.feature_layers import image_pooling, image_width
+from ..model.ink import blanks_of
 from ..model.messages import one_run
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained
+from .fidelity import CLOSE_ENOUGH, SAMPLE_IMAGES, measure_blanks
 from .store import FeatureStore, digest, plot_keys, shrink
 
 logger = logging.get_logger(__name__)
@@ -48,6 +50,7 @@ _ROWS_AT_ONCE = 256
 _ANNOUNCED_BYTES = 100e6  # less is not worth a line
 _GIGABYTE = 1e9
 _IMAGES_AT_ONCE = 256  # as many as keep an accelerator busy
+_CHUNKS_OF_INK = 8  # drawn at once, where images are sorted by what is drawn on them
 
 
 class FeatureCache:
@@ -62,6 +65,9 @@ class FeatureCache:
     ```
 
     A killed `add` goes on where it was, give or take half a minute; several processes of a machine share the work.
+    With `blank_patches` other than `"keep"`, the first `add` that encodes tells how close a sample's features are to
+    those of all patches, and what time is saved (see `fidelity`); of `"auto"` it makes `"drop"` or `"keep"`, in the
+    model's configuration, which is saved with it.
 
     Args:
         model: a TimesCLIP model whose vision tower is frozen; encoding runs on its device.
@@ -100,19 +106,25 @@ class FeatureCache:
         self.collator = TimesCLIPDataCollator(processor, draw=False)
         tower: Any = model.base_model.vision_tower  # type: ignore[union-attr]
         eval_if_frozen(tower)  # frozen by hand it may still be in training mode, where dropout is at work
-        self.tower = tower
+        self.tower, self.config = tower, model.config
         self.dtype: torch.dtype = getattr(torch, dtype)
         on_cpu = tower.device.type == "cpu"
         self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)
         self.max_size = max_size
         self.bytes_per_series = 4 * (processor.num_variates or 1) * image_width(model.config)
         self.pooling = image_pooling(model.config)
-        parts = [tower_fingerprint(tower), drawing_fingerprint(processor), dtype, "with checksums"]
-        parts += [self.pooling] if self.pooling != "pooler" else []
-        self.store = FeatureStore(
-            (Path(folder) if folder is not None else default_folder()) / digest("\n".join(parts).encode())
-        )
+        self._folder = Path(folder) if folder is not None else default_folder()
+        self._parts = [tower_fingerprint(tower), drawing_fingerprint(processor), dtype, "with checksums"]
+        self._parts += [self.pooling] if self.pooling != "pooler" else []
         self._in_use: set[Path] = set()
+        self._measured = False
+        self._open_store()
+
+    def _open_store(self) -> None:
+        """The store of features that are read as the configuration says now."""
+        self.blanks = blanks_of(self.config)
+        parts = self._parts + ([str(self.blanks)] if self.blanks is not None else [])
+        self.store = FeatureStore(self._folder / digest("\n".join(parts).encode()))
 
     def add(self, dataset: Any, progress: bool = True, shared: bool = False) -> int:
         """Encodes the series of a dataset that are not stored yet.
@@ -131,11 +143,14 @@ class FeatureCache:
         ):  # labels and static values are not even read
             names = [name for name in ("past_values", "past_observed_mask") if name in dataset.column_names]
             dataset = dataset.select_columns(names)
+        if self.config.blank_patches == "auto" and len(dataset):
+            self._measure_blanks(dataset, shared)
         missing = self._missing(dataset, shared)
+        if missing and self.blanks is not None and not self._measured:
+            self._measure_blanks(dataset, shared=False)
         if not missing or not self._make_room(len(missing)):
             return 0
-        tower = self.tower if self.tower.dtype == self.dtype else copy.deepcopy(self.tower).to(self.dtype)
-        encoded = 0
+        tower, encoded = self._tower_at_work(), 0
         first = os.getpid()  # so that processes begin apart
         buckets = [(first + k) % _NUM_BUCKETS for k in range(_NUM_BUCKETS)]
         with tqdm(total=len(missing), desc="Encoding series", unit="series", disable=not progress) as bar:
@@ -151,6 +166,33 @@ class FeatureCache:
         logger.info("%d series encoded; features of %d are in %s.", encoded, len(self.store), self.store.folder)
         self._in_use |= self.store.mark_used(missing)
         return encoded
+
+    def _tower_at_work(self) -> Any:
+        return self.tower if self.tower.dtype == self.dtype else copy.deepcopy(self.tower).to(self.dtype)
+
+    def _measure_blanks(self, dataset: Any, shared: bool) -> None:
+        """Tells what leaving out blank patches changes, on some of a data set; `"auto"` is decided by it."""
+        self._measured = True
+        mode = self.config.blank_patches
+        blanks: Any = blanks_of(self.config, "drop" if mode == "auto" else None)
+        num_series = min(len(dataset), max(1, SAMPLE_IMAGES // max(1, self.processor.num_variates or 1)))
+        rows = np.linspace(0, len(dataset) - 1, num_series).astype(int).tolist()
+        images = self._draw(self._plots(dataset, rows))[:SAMPLE_IMAGES]
+        found = measure_blanks(self._tower_at_work(), images, self.images_at_once, self.pooling, blanks)
+        if mode != "auto":
+            logger.warning(f"blank_patches={mode!r}: {found}.")
+            return
+        cosine = min(gather_object([found.cosine])) if shared else found.cosine  # all processes decide alike
+        self.config.blank_patches = "drop" if cosine >= CLOSE_ENOUGH else "keep"
+        logger.warning(
+            f"blank_patches='auto' becomes {self.config.blank_patches!r}, which is saved with the model: without "
+            f"blank patches, {found}; 'drop' asks for {CLOSE_ENOUGH}."
+        )
+        self._open_store()
+
+    def _draw(self, plots: Tensor) -> Tensor:
+        """Images `(n, 3, height, width)` of plots `(B, V, T)`, where the tower is."""
+        return self.processor.draw(plots.to(self.tower.device), self.dtype).flatten(0, 1)
 
     def _make_room(self, num_series: int) -> bool:
         """Whether so many more series fit beside what is in use; says what they need, and shrinks the rest."""
@@ -213,16 +255,18 @@ class FeatureCache:
         """Encodes what nobody has stored meanwhile, and stores it whenever it is worth a file."""
         self.store.refresh()
         todo = [(key, row) for key, row in missing.items() if key not in self.store]
-        series_at_once = max(1, self.images_at_once // max(1, self.processor.num_variates or 1))
+        # Images of about as many patches are read together: there are more of them among more images.
+        images_at_once = self.images_at_once * (_CHUNKS_OF_INK if self.blanks is not None else 1)
+        series_at_once = max(1, images_at_once // max(1, self.processor.num_variates or 1))
         keys: list[bytes] = []
         parts: list[NDArray[np.float32]] = []
         started = time.monotonic()
         for first in range(0, len(todo), series_at_once):
             batch = todo[first : first + series_at_once]
-            plots = self._plots(dataset, [row for _, row in batch]).to(tower.device)
-            images = self.processor.draw(plots, self.dtype).flatten(0, 1)
-            features = encode_images_in_chunks(tower, images, self.images_at_once, self.pooling)
-            features = features.unflatten(0, plots.shape[:2])
+            plots = self._plots(dataset, [row for _, row in batch])
+            images = self._draw(plots)
+            features = encode_images_in_chunks(tower, images, self.images_at_once, self.pooling, self.blanks)
+            features = features.unflatten(0, (len(plots), -1))
             parts.append(features.float().cpu().numpy())
             keys += [key for key, _ in batch]
             if time.monotonic() - started > _SECONDS_PER_FILE or first + series_at_once >= len(todo):
@@ -276,6 +320,7 @@ class CachedFeatures:
                 self._known.append(dataset)
                 with one_run(collator.run):
                     self._cache.add(dataset, self.progress, self.shared)
+            collator.features = self._cache.store  # another one, where blank patches were decided on
         except OSError as error:  # nobody asked for it: a full or foreign disk must not stop the training
             if not automatic:
                 raise

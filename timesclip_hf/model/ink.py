@@ -82,13 +82,18 @@ _INSIDE: dict[str, _Inside] = {
 WITH_PATCHES = tuple(_INSIDE)
 
 
-def blanks_of(config: Any) -> Blanks | None:
-    """What the model of a `TimesCLIPConfig` does with blank patches; `None`: it reads them like all others."""
-    if config.blank_patches not in ("drop", "merge") or config.vision_config is None:
+def blanks_of(config: Any, mode: str | None = None) -> Blanks | None:
+    """What the model of a `TimesCLIPConfig` does with blank patches; `None`: it reads them like all others.
+
+    Args:
+        mode: in place of `config.blank_patches`.
+    """
+    mode = mode or config.blank_patches
+    if mode not in ("drop", "merge") or config.vision_config is None:
         return None
     mean, std = config.image_statistics
     paper = [(config.background - level) / spread for level, spread in zip(mean, std, strict=True)]
-    return Blanks(config.blank_patches, tuple(paper))
+    return Blanks(mode, tuple(paper))
 
 
 def find_ink(images: Tensor, patch_size: int, paper: tuple[float, ...]) -> Tensor:
