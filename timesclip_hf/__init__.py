@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from .inference.forecaster import TimesCLIPForecaster as TimesCLIPForecaster
     from .inference.loading import pipeline_task as pipeline_task
     from .inference.numpy_processing import NumpyProcessor as NumpyProcessor
-    from .inference.pipelines import TimeSeriesClassificationPipeline as TimeSeriesClassificationPipeline
-    from .inference.pipelines import TimeSeriesFeatureExtractionPipeline as TimeSeriesFeatureExtractionPipeline
-    from .inference.pipelines import TimeSeriesForecastingPipeline as TimeSeriesForecastingPipeline
-    from .inference.pipelines import TimeSeriesRegressionPipeline as TimeSeriesRegressionPipeline
+    from .inference.task_pipelines import TimeSeriesClassificationPipeline as TimeSeriesClassificationPipeline
+    from .inference.task_pipelines import TimeSeriesFeatureExtractionPipeline as TimeSeriesFeatureExtractionPipeline
+    from .inference.task_pipelines import TimeSeriesForecastingPipeline as TimeSeriesForecastingPipeline
+    from .inference.task_pipelines import TimeSeriesRegressionPipeline as TimeSeriesRegressionPipeline
     from .metrics import classification_metrics as classification_metrics
     from .metrics import forecast_metrics as forecast_metrics
     from .metrics import m4_metrics as m4_metrics
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .model.processing_timesclip import TimesCLIPProcessor as TimesCLIPProcessor
     from .model.rendering import render_line as render_line
     from .training.adapters import lora_config as lora_config
+    from .training.calibration import calibrate as calibrate
     from .training.ensemble import join_models as join_models
     from .training.heads import FittedHeads as FittedHeads
     from .training.heads import fit_head as fit_head
@@ -82,7 +83,7 @@ _NAMES = {
     ".inference.forecaster": ["TimesCLIPForecaster"],
     ".inference.loading": ["pipeline_task"],
     ".inference.numpy_processing": ["NumpyProcessor"],
-    ".inference.pipelines": [
+    ".inference.task_pipelines": [
         "TimeSeriesClassificationPipeline",
         "TimeSeriesFeatureExtractionPipeline",
         "TimeSeriesForecastingPipeline",
@@ -102,6 +103,7 @@ _NAMES = {
     ".model.processing_timesclip": ["TimesCLIPProcessor"],
     ".model.rendering": ["render_line"],
     ".training.adapters": ["lora_config"],
+    ".training.calibration": ["calibrate"],
     ".training.heads": ["FittedHeads", "fit_head"],
     ".training.ensemble": ["join_models"],
     ".training.trainer": ["TimesCLIPTrainer"],

@@ -54,7 +54,7 @@ def _register_pipelines() -> None:
     from transformers.pipelines import PIPELINE_REGISTRY
 
     from .inference.loading import CheckpointLoader
-    from .inference.pipelines import PIPELINES
+    from .inference.task_pipelines import PIPELINES
 
     for task, pipeline in PIPELINES.items():
         PIPELINE_REGISTRY.register_pipeline(task, pipeline, pt_model=CheckpointLoader)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ from timesclip_hf import (
     TimesCLIPProcessor,
     lora_config,
 )
-from timesclip_hf.inference.pipelines import TimeSeriesFeatureExtractionPipeline
+from timesclip_hf.inference.task_pipelines import TimeSeriesFeatureExtractionPipeline
 
 NAMES, STEPS, COUNT = ["ndvi", "lst"], 12, 8
 SERIES = np.random.default_rng(11).normal(size=(COUNT, STEPS, 2)) * [0.1, 8] + [0.6, 295]

@@ -26,7 +26,7 @@ from timesclip_hf import (
     pipeline_task,
     split_windows,
 )
-from timesclip_hf.inference.pipelines import PIPELINES
+from timesclip_hf.inference.task_pipelines import PIPELINES
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"

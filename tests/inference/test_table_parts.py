@@ -20,8 +20,9 @@ from timesclip_hf import (
 )
 from timesclip_hf.cli import main
 from timesclip_hf.inference import table_parts
-from timesclip_hf.inference.pipelines import PIPELINES, TimeSeriesPipeline
+from timesclip_hf.inference.pipelines import TimeSeriesPipeline
 from timesclip_hf.inference.table_parts import answer_parquet
+from timesclip_hf.inference.task_pipelines import PIPELINES
 
 NAMES, STEPS, ROWS = ["nir", "red", "evi"], 12, 23
 SERIES = np.random.default_rng(0).normal(size=(ROWS, STEPS, 3)).round(3)

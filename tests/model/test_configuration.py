@@ -30,6 +30,8 @@ EVERY_FIELD = {
     "num_targets": 2,
     "prediction_length": 7,
     "loss": "mae",
+    "quantile_levels": [0.1, 0.5, 0.9],
+    "calibration": {"method": "absolute", "levels": [0.9], "thresholds": [[1.5, None]], "count": 12},
     "error_scale": "instance",
     "class_weights": [1.0, 2.5],
     "num_target_variates": 1,

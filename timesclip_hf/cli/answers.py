@@ -27,6 +27,7 @@ columns of your table (names, years, ...) stay beside the predictions."""
 _PREDICT_EXAMPLES = """\
 examples:
   timesclip predict new_fields.csv --model runs/fields/small/seed0 --output predictions.csv
+  timesclip predict new_fields.csv --model runs/fields/small/seed0 --interval 0.9 --output predictions.csv
   timesclip predict sensors.csv --model runs/sensors/forecast/seed0 --timestamp-column time --output next.csv"""
 
 _EMBED = """\
@@ -48,6 +49,13 @@ def add_predict(commands: Any) -> None:
         commands, "predict", predict, "predict the rows of a table with a trained model", _PREDICT, _PREDICT_EXAMPLES
     )
     command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    command.add_argument(
+        "--interval",
+        type=float,
+        metavar="SHARE",
+        help="such as 0.9: two more columns for each prediction, between which so large a share of truths lies; of "
+        "classes, the set that holds the right one so often (models of timesclip train know intervals)",
+    )
     _add_answering(command)
 
 
@@ -109,6 +117,8 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
     task: Any = find_task(model, embeds)  # transformers' types know its own tasks only
     predict: Any = pipeline(task, model=model, device=options.device or process_device())
     asked = {"batch_size": options.batch_size, "progress_bar": sys.stderr.isatty(), **reading_of(options)}
+    if not embeds and options.interval is not None:
+        asked["interval"] = options.interval
     written = _answer_in_parts(predict, options, output, asked) if output is not None and in_parts else None
     if written is None:
         table = _read_table(options) if table is None else table

@@ -25,8 +25,8 @@ from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.reader import WideOrigin
-from .pipelines import TimeSeriesFeatureExtractionPipeline
 from .table_inputs import is_wide
+from .task_pipelines import TimeSeriesFeatureExtractionPipeline
 
 # Towers without what is built upon them.
 TOWERS_ALONE: dict[str, Any] = {

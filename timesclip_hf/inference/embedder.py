@@ -28,8 +28,8 @@ from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.tower_configs import checkpoint_folder
 from .any_series import TOWERS_ALONE, brought_to, filled, processor_for, reads_any_series, shape_of, towers_of
 from .loading import own_config, saved_model_class
-from .pipelines import TimeSeriesFeatureExtractionPipeline, embed_names
 from .table_inputs import usable_pattern
+from .task_pipelines import TimeSeriesFeatureExtractionPipeline, embed_names
 
 # What fixes the shape of towers, of a processor's parameters.
 _SHAPE = ("num_variates", "context_length", "patch_length", "patch_stride", "padding")

@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """A trained model as a graph that needs none of our code: `torch.export` and ONNX, for any number of samples."""
 
+import json
 from collections.abc import Iterable
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ..model.agreement import check_agreement
 from ..model.feature_layers import image_width
+from ..model.intervals import INTERVALS_FILE, interval_facts
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.preprocessing import has_large_levels
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -29,7 +31,8 @@ def export_program(
     Returns:
         The program. `program.module()(**inputs)` takes those keys of the processor's batch that the model reads, by
         name, and gives `predictions` (regression `(B, num_targets)`, prediction `(B, H, V)`, in original units) or
-        `logits` `(B, num_labels)`.
+        `logits` `(B, num_labels)`. Of models with quantiles, or that were calibrated by them or by spreads, it gives a
+        tuple: the answer, and those of `output_names`.
 
     Raises:
         ValueError: another kind of model, a processor that does not fit it, `vision_features` without images, or a
@@ -72,8 +75,10 @@ def export_onnx(
 ) -> Path:
     """Writes a model's answer as an ONNX graph, and `processor_config.json` beside it.
 
-    The graph's inputs are those keys of the processor's batch that the model reads, its one output is `predictions` or
-    `logits`; the number of samples is free. A graph of more than 2 GB keeps its weights in a file beside it.
+    The graph's inputs are those keys of the processor's batch that the model reads, its output is `predictions` or
+    `logits`, and with it what intervals rest on (`quantiles`, `spreads`); the number of samples is free. What
+    `calibrate` found goes into `intervals.json`, for `NumpyProcessor.interval`. A graph of more than 2 GB keeps its
+    weights in a file beside it.
 
     Args:
         model, processor, vision_features: as for `export_program`; a tower whose features are given is left out.
@@ -107,7 +112,7 @@ def export_onnx(
         exported,
         (),
         input_names=names,
-        output_names=[str(model.task.answer)],
+        output_names=output_names(model),
         dynamo=True,
         verbose=False,
         optimize=True,
@@ -115,7 +120,19 @@ def export_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     graph.save(path)
     processor.save_pretrained(path.parent)
+    intervals = path.parent / INTERVALS_FILE
+    intervals.unlink(missing_ok=True)
+    if (facts := interval_facts(model.config)) is not None:
+        intervals.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def output_names(model: Any) -> list[str]:
+    """The fields of a model's output that a graph gives: its answer, and what its intervals rest on."""
+    config, names = model.config, [str(model.task.answer)]
+    if names == ["predictions"] and config.numbers_per_answer > 1:
+        names.append("quantiles")
+    return names + (["spreads"] if "scale" in (config.calibration or {}) else [])
 
 
 def _answering(model: TimesCLIPPreTrainedModel, names: Iterable[str]) -> nn.Module:
@@ -126,8 +143,10 @@ def _answering(model: TimesCLIPPreTrainedModel, names: Iterable[str]) -> nn.Modu
             super().__init__()
             self.model = model
 
-        def forward(self, **inputs: Tensor) -> Tensor:
-            return self.model(**inputs, return_dict=True)[str(model.task.answer)]
+        def forward(self, **inputs: Tensor) -> Any:
+            said = self.model(**inputs, return_dict=True)
+            first, *others = (said[name] for name in output_names(model))
+            return (first, *others) if others else first
 
     # `torch.export` looks for the names in the signature.
     parameters = [Parameter("self", Parameter.POSITIONAL_ONLY)]

@@ -4,13 +4,16 @@
 In such an environment `import timesclip_hf` offers this module and nothing else.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ..model.containers import check_series
 from ..model.future_values import covariates_of_batch
+from ..model.intervals import INTERVALS_FILE, check_calibration, interval_of, set_of
 from ..model.json_objects import parse_object
 from ..model.preprocessing import check_rows, draw_plots, fitted_statistics, prepare_series
 from ..model.processor_checks import check_parameters
@@ -67,6 +70,7 @@ class NumpyProcessor:
     variate_names: list[str] | None
     image_size: list[int] | None
     statistics: dict[str, Any] | None
+    interval_facts: dict[str, Any] | None = None
 
     def __init__(self, **parameters: Any):
         if missing := [name for name in _PARAMETERS if name not in parameters]:
@@ -89,11 +93,36 @@ class NumpyProcessor:
         path = Path(folder) / "processor_config.json"
         if not path.is_file():
             raise ValueError(f"{folder} has no processor_config.json: save the processor there")
-        try:
-            parameters = parse_object(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
-        return cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES, *_NEWER) if name in parameters})
+        parameters = _read_object(path)
+        found = cls(**{name: parameters[name] for name in (*_PARAMETERS, *_NAMES, *_NEWER) if name in parameters})
+        if (path := Path(folder) / INTERVALS_FILE).is_file():
+            found.interval_facts = _read_object(path)
+            check_calibration(found.interval_facts.get("calibration"))
+        return found
+
+    def interval(self, answers: Mapping[str, Any], level: float, groups: Sequence[Any] | None = None) -> Any:
+        """Intervals of a graph's answers, as `calibrate` found them before it was exported.
+
+        Args:
+            answers: the graph's outputs by their names.
+            level: such as 0.9.
+            groups: of each sample, where the calibration went by a column.
+
+        Returns:
+            Lower and upper ends, each in the shape of `predictions`; of `logits`, which classes `(B, num_labels)` the
+            set of each sample holds.
+
+        Raises:
+            ValueError: no intervals.json lay beside the processor, or a level that it does not know.
+        """
+        if self.interval_facts is None:
+            raise ValueError(
+                f"no {INTERVALS_FILE} lay beside the processor: calibrate() the model, and export it again"
+            )
+        facts = SimpleNamespace(**self.interval_facts)
+        if "logits" in answers:
+            return set_of(facts, answers["logits"], level, groups)
+        return interval_of(facts, answers, level, groups)
 
     def __call__(
         self,
@@ -129,6 +158,13 @@ class NumpyProcessor:
         if "plot_values" in batch:
             batch["pixel_values"] = draw_plots(batch.pop("plot_values"), self)
         return batch
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        return parse_object(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 __all__ = ["NumpyProcessor"]

@@ -9,26 +9,17 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers import Pipeline
 from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils import ModelOutput
 
 from ..data.collator import TimesCLIPDataCollator
-from ..data.rhythms import join_times
-from ..data.tables import some_of
-from ..data.timestamps import write_timestamps
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
-from ..model.branches import feature_width
 from ..model.heads import unfitted_kernels
 from ..model.messages import one_run, warn_caller
 from ..model.modeling_timesclip import (
-    TimesCLIPForClassification,
-    TimesCLIPForPrediction,
-    TimesCLIPForRegression,
-    TimesCLIPModel,
     TimesCLIPPreTrainedModel,
 )
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -36,6 +27,7 @@ from ..model.remote_code import CarriesCode
 from ..model.screening import RangeReport, reported_to
 from ..model.task_models import UNFITTED
 from ..training.hooks import check_hooks
+from .intervals import BESIDE_ANSWER, check_interval, groups_of
 from .pipeline_inputs import Samples, TableRows, read_samples
 from .run_report import RunReport
 from .skipped import Skipped
@@ -84,6 +76,10 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         column_pattern (str): how columns of tables with one row per series are named, see `load_wide_table`; not set:
             as the processor was fitted.
         variate_column, value_column (str): of tables with one row per value, see `load_long_table`.
+        interval (float): such as 0.9, of a model that `calibrate` has seen: results have `lower` and `upper` too, in
+            the form of what is predicted; tables the columns `{name}_lower_90`, `{name}_upper_90`. Of classes: the set
+            that holds the right one so often, in place of the likeliest; tables have it in `label_set_90`.
+        groups (list): of each input, where the calibration went by a group that the inputs themselves do not tell.
 
     Raises:
         ValueError: inputs of which none can be read, or a model that was trained for something else.
@@ -172,7 +168,9 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         faults: dict[int, str] | None = None,
     ) -> tuple[Samples, Iterator[Any], dict[str, Any]]:
         """The samples that were read, their results as they are asked for, and how these are to be written."""
-        reading, _, writing = self._sanitize_parameters(**kwargs)
+        options = dict(kwargs)
+        groups = options.pop("groups", None)
+        reading, _, writing = self._sanitize_parameters(**options)
         reading, writing = {**self._preprocess_params, **reading}, {**self._postprocess_params, **writing}
         if self.model_class.task.errors_in == "variates":
             reading["prediction_length"] = self.model.config.prediction_length
@@ -181,7 +179,10 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
             samples = read_samples(
                 inputs, self.processor, newest_steps=self._reads_newest_steps, faults=faults, **reading
             )
-        return samples, self._predict(samples, self.series_at_once(batch_size), progress_bar, writing, run), writing
+            if groups is not None or "interval" in writing:
+                groups = groups_of(samples, self.model.config, groups)
+        results = self._predict(samples, self.series_at_once(batch_size), progress_bar, writing, run, groups)
+        return samples, results, writing
 
     def _finish(
         self, results: list[Any], table: TableRows, run: RunReport, writing: Mapping[str, Any]
@@ -193,7 +194,13 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         return frame
 
     def _predict(
-        self, samples: Samples, batch_size: int, progress_bar: bool, writing: Mapping[str, Any], run: RunReport
+        self,
+        samples: Samples,
+        batch_size: int,
+        progress_bar: bool,
+        writing: Mapping[str, Any],
+        run: RunReport,
+        groups: list[Any] | None = None,
     ) -> Iterator[Any]:
         self.model.eval()  # a model straight from training would still drop units at random
         remaining, done = iter(samples.rows), 0
@@ -202,10 +209,11 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
                 prepared, faults = self._prepare(batch, run)
                 results: Iterator[Any] = iter(())
                 if prepared is not None:
-                    answers = self.forward(prepared)
+                    answers = self.forward(prepared, beside="interval" in writing)
                     numbers = [done + k for k in range(len(batch)) if k not in faults]
                     run.see_answers(answers[self._answer], numbers)
-                    results = iter(self.postprocess(answers, **writing))
+                    own: dict[str, Any] = {} if groups is None else {"groups": [groups[number] for number in numbers]}
+                    results = iter(self.postprocess(answers, **writing, **own))
                 run.skipped |= {done + k: reason for k, reason in faults.items()}
                 yield from ({"skipped": faults[k]} if k in faults else next(results) for k in range(len(batch)))
                 done += len(batch)
@@ -252,6 +260,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         column_pattern: str | None = None,
         variate_column: str | None = None,
         value_column: str | None = None,
+        interval: float | None = None,
         **writing: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if writing:
@@ -264,7 +273,12 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
             "variate_column": variate_column,
             "value_column": value_column,
         }
-        return {name: value for name, value in reading.items() if value is not None}, {}, {}
+        if interval is not None:
+            writing["interval"] = self._check_interval(interval)
+        return {name: value for name, value in reading.items() if value is not None}, {}, writing
+
+    def _check_interval(self, interval: Any) -> float:
+        return check_interval(self.model.config, interval)
 
     def _reads(self, name: str) -> bool:
         """Whether the model's answer depends on this key of the processor's batch."""
@@ -283,18 +297,20 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         return TimesCLIPDataCollator(self.processor, draw=False)(input_)
 
     def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> ModelOutput:
-        """The model's answer, and nothing else: the rest need not travel back from an accelerator.
+        """The model's answer, with `beside` what intervals rest on: no more need travel back from an accelerator.
 
         Images are drawn where the model is, and only for models that look at them.
         """
         if self._reads("pixel_values"):
             self.processor.add_images(input_tensors)
         input_tensors.pop("plot_values", None)
-        return ModelOutput({self._answer: self._ask(input_tensors)})
+        said = self._ask(input_tensors)
+        wanted = (self._answer, *(BESIDE_ANSWER if forward_parameters.get("beside") else ()))
+        return ModelOutput({name: said[name] for name in wanted if said.get(name) is not None})
 
     def _ask(self, batch: dict[str, Any]) -> Any:
-        """The model's answer to a batch."""
-        return self.model(**batch)[self._answer]
+        """What the model says of a batch."""
+        return self.model(**batch)
 
     def _as_table(self, results: list[Any], table: TableRows, **postprocess_parameters: Any) -> pd.DataFrame:
         raise NotImplementedError
@@ -312,222 +328,4 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
-class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
-    """Numbers for series, in original units: `pipeline("time-series-regression", model="folder or Hub id")`.
-
-    One result is a dict, name of the target -> float (names from `processor.target_names`; without: `prediction`, or
-    `prediction_0`, ...). For a table it is a DataFrame: the table's columns that are not steps of a variate, then
-    `predicted_{target}` for each target. Inputs and arguments: see `TimeSeriesPipeline`.
-
-    ```python
-    >>> from transformers import pipeline
-    >>> import timesclip_hf  # registers the task
-
-    >>> predict = pipeline("time-series-regression", model="runs/fields/small/seed0")
-    >>> predict("new_fields.csv")  # a DataFrame with field_id, ..., predicted_yield_t_ha
-    ```
-    """
-
-    model_class = TimesCLIPForRegression
-
-    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> list[dict[str, float]]:
-        """Predictions `(B, num_targets)` to dicts."""
-        names = self._target_names()
-        return [dict(zip(names, row, strict=True)) for row in model_outputs["predictions"].tolist()]
-
-    def _target_names(self) -> list[str]:
-        count = self.model.config.num_targets
-        unnamed = ["prediction"] if count == 1 else [f"prediction_{i}" for i in range(count)]
-        return self.processor.target_names or unnamed
-
-    def _as_table(
-        self, results: list[dict[str, float]], table: TableRows, **postprocess_parameters: Any
-    ) -> pd.DataFrame:
-        prefix = "predicted_" if self.processor.target_names else ""
-        columns = {prefix + name: _numbers([result[name] for result in results]) for name in self._target_names()}
-        return _beside(table, columns)
-
-
-class TimeSeriesClassificationPipeline(TimeSeriesPipeline):
-    """Classes of series: `pipeline("time-series-classification", model="folder or Hub id")`.
-
-    One result is a list of `{"label": str, "score": float}`, the likeliest class first. For a table it is a DataFrame:
-    the table's columns that are not steps of a variate, then `predicted_label` and `score` (with `top_k` above 1
-    `predicted_label_1`, `score_1`, `predicted_label_2`, ...). Inputs and arguments: see `TimeSeriesPipeline`, and
-
-        top_k (int, defaults to 1): how many classes to return.
-    """
-
-    model_class = TimesCLIPForClassification
-
-    def _sanitize_parameters(  # type: ignore[override]
-        self, top_k: int | None = None, **reading: Any
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k must be 1 or more, got {top_k}.")
-        preprocess, forward, _ = super()._sanitize_parameters(**reading)
-        return preprocess, forward, {} if top_k is None else {"top_k": top_k}
-
-    def postprocess(  # type: ignore[override]
-        self, model_outputs: Any, top_k: int = 1, **postprocess_parameters: Any
-    ) -> list[list[dict[str, Any]]]:
-        """Logits `(B, num_labels)` to labels and probabilities."""
-        scores, classes = model_outputs["logits"].float().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
-        names = self.model.config.id2label
-        return [
-            [{"label": names[k], "score": score} for score, k in zip(row[:top_k], order[:top_k], strict=True)]
-            for row, order in zip(scores.tolist(), classes.tolist(), strict=True)
-        ]
-
-    def _as_table(
-        self, results: list[list[dict[str, Any]]], table: TableRows, **postprocess_parameters: Any
-    ) -> pd.DataFrame:
-        columns = {}
-        for rank in range(len(results[0])) if results else range(1):
-            suffix = f"_{rank + 1}" if results and len(results[0]) > 1 else ""
-            columns[f"predicted_label{suffix}"] = [result[rank]["label"] for result in results]
-            columns[f"score{suffix}"] = [result[rank]["score"] for result in results]
-        return _beside(table, columns)
-
-
-class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
-    """The steps that follow: `pipeline("time-series-forecasting", model="folder or Hub id")`.
-
-    One result is a dict with `predictions`, an array `(H, V)` in original units. For a table it is a DataFrame with H
-    rows for each series: its name, the continued timestamps (or `step`, 1 to H, where there are none), and a column
-    for each variate. Timestamps continue the rhythm of the local calendar that the series follows, in the zone and of
-    the dtype of the column that they continue; text comes back as the dates that it stands for. Inputs and arguments:
-    see `TimeSeriesPipeline`.
-
-    ```python
-    >>> forecast = pipeline("time-series-forecasting", model="runs/sensors/forecast/seed0")
-    >>> forecast("sensors.csv", timestamp_column="time")  # a DataFrame with time, load_mw, temperature
-    ```
-    """
-
-    model_class = TimesCLIPForPrediction
-
-    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> list[dict[str, Any]]:
-        """Forecasts `(B, H, V)` to dicts."""
-        return [{"predictions": forecast} for forecast in model_outputs["predictions"].numpy()]
-
-    def _as_table(
-        self, results: list[dict[str, Any]], table: TableRows, **postprocess_parameters: Any
-    ) -> pd.DataFrame:
-        names, steps = self.processor.variate_names or ["value"], self.model.config.prediction_length
-        found = [result["predictions"] for result in results] or np.zeros(0, np.float32)
-        forecasts = np.asarray(found).reshape(-1, steps, len(names))
-        columns: dict[str, Any] = {}
-        if table.times is None:
-            columns["step"] = np.tile(np.arange(1, steps + 1), len(forecasts))
-        else:
-            times: Any = join_times(table.times) if table.times else []
-            if table.times and table.time_kind is not None:
-                times = write_timestamps(times, table.time_kind)
-            columns[table.time_column or "timestamp"] = times
-        columns |= {name: forecasts[..., k].ravel() for k, name in enumerate(names)}
-        return _beside(_repeated(table, steps), columns)
-
-
-class TimeSeriesFeatureExtractionPipeline(TimeSeriesPipeline):
-    """What the towers say of series, for models of your own: `pipeline("time-series-feature-extraction", model=...)`.
-
-    Any TimesCLIP model will do: of a task, pre-trained, an adapter, or the body alone. One result is an array
-    `(variates * width,)`, float32: the features of each variate (see `TimesCLIPModel.get_features`), those of the
-    first variate first. For a table it is a DataFrame: the table's columns that are not steps of a variate, then
-    `embed_0000`, `embed_0001`, ... Forecasters read the newest steps of a table, all other models a season, as they do
-    when they predict. Inputs and arguments: see `TimeSeriesPipeline`, and
-
-        per_variate (bool, defaults to False): `(variates, width)` for each series; for a table a row for each series
-            and variate, which the column `variate` names, and no rows for series that are left out.
-    """
-
-    model_class = TimesCLIPModel
-
-    @property
-    def _classes(self) -> set[str]:
-        return {model.__name__ for model in modeling_timesclip.MODELS}
-
-    @property
-    def _answer(self) -> str:
-        return "embeds"
-
-    def _ask(self, batch: dict[str, Any]) -> Any:
-        return unwrap_peft_model(self.model).base_model.get_features(**batch)
-
-    def _sanitize_parameters(  # type: ignore[override]
-        self, per_variate: bool | None = None, **reading: Any
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        preprocess, forward, _ = super()._sanitize_parameters(**reading)
-        return preprocess, forward, {} if per_variate is None else {"per_variate": per_variate}
-
-    def postprocess(  # type: ignore[override]
-        self, model_outputs: Any, per_variate: bool = False, **postprocess_parameters: Any
-    ) -> list[NDArray[np.float32]]:
-        """Features `(B, V, width)` to an array for each series."""
-        embeds = model_outputs["embeds"].numpy()
-        return list(embeds if per_variate else embeds.reshape(len(embeds), -1))
-
-    def _as_table(
-        self, results: list[Any], table: TableRows, per_variate: bool = False, **postprocess_parameters: Any
-    ) -> pd.DataFrame:
-        config = self.model.config
-        width = feature_width(config) * (1 if per_variate else config.num_variates)
-        embeds = np.asarray(results, np.float32).reshape(-1, width)
-        columns: dict[str, Any] = dict(zip(embed_names(width), embeds.T, strict=True))
-        if not per_variate:
-            return _beside(table, columns)
-        names = self.processor.variate_names or list(range(config.num_variates))
-        return _beside(_repeated(table, len(names)), {"variate": names * len(table.positions), **columns})
-
-
-def embed_names(width: int) -> list[str]:
-    """Names of the columns of embeds."""
-    return [f"embed_{k:04d}" for k in range(width)]
-
-
-def _numbers(values: list[float]) -> NDArray[np.floating]:
-    """Python's numbers in the dtype that the model gave them in."""
-    wide = np.array(values, np.float64)
-    narrow = wide.astype(np.float32)
-    return narrow if np.array_equal(narrow, wide, equal_nan=True) else wide
-
-
-def _repeated(table: TableRows, count: int) -> TableRows:
-    """So many rows for each series that was answered."""
-    identity = table.identity.iloc[np.repeat(table.positions, count)].reset_index(drop=True)
-    return TableRows(identity, np.arange(len(identity)))
-
-
-def _beside(table: TableRows, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """The table's own columns, then the results in the rows that have one."""
-    if taken := [name for name in columns if name in table.identity.columns]:
-        raise ValueError(
-            f"the table already has columns [{some_of(map(repr, taken))}], which the results need: rename or drop them"
-        )
-    results = pd.DataFrame(dict(columns), index=table.positions)
-    results = results.reindex(np.arange(len(table.identity))).set_axis(table.identity.index, axis=0)
-    return pd.concat([table.identity, results], axis=1)
-
-
-# The pipelines by the name of their task.
-PIPELINES: dict[str, type[TimeSeriesPipeline]] = {
-    str(pipeline.model_class.task.pipeline): pipeline
-    for pipeline in (
-        TimeSeriesRegressionPipeline,
-        TimeSeriesForecastingPipeline,
-        TimeSeriesClassificationPipeline,
-        TimeSeriesFeatureExtractionPipeline,
-    )
-}
-
-
-__all__ = [
-    "PIPELINES",
-    "TimeSeriesClassificationPipeline",
-    "TimeSeriesFeatureExtractionPipeline",
-    "TimeSeriesForecastingPipeline",
-    "TimeSeriesPipeline",
-    "TimeSeriesRegressionPipeline",
-    "embed_names",
-]
+__all__ = ["TimeSeriesPipeline"]

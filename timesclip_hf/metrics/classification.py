@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import EvalPrediction
 
 
-def _as_classes(values: ArrayLike, name: str) -> NDArray[np.int64]:
+def as_classes(values: ArrayLike, name: str) -> NDArray[np.int64]:
     classes = np.asarray(values)
     if classes.ndim != 1 or classes.dtype.kind not in "iu":
         raise ValueError(
@@ -26,7 +26,7 @@ def _as_classes(values: ArrayLike, name: str) -> NDArray[np.int64]:
 
 def _as_pair(predictions: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Both, the targets first, as scikit-learn takes them."""
-    predicted, observed = _as_classes(predictions, "predictions"), _as_classes(targets, "targets")
+    predicted, observed = as_classes(predictions, "predictions"), as_classes(targets, "targets")
     if predicted.shape != observed.shape:
         raise ValueError(f"found {len(predicted)} predictions for {len(observed)} targets; they must be as many")
     return observed, predicted
@@ -70,6 +70,22 @@ def macro_f1(predictions: ArrayLike, targets: ArrayLike) -> float:
     return float(f1_score(*_as_pair(predictions, targets), average="macro"))
 
 
+def checked_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits `(n, num_labels)` and labels `(n,)`; raises `ValueError` for other shapes, types or classes."""
+    scores, observed = as_real_array(logits, "logits").astype(np.float64), as_classes(labels, "labels")
+    if scores.ndim != 2 or len(scores) != len(observed):
+        raise ValueError(
+            f"logits have shape {scores.shape}, but {len(observed)} labels need ({len(observed)}, num_labels)"
+        )
+    outside = (observed < 0) | (observed >= scores.shape[1])
+    if outside.any():
+        raise ValueError(
+            f"labels must lie between 0 and {scores.shape[1] - 1} (logits have {scores.shape[1]} columns), found "
+            f"{np.unique(observed[outside])[:5].tolist()}"
+        )
+    return scores, observed
+
+
 def classification_metrics(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     """The four figures of classification tables.
 
@@ -84,17 +100,7 @@ def classification_metrics(logits: ArrayLike, labels: ArrayLike) -> dict[str, fl
     Raises:
         ValueError: a wrong shape or type, or a label outside 0 .. num_labels - 1.
     """
-    scores, observed = as_real_array(logits, "logits").astype(np.float64), _as_classes(labels, "labels")
-    if scores.ndim != 2 or len(scores) != len(observed):
-        raise ValueError(
-            f"logits have shape {scores.shape}, but {len(observed)} labels need ({len(observed)}, num_labels)"
-        )
-    outside = (observed < 0) | (observed >= scores.shape[1])
-    if outside.any():
-        raise ValueError(
-            f"labels must lie between 0 and {scores.shape[1] - 1} (logits have {scores.shape[1]} columns), found "
-            f"{np.unique(observed[outside])[:5].tolist()}"
-        )
+    scores, observed = checked_logits(logits, labels)
     if not np.isfinite(scores.max(axis=1)).all():
         return dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "log_loss"), float("nan"))
     classes = scores.argmax(axis=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from .feature_layers import layer_number
 from .ink import WITH_PATCHES
+from .intervals import check_calibration
 from .tower_configs import WITHOUT_CLS
 
 # 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
@@ -20,6 +21,8 @@ def check_fields(config: Any) -> None:
     _check_statistics(config)
     _check_class_weights(config)
     _check_branch_weights(config)
+    _check_distribution(config)
+    check_calibration(config.calibration)
 
 
 def _check_sizes(config: Any) -> None:
@@ -137,6 +140,29 @@ def _check_branch_weights(config: Any) -> None:
     if len(weights) != len(names) or not numbers or abs(sum(weights) - 1) > 1e-4:
         raise ValueError(
             f"branch_weights must hold a number for each of {names}, none below 0 and in sum 1, got {weights}."
+        )
+
+
+def _check_distribution(config: Any) -> None:
+    """Levels of quantiles, and what cannot have any."""
+    levels = config.answer_levels
+    numbers = all(isinstance(level, (int, float)) and 0 < level < 1 for level in levels)
+    if not numbers or sorted(set(levels)) != levels or 0.5 not in levels:
+        raise ValueError(
+            f"quantile_levels must be rising numbers between 0 and 1, 0.5 among them (the point answer), got {levels}."
+        )
+    if config.loss not in ("quantile", "gaussian"):
+        return
+    if config.head == "kernel" or config.kernel_shortcut:
+        raise ValueError(
+            f"loss={config.loss!r}, but kernels (head='kernel', kernel_shortcut=True) are fitted in closed form and "
+            "give one number: choose kernel_shortcut=False (linear_shortcut=True) and another head, or another loss "
+            "and calibrate()."
+        )
+    if config.loss == "gaussian" and config.alignment is not None and config.alignment_weighting == "uncertainty":
+        raise ValueError(
+            "alignment_weighting='uncertainty' weighs losses that are above 0, and that of loss='gaussian' need "
+            "not be; choose 'fixed' or 'warmup'."
         )
 
 

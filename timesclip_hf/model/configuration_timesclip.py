@@ -50,8 +50,11 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         projection_dim: width D of the projected, comparable embeds.
         num_targets: numbers that a regression predicts for one series.
         prediction_length: time steps H that a forecast covers.
-        loss: `"mse"`, `"mae"` or `"smape"`; task loss of regression (on standardised targets) and forecasts (see
-            `error_scale`); `"smape"`, 2 |y - f| / (|y| + |f|), is taken in original units.
+        loss: `"mse"`, `"mae"`, `"smape"`, `"quantile"` or `"gaussian"`; task loss of regression (on standardised
+            targets) and forecasts (see `error_scale`); `"smape"`, 2 |y - f| / (|y| + |f|), is taken in original units.
+            With the last two the answer is a distribution, of which outputs have the `quantiles`, and the median or
+            mean as `predictions`: see `model.distributions`. Kernels, which are fitted in closed form, have none.
+        quantile_levels: of these, rising from above 0 to below 1, 0.5 among them. Not set: nine, 0.025 to 0.975.
         error_scale: `"dataset"` or `"instance"`; what a forecast's error is divided by in the loss: `variate_std` (the
             published protocol; not set: 1), or the `scale` of its own context, for collections of series of very
             different levels (M4).
@@ -132,6 +135,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             with `branch_fusion="late"` is a branch of its own.
         kernel_shortcut: that branch by kernels, in place of the linear layer; `TimesCLIPTrainer` fits it in closed
             form before the first step, where `fit_head` has not. The weights then hold training series.
+        calibration: what `calibrate` found out on data that the model did not learn from, see `model.intervals`; kept
+            here so that it goes wherever the model goes.
         image_mean, image_std: per-colour statistics that the vision tower was trained with. Not set: those of the
             tower's family.
         initializer_range: standard deviation of our own weights at the start.
@@ -158,10 +163,10 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     # Read by transformers to pass attention implementation and dtype on to the towers. The towers themselves are built
     # below: transformers' own mechanism would build whatever model type a JSON file names.
     sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
-    # Trainer gathers every output that is not named here; embeds and attentions are for people who call the model.
+    # Trainer gathers every output that is not named here; the others are for people who call the model.
     keys_to_ignore_at_inference = (
         "task_loss alignment_loss image_embeds text_embeds text_tokens text_features selected_embeds "
-        "vision_features selection_attentions branch_predictions hidden_states attentions"
+        "vision_features selection_attentions branch_predictions hidden_states attentions quantiles spreads"
     ).split()
 
     # A tower's type is checked where it is built; `Any` spares every reader of its fields a cast.
@@ -178,7 +183,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
 
     num_targets: int = 1
     prediction_length: int = 96
-    loss: Literal["mse", "mae", "smape"] = "mse"
+    loss: Literal["mse", "mae", "smape", "quantile", "gaussian"] = "mse"
+    quantile_levels: list | None = None
     error_scale: Literal["dataset", "instance"] = "dataset"
     class_weights: list | None = None
     num_target_variates: int | None = None
@@ -225,6 +231,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     fusion: Literal["replace_last", "replace_first", "concat"] = "replace_last"
     linear_shortcut: bool = False
     kernel_shortcut: bool = False
+    calibration: dict | None = None
 
     image_mean: list | None = None
     image_std: list | None = None
@@ -364,6 +371,16 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         series = self.linear_shortcut or self.kernel_shortcut or None
         there = {"vision": self.vision_config, "text": self.text_config, "series": series}
         return [name for name, part in there.items() if part is not None]
+
+    @property
+    def answer_levels(self) -> list[float]:
+        """The levels of an answer's `quantiles`."""
+        return self.quantile_levels or [0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975]
+
+    @property
+    def numbers_per_answer(self) -> int:
+        """Numbers K that a head gives for each target or step of a forecast: several, of a distribution."""
+        return {"quantile": len(self.answer_levels), "gaussian": 2}.get(self.loss, 1)
 
     @property
     def image_statistics(self) -> tuple[list[float], list[float]]:

@@ -11,6 +11,7 @@ from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
 from .covariate_path import CovariatePath
+from .distributions import moved, spread_out
 from .feature_layers import image_width
 from .layers import SeriesLinear, ZeroLinear, check_sample_shape
 from .precision import widened
@@ -230,7 +231,8 @@ class PredictionHead(nn.Module):
             width = dim
         self.dropout = nn.Dropout(config.head_dropout[0])
         linear = ZeroLinear if config.linear_shortcut else nn.Linear
-        self.projection = linear(width + selected * dim, config.prediction_length)
+        self.config = config
+        self.projection = linear(width + selected * dim, config.prediction_length * config.numbers_per_answer)
         self.shortcut = None
         if config.linear_shortcut:
             self.shortcut = ZeroSeriesLinear(config.context_length, config.prediction_length)
@@ -247,7 +249,8 @@ class PredictionHead(nn.Module):
     ) -> Tensor:
         """Tokens `(B, V, 1 + N, width)`, embeds `(B, V, D)` and scaled series `(B, V, T)` to `(B, V, H)`, scaled.
 
-        `effect` `(B, V, T + H)`: what covariates do, see `CovariatePath`.
+        `effect` `(B, V, T + H)`: what covariates do, see `CovariatePath`. Of distributions `(B, V, H, K)`, see
+        `spread_out`, whose middle covariates and a linear shortcut move.
         """
         if text_tokens is None:
             parts = [image_embeds]
@@ -257,18 +260,23 @@ class PredictionHead(nn.Module):
             parts = [(text_tokens[:, :, :-1] if self.fusion == "replace_last" else text_tokens[:, :, 1:]).flatten(2)]
         parts.append(selected_embeds)
         forecast = self.projection(self.dropout(torch.cat([part for part in parts if part is not None], dim=-1)))
+        if self.config.numbers_per_answer > 1:
+            forecast = spread_out(forecast.unflatten(-1, (self.config.prediction_length, -1)), self.config)
         if self.shortcut is not None and variate_values is None:
             raise ValueError("linear_shortcut=True: give the variate_values that the processor returns.")
         if effect is not None:
-            horizon = forecast.shape[-1]
-            before, forecast = effect[..., :-horizon], forecast + effect[..., -horizon:]
+            horizon = self.config.prediction_length
+            before, forecast = effect[..., :-horizon], self._moved(forecast, effect[..., -horizon:])
             if self.shortcut is None or variate_values is None:
-                return forecast - before.mean(dim=-1, keepdim=True)  # the level holds the context's share
+                return self._moved(forecast, -before.mean(dim=-1, keepdim=True))  # the level holds the context's share
             variate_values = variate_values - before
         if self.shortcut is None or variate_values is None:
             return forecast
         last = variate_values[..., -1:]  # not rounded to half precision: a level may be far above its changes
-        return forecast + last + self.shortcut(variate_values - last)
+        return self._moved(self._moved(forecast, last), self.shortcut(variate_values - last))
+
+    def _moved(self, forecast: Tensor, shift: Tensor) -> Tensor:
+        return forecast + shift if self.config.numbers_per_answer == 1 else moved(forecast, shift, self.config)
 
 
 __all__ = [

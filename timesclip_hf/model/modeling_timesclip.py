@@ -12,7 +12,9 @@ from transformers.utils.generic import can_return_tuple
 from .alignment import AlignmentObjective
 from .branches import TimesCLIPModel
 from .configuration_timesclip import TimesCLIPConfig
+from .distributions import distribution_loss, middle_of, quantiles_of, spread_out
 from .heads import PredictionHead
+from .intervals import temperature_of
 from .layers import check_sample_shape
 from .losses import task_loss
 from .outputs import (
@@ -49,22 +51,53 @@ class TimesCLIPForRegression(WholeSeriesModel):
     output_class = TimesCLIPRegressionOutput
 
     def __init__(self, config: TimesCLIPConfig):
-        super().__init__(config, config.num_targets)
+        super().__init__(config, config.num_targets * config.numbers_per_answer)
+
+    def _read(self, outputs: TimesCLIPOutput, inputs: dict[str, Any]) -> Tensor:
+        said = super()._read(outputs, inputs)
+        if self.config.numbers_per_answer == 1:
+            return said
+        return spread_out(self._by_target(said), self.config).flatten(-2)
+
+    def _by_target(self, said: Tensor) -> Tensor:
+        """`(..., num_targets * K)` as `(..., num_targets, K)`."""
+        return said.unflatten(-1, (self.config.num_targets, -1))
+
+    def _points(self, said: Tensor) -> Tensor:
+        return said if self.config.numbers_per_answer == 1 else middle_of(self._by_target(said), self.config)
+
+    def _answers(self, scaled: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
+        found, config = super()._answers(scaled, inputs), self.config
+        mean, std = self._target_statistics(scaled)
+        spreads = None
+        if config.numbers_per_answer > 1:
+            said = self._by_target(self._mean_answer(scaled) if self.is_late else scaled)
+            raw_mean, raw_std = self._answer_statistics(scaled)
+            found["quantiles"] = to_raw_units(quantiles_of(said, config), raw_mean[:, None], raw_std[:, None])
+            spreads = said[..., 1] if config.loss == "gaussian" else None
+        else:
+            spreads = self._disagreement(scaled, inputs)
+        return found if spreads is None else {**found, "spreads": spreads * std.to(spreads.dtype)}
 
     def _one_answer(self, scaled: Tensor) -> Tensor:
-        mean, std = self._target_statistics(scaled)
-        if not any_costs_digits(*self._target_units()):
-            mean, std = mean.float(), std.float()
-        return to_raw_units(scaled, mean, std)
+        return to_raw_units(self._points(scaled), *self._answer_statistics(scaled))
 
     def _measure(self, scaled: Tensor, answer: Tensor, labels: Tensor, inputs: dict[str, Any]) -> Tensor:
-        if labels.shape != scaled.shape:
+        if labels.shape != answer.shape:
             raise ValueError(
-                f"labels have shape {tuple(labels.shape)}, expected (batch, num_targets) = {tuple(scaled.shape)}; "
+                f"labels have shape {tuple(labels.shape)}, expected (batch, num_targets) = {tuple(answer.shape)}; "
                 "reshape them, they are never broadcast."
             )
         mean, std = self._target_statistics(scaled)
-        return task_loss(scaled - to_scaled_units(labels, mean, std), answer, labels, self.config.loss)
+        wanted = to_scaled_units(labels, mean, std)
+        if self.config.numbers_per_answer > 1:
+            return distribution_loss(self._by_target(scaled), wanted, self.config)
+        return task_loss(scaled - wanted, answer, labels, self.config.loss)
+
+    def _answer_statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in the dtype that answers have."""
+        mean, std = self._target_statistics(like)
+        return (mean, std) if any_costs_digits(*self._target_units()) else (mean.float(), std.float())
 
     def _target_statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and spread of the targets, on the device of `like`."""
@@ -105,6 +138,10 @@ class TimesCLIPForClassification(WholeSeriesModel):
         if classes < 2:
             raise ValueError(f"num_labels is {classes}: a classifier needs at least two classes.")
         super().__init__(config, classes)
+
+    def _answers(self, scaled: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
+        found, temperature = super()._answers(scaled, inputs), temperature_of(self.config)
+        return found if temperature == 1 else {**found, "logits": found["logits"] / temperature}
 
     def _comparable(self, scaled: Tensor) -> Tensor:
         return scaled.log_softmax(dim=-1)
@@ -199,7 +236,7 @@ class TimesCLIPForPrediction(TaskModel):
         read = (outputs.text_tokens, outputs.image_embeds, outputs.selected_embeds, variate_values)
         answered = [None if part is None else part[:, : config.num_answered_variates] for part in read]
         scaled = self.head(*answered, self._effect(inputs))
-        return scaled.float().transpose(1, 2)  # (B, H, V)
+        return scaled.float().transpose(1, 2)  # (B, H, V), with a last axis K of distributions
 
     def _effect(self, inputs: dict[str, Any]) -> Tensor | None:
         """What covariates do to the series that are answered `(B, V, T + H)`, scaled."""
@@ -221,8 +258,14 @@ class TimesCLIPForPrediction(TaskModel):
         return loc[:, : self.config.num_answered_variates], scale[:, : self.config.num_answered_variates]
 
     def _answers(self, scaled: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
-        loc, scale = self._loc_scale(inputs)  # they bring forecasts to raw units
-        return {"predictions": to_raw_units(scaled, loc[:, None], scale[:, None])}
+        loc, scale = (values[:, None] for values in self._loc_scale(inputs))  # they bring forecasts to raw units
+        if self.config.numbers_per_answer == 1:
+            return {"predictions": to_raw_units(scaled, loc, scale), "spreads": scale.expand(scaled.shape)}
+        return {
+            "predictions": to_raw_units(middle_of(scaled, self.config), loc, scale),
+            "quantiles": to_raw_units(quantiles_of(scaled, self.config), loc[..., None], scale[..., None]),
+            "spreads": scale * (scaled[..., 1] if self.config.loss == "gaussian" else torch.ones_like(scaled[..., 0])),
+        }
 
     def _measure(self, scaled: Tensor, answer: Tensor, labels: Tensor, inputs: dict[str, Any]) -> Tensor:
         config = self.config
@@ -231,9 +274,15 @@ class TimesCLIPForPrediction(TaskModel):
             raise ValueError(f"labels have {len(labels)} samples, the series {len(scaled)}.")
         loc, scale = (level[:, None] for level in self._loc_scale(inputs))
         # Subtracted while scaled: a level far above its changes would eat the digits that count.
-        errors = scaled - to_scaled_units(labels, loc, scale)
+        wanted = to_scaled_units(labels, loc, scale)
+        spread = self._spreads(scaled)
+        if config.numbers_per_answer > 1:
+            return distribution_loss(
+                scaled, wanted, config, scale / spread if config.error_scale == "dataset" else 1.0
+            )
+        errors = scaled - wanted
         if config.error_scale == "dataset":
-            errors = errors * scale / self._spreads(scaled)
+            errors = errors * scale / spread
         return task_loss(errors, answer, labels, config.loss)
 
 

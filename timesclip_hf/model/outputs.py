@@ -44,6 +44,12 @@ class TimesCLIPOutput(ModelOutput):
 
 
 @dataclass
+class _Uncertainty(ModelOutput):
+    quantiles: Tensor | None = None
+    spreads: Tensor | None = None
+
+
+@dataclass
 class _BranchPredictions(ModelOutput):
     branch_predictions: Tensor | None = None
 
@@ -71,7 +77,7 @@ class _AlignmentLoss(ModelOutput):
 
 
 @dataclass
-class TimesCLIPRegressionOutput(_BranchPredictions, TimesCLIPOutput, _PredictionsAndLosses):
+class TimesCLIPRegressionOutput(_Uncertainty, _BranchPredictions, TimesCLIPOutput, _PredictionsAndLosses):
     """A regression and its losses, and what `TimesCLIPOutput` has.
 
     Args:
@@ -81,16 +87,23 @@ class TimesCLIPRegressionOutput(_BranchPredictions, TimesCLIPOutput, _Prediction
             `branch_fusion="late"`, where `loss` is the sum of the losses of the branches and `predictions` their mean.
         task_loss: scalar, `config.loss` of `predictions` on standardised targets.
         alignment_loss: scalar, unweighted contrastive loss; present with labels and `config.alignment`.
+        quantiles: `(B, num_targets, Q)` at `config.answer_levels`, in original units; of `loss="quantile"` and
+            `"gaussian"`.
+        spreads: `(B, num_targets)` in original units, how unsure the model is in comparison, not a calibrated error:
+            the standard deviation of `loss="gaussian"`; of other point answers the deviation among the branches of
+            late fusion and the models of an ensemble, where there are several.
     """
 
 
 @dataclass
-class TimesCLIPPredictionOutput(TimesCLIPOutput, _PredictionsAndLosses):
+class TimesCLIPPredictionOutput(_Uncertainty, TimesCLIPOutput, _PredictionsAndLosses):
     """A forecast and its losses, and what `TimesCLIPOutput` has.
 
     Args:
         loss, alignment_loss: see `TimesCLIPRegressionOutput`.
         predictions: `(B, H, V)` in original units.
+        quantiles: `(B, H, V, Q)`, see `TimesCLIPRegressionOutput`.
+        spreads: `(B, H, V)`, the standard deviation of `loss="gaussian"`, else the `scale` of the context.
         task_loss: scalar, `config.loss` over all observed steps, see `config.error_scale`.
     """
 

@@ -222,7 +222,8 @@ class WholeSeriesModel(TaskModel):
         for member in members:
             read = member.timesclip(*series, use_vision=self.answer_uses_vision, return_dict=True)
             said.append(member._read(read, inputs))
-        return self._mean_of_models(torch.stack(said))
+        inputs["models"] = torch.stack(said)
+        return self._mean_of_models(inputs["models"])
 
     def _mean_of_models(self, said: Tensor) -> Tensor:
         """One of what several models say, `(models, ..., num_outputs)`."""
@@ -308,6 +309,17 @@ class WholeSeriesModel(TaskModel):
     def _one_answer(self, scaled: Tensor) -> Tensor:
         """What was said `(..., num_outputs)`, as people get it."""
         return scaled
+
+    def _disagreement(self, scaled: Tensor, inputs: dict[str, Any]) -> Tensor | None:
+        """By how much models and branches differ in their answers `(B, num_outputs)`; `None`: there is one alone."""
+        said = inputs.get("models", scaled[None])  # (models, B, branches where late, num_outputs)
+        weights = self._branch_weights(scaled) / len(said)
+        if not self.is_late:
+            said, weights = said[:, :, None], scaled.new_ones(1, 1) / len(said)
+        if len(said) * said.shape[2] == 1:
+            return None
+        mean = (weights * said).sum(dim=(0, 2))
+        return (weights * (said - mean[:, None]).square()).sum(dim=(0, 2)).sqrt()
 
 
 __all__ = ["TaskModel", "WholeSeriesModel"]

@@ -26,7 +26,7 @@ def join_models(models: Sequence[Any]) -> Any:
     if models[0].config.ensemble_size != 1:
         raise ValueError("models[0] is an ensemble itself: join the models that it was made of")
     config = copy.deepcopy(models[0].config)
-    config.ensemble_size = len(models)
+    config.ensemble_size, config.calibration = len(models), None
     weights = [model.config.branch_weights for model in models if model.config.branch_weights]
     if weights:
         mean = [round(sum(shares) / len(weights), 4) for shares in zip(*weights, strict=True)]
@@ -43,7 +43,7 @@ def join_models(models: Sequence[Any]) -> Any:
 
 def _shared(config: Any) -> dict[str, Any]:
     """What configurations of an ensemble have in common."""
-    return {name: value for name, value in config.to_dict().items() if name != "branch_weights"}
+    return {name: value for name, value in config.to_dict().items() if name not in ("branch_weights", "calibration")}
 
 
 __all__ = ["join_models"]
