@@ -23,6 +23,7 @@ from timesclip_hf import TimesCLIPConfig, TimesCLIPModel, TimesCLIPProcessor, lo
 from timesclip_hf.metrics import regression_metrics
 from timesclip_hf.training.branch_weights import fit_branch_weights
 from timesclip_hf.training.heads import RIDGE_PENALTIES
+from timesclip_hf.training.kernels import KernelRidge, choose_space, squared_distances
 
 BANDS = ["NIR", "RVI", "SWIR1", "blue", "evi", "ndvi", "red"]
 KNOWN = ["latitude", "soil", "crop", "irrigation"]
@@ -53,7 +54,7 @@ def build(checkpoint: str | None, towers: str | None, steps: int, train: Any, **
 @torch.no_grad()
 def read(model: Any, processor: Any, data: Any, batch_size: int = 128) -> dict[str, np.ndarray]:
     """What each head of preset `"probe"` reads of a part `(n, width)`, static values beside it."""
-    found: dict[str, list[np.ndarray]] = {"vision": [], "text": [], "linear": []}
+    found: dict[str, list[np.ndarray]] = {}
     model.eval()
     for first in range(0, len(data), batch_size):
         rows = data[first : first + batch_size]
@@ -65,7 +66,10 @@ def read(model: Any, processor: Any, data: Any, batch_size: int = 128) -> dict[s
             "linear": batch["variate_values"],
         }
         for name, reading in readings.items():
-            found[name].append(torch.cat([reading.flatten(1), batch["static_values"]], dim=1).double().numpy())
+            if reading is not None:
+                found.setdefault(name, []).append(
+                    torch.cat([reading.flatten(1), batch["static_values"]], dim=1).double().numpy()
+                )
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
@@ -85,6 +89,47 @@ def score(
     answers["weighed"] = np.einsum("b,bn->n", weights, np.stack([answers[name] for name in left_out]))
     answers["mean"] = np.mean([answers[name] for name in left_out], axis=0)
     return {name: regression_metrics(answer, targets["validation"])["r2"] for name, answer in answers.items()}
+
+
+def closed_form(
+    readings: dict[str, dict[str, np.ndarray]], num_static: int, targets: dict[str, np.ndarray], rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What `fit_head` with kernels would say of the parts other than train, from readings that are there already.
+
+    Args:
+        readings: part -> branch -> `(n, width)`, static values last.
+        num_static: how many those are.
+        targets: part -> `(n,)`.
+        rows: of the training part, to fit on.
+    """
+    known = targets["train"][rows]
+    y = ((known - known.mean()) / known.std())[:, None]
+    left_out, said = [], []
+    for branch, all_rows in readings["train"].items():
+        own = all_rows[rows]
+        space = choose_space(own, y, num_static, None, 0)
+        among = np.exp(-squared_distances(space.centers, space.centers))
+        ridge = KernelRidge(among if len(among) == len(own) else space.compare(own), among)
+        penalty, _ = ridge.best_penalty(y)
+        weight = ridge.solve(y, penalty)
+        left_out.append(ridge.left_out(y, penalty))
+        said.append({part: space.compare(readings[part][branch]) @ weight for part in readings if part != "train"})
+    weights = fit_branch_weights(np.stack(left_out, axis=1), y)
+    return {
+        part: sum(w * s[part] for w, s in zip(weights, said, strict=True))[:, 0] * known.std() + known.mean()
+        for part in said[0]
+    }
+
+
+def ridge_form(
+    readings: dict[str, dict[str, np.ndarray]], num_static: int, targets: dict[str, np.ndarray], rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The same of one ridge on all readings, its penalty by leaving out one row at a time."""
+    inputs = {part: np.concatenate(list(own.values()), axis=1) for part, own in readings.items()}
+    model = make_pipeline(StandardScaler(), RidgeCV(RIDGE_PENALTIES)).fit(
+        inputs["train"][rows], targets["train"][rows]
+    )
+    return {part: model.predict(inputs[part]) for part in inputs if part != "train"}
 
 
 def main() -> None:
