@@ -205,7 +205,7 @@ def _train(
         eval_dataset=parts.get("choice", parts["validation"]),
     )
     if variant.preset == "probe":
-        fit_head(model, processor, parts["train"])
+        fit_head(model, processor, parts["train"], validation=parts["validation"])  # as peers choose theirs
     else:
         trainer.train()
     validation_predictions = np.asarray(trainer.predict(parts["validation"]).predictions)

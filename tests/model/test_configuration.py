@@ -64,6 +64,7 @@ EVERY_FIELD = {
     "fusion": "concat",
     "linear_shortcut": True,
     "kernel_shortcut": True,
+    "kernel_sums": True,
     "num_centers": 3,
     "image_mean": [0.1, 0.2, 0.3],
     "image_std": [0.4, 0.5, 0.6],

@@ -6,7 +6,8 @@ import pytest
 import torch
 from datasets import Dataset
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -144,7 +145,7 @@ def test_labels_that_are_missing_leave_other_targets_whole(tiny_config, kernel):
 @pytest.mark.parametrize("max_centers", [2000, 30])
 def test_every_branch_is_kernel_ridge_on_its_readings(tiny_config, max_centers):
     data, new = rows(), rows(20, seed=1)
-    model, processor = build(tiny_config, data, **KERNEL)
+    model, processor = build(tiny_config, data, **KERNEL, kernel_sums=False)
     heads = fit_head(model, processor, data, max_centers=max_centers)
     layer = model.head["series"].layer
     x, x_new = (
@@ -165,6 +166,64 @@ def test_every_branch_is_kernel_ridge_on_its_readings(tiny_config, max_centers):
         assert len(centers) == 30 == model.config.num_centers
         assert all((np.abs(points - center).max(axis=1) < 1e-4).any() for center in centers)
         assert np.corrcoef(answers, np.asarray(new["labels"])[:, 0])[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("of_sums", [True, False])
+def test_running_sums_are_read_where_they_do_better(tiny_config, tmp_path, of_sums):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(90, 12, 3)).astype(np.float32)
+    sums = values.cumsum(axis=1)
+    series = [values, sums] if of_sums else [np.diff(sums, axis=1, prepend=0), values]
+    answer = np.tanh(sums[:, 6:, 0].mean(axis=1)) if of_sums else np.tanh(3 * values[:, 3, 0])
+    data = Dataset.from_dict({"past_values": series[0].tolist(), "labels": answer[:, None].tolist()})
+    model, processor = build(tiny_config, data, **KERNEL)
+    fit_head(model, processor, data)
+    layer = model.head["series"].layer
+    read = (layer.factor != 0).reshape(2, 36).all(dim=1)
+    assert read.tolist() == [not of_sums, of_sums]
+    scaled = np.asarray(processor(series[0])["variate_values"], np.float64)
+    x = np.stack([scaled, scaled.cumsum(axis=2)], axis=1).reshape(90, -1)
+    points = (x - layer.shift.double().numpy()) * layer.factor.double().numpy()
+    np.testing.assert_allclose(layer.centers.numpy(), points, atol=1e-4)
+    model.save_pretrained(tmp_path)
+    again = TimesCLIPForRegression.from_pretrained(tmp_path)
+    assert torch.equal(outputs(again, processor, data).predictions, outputs(model, processor, data).predictions)
+
+
+def test_validation_rows_choose_beside_rows_left_out(tiny_config):
+    data, other = rows(12), rows(40, seed=5)
+    model, processor = build(tiny_config, data, linear_shortcut=False)
+    heads = fit_head(model, processor, data, validation=other)
+    x, x_new = (outputs(model, processor, part).text_features.flatten(1).double().numpy() for part in (data, other))
+    y, y_new = (np.asarray(part["labels"])[:, 0] for part in (data, other))
+    errors = []
+    for penalty in RIDGE_PENALTIES:
+        ridge = make_pipeline(StandardScaler(), Ridge(penalty))
+        # The heads standardise by all rows, not by those of a fold.
+        scaled = StandardScaler().fit(x)
+        folds = KFold(10, shuffle=True, random_state=0)
+        out = cross_val_predict(Ridge(penalty), scaled.transform(x), y, cv=folds)
+        errors.append(np.concatenate([(out - y) ** 2, (ridge.fit(x, y).predict(x_new) - y_new) ** 2]).mean())
+    assert heads.penalties["text"] == pytest.approx(RIDGE_PENALTIES[np.argmin(errors)])
+    assert heads.out_of_fold.shape == (12, 2, 1)  # of the rows that were learnt from, alone
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_validation_rows_help_kernels_of_few_labels(tiny_config, classes):
+    whole = rows(260)
+    level = np.asarray(whole["labels"])[:, 0]
+    whole = rows(260, labels=(level > np.median(level)).astype(int)) if classes else whole
+    few, other, new = whole.select(range(14)), whole.select(range(14, 140)), whole.select(range(140, 260))
+    model_class = TimesCLIPForClassification if classes else TimesCLIPForRegression
+    losses = []
+    for validation in (None, other):
+        model, processor = build(tiny_config, few, model_class, **KERNEL, **({"num_labels": 2} if classes else {}))
+        fit_head(model, processor, few, validation=validation)
+        said = outputs(model, processor, new)
+        truth = torch.tensor(new["labels"][:])
+        loss = torch.nn.functional.cross_entropy if classes else torch.nn.functional.mse_loss
+        losses.append(float(loss(said.logits if classes else said.predictions, truth)))
+    assert losses[1] < losses[0]
 
 
 def test_kernels_are_saved_with_what_they_were_fitted_on(tiny_config, tmp_path):

@@ -39,7 +39,7 @@ def build(tiny_config: Any) -> Any:
 
     def make(preset: str = "late", **fields: Any) -> tuple[Any, Any]:
         torch.manual_seed(0)
-        config = tiny_config(preset, freeze_vision=False, **fields)
+        config = tiny_config(preset, freeze_vision=False, **{"kernel_sums": False, **fields})
         processor = TimesCLIPProcessor.from_config(config).fit(rows())
         return TimesCLIPForRegression(processor.complete_config(config)), processor
 

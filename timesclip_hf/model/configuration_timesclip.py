@@ -137,6 +137,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             form before the first step, where `fit_head` has not. The weights then hold training series.
         calibration: what `calibrate` found out on data that the model did not learn from, see `model.intervals`; kept
             here so that it goes wherever the model goes.
+        kernel_sums: these kernels may read running sums over the steps in place of the values, where that does better
+            on series left out: two series are then alike whose sums are, however their changes are spread.
         image_mean, image_std: per-colour statistics that the vision tower was trained with. Not set: those of the
             tower's family.
         initializer_range: standard deviation of our own weights at the start.
@@ -232,6 +234,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     linear_shortcut: bool = False
     kernel_shortcut: bool = False
     calibration: dict | None = None
+    kernel_sums: bool = False
 
     image_mean: list | None = None
     image_std: list | None = None

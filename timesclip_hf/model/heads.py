@@ -111,14 +111,17 @@ def unfitted_kernels(model: nn.Module) -> bool:
 class SeriesPath(nn.Module):
     """The scaled series themselves, and what else is known of the sample, to `num_outputs`, past all towers.
 
-    Linear, which starts at zero, or with `config.kernel_shortcut` a `KernelLayer`.
+    Linear, which starts at zero, or with `config.kernel_shortcut` a `KernelLayer`, with `config.kernel_sums` also of
+    running sums, behind the values.
     """
 
     def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         super().__init__()
         self.sample_shape = (config.num_variates, config.context_length)
         self.num_static_features = config.num_static_features
-        width = config.num_variates * (config.context_length + 2 * config.use_loc_scale) + config.num_static_features
+        self.sums = config.kernel_shortcut and config.kernel_sums
+        steps = config.context_length * (2 if self.sums else 1)
+        width = config.num_variates * (steps + 2 * config.use_loc_scale) + config.num_static_features
         self.layer: nn.Module
         if config.kernel_shortcut:
             self.layer = KernelLayer(width, num_outputs, config.num_centers)
@@ -131,6 +134,8 @@ class SeriesPath(nn.Module):
             raise ValueError("A shortcut reads the series: give the variate_values that the processor returns.")
         check_sample_shape("variate_values", variate_values, self.sample_shape)
         parts = [variate_values.float().flatten(1)]
+        if self.sums:  # in float64 where there is such: in long series, fp32 adds up its roundings
+            parts.append(widened(variate_values).cumsum(dim=-1).float().flatten(1))
         if level is not None:
             parts.append(level.float().flatten(1))
         if self.num_static_features:

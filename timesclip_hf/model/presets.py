@@ -19,6 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "text_pooling": "mean",
         "vision_pooling": "mean",
         "kernel_shortcut": True,
+        "kernel_sums": True,
         "alignment": None,
     },
     # Frozen towers, and kernels on what they and the series themselves say, for `fit_head`.
@@ -29,6 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "head": "kernel",
         "head_reads": "features",
         "kernel_shortcut": True,
+        "kernel_sums": True,
         "variate_selection": None,
         "alignment": None,
         "freeze_vision": True,

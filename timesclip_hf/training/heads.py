@@ -64,6 +64,7 @@ def fit_head(
     batch_size: int = 64,
     seed: int = 0,
     max_centers: int = MAX_CENTERS,
+    validation: Any = None,
 ) -> FittedHeads:
     """Fits the kernel and linear heads of a model in closed form; its towers stay as they are.
 
@@ -86,6 +87,9 @@ def fit_head(
         batch_size: series that are read at once.
         seed: of folds, and of what stands for all rows where there are many.
         max_centers: series that a kernel head compares with, at random where there are more.
+        validation: rows like those of `train` that heads do not learn from: errors on them count, too, wherever
+            errors on samples left out choose (penalties, kernels, weights of branches). Worth it where labels are few
+            and set apart in any case; else let heads learn from them.
 
     Returns:
         Penalties, scores out of fold and weights.
@@ -113,24 +117,45 @@ def fit_head(
     readings, labels = _read(model, processor, train, layers, batch_size)
     classes, num_classes = isinstance(model, TimesCLIPForClassification), model.config.num_labels or 0
     targets = _checked_classes(labels, num_classes) if classes else _standardised(model, labels)
-    fit = _Fit(targets, classes, num_classes, _owners(groups), seed, max_centers)
-    penalties, said = {}, []
+    seen: dict[str, NDArray[Any]] = {}
+    checked = None
+    if validation is not None:
+        seen, labels = _read(model, processor, validation, layers, batch_size)
+        checked = _checked_classes(labels, num_classes, 1) if classes else _standardised(model, labels)
+    fit = _Fit(targets, classes, num_classes, _owners(groups), seed, max_centers, checked)
+    penalties, said, said_of_seen = {}, [], []
     for branch, inputs in readings.items():
         if isinstance(layers[branch][0], KernelLayer):
-            penalties[branch], answers = fit.kernel(layers[branch][0], inputs, model.config.num_static_features)
+            num_static, choices = model.config.num_static_features, _kernel_columns(model, branch)
+            found = fit.kernel(layers[branch][0], inputs, num_static, choices, seen.get(branch))
         else:
-            penalties[branch], answers = fit.linear(layers[branch], inputs)
-        said.append(answers)
+            found = fit.linear(layers[branch], inputs, seen.get(branch))
+        penalties[branch] = found[0]
+        said.append(found[1])
+        said_of_seen.append(found[2])
     if any(isinstance(parts[0], KernelLayer) for parts in layers.values()):
         model.config.num_centers = min(len(targets), max_centers)
     out_of_fold = np.stack(said, axis=1)  # (n, branches, outputs)
-    weights = fit_branch_weights(out_of_fold, targets)
+    if checked is None:
+        weights = fit_branch_weights(out_of_fold, targets)
+    else:
+        both = np.concatenate([out_of_fold, np.stack(said_of_seen, axis=1)])
+        weights = fit_branch_weights(both, np.concatenate([targets, checked]))
     if model.config.branch_fusion == "late" and list(readings) == model.config.branches:
         model.config.branch_weights = weights
     scores = _scores(list(readings), out_of_fold, targets, weights, classes)
     if not classes:
         out_of_fold = out_of_fold * _target_units(model)[1] + _target_units(model)[0]
     return FittedHeads(list(readings), penalties, scores, weights, out_of_fold)
+
+
+def _kernel_columns(model: Any, branch: str) -> list[Any]:
+    """Columns before the static values that a kernel may choose to read: series, or their running sums."""
+    config = model.config
+    if branch != "series" or not (config.kernel_shortcut and config.kernel_sums):
+        return [slice(None)]
+    half, level = config.num_variates * config.context_length, 2 * config.num_variates * config.use_loc_scale
+    return [np.r_[first : first + half, 2 * half : 2 * half + level] for first in (0, half)]
 
 
 def _closed_layers(model: Any) -> dict[str, list[Any]]:
@@ -197,11 +222,11 @@ def _standardised(model: Any, labels: NDArray[Any]) -> NDArray[np.float64]:
     return (labels.astype(np.float64).reshape(len(labels), -1) - mean) / std
 
 
-def _checked_classes(labels: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
+def _checked_classes(labels: NDArray[Any], num_classes: int, fewest: int = 2) -> NDArray[np.int64]:
     present = np.unique(labels)
     if len(present) and (present.min() < 0 or present.max() >= num_classes):
         raise ValueError(f"labels run from {present.min()} to {present.max()}, the model has {num_classes} classes")
-    if len(present) == 1:
+    if len(present) < fewest:
         raise ValueError(f"all labels are of class {present[0]}: there is nothing to tell apart")
     return labels.astype(np.int64)
 
@@ -218,7 +243,10 @@ def _owners(groups: Sequence[Any] | None) -> NDArray[np.int64] | None:
 
 @dataclass
 class _Fit:
-    """What all heads of a model are fitted to: `targets` `(n, targets)` standardised, or `(n,)` classes."""
+    """What all heads of a model are fitted to: `targets` `(n, targets)` standardised, or `(n,)` classes.
+
+    `checked`: the same of validation rows, or `None`. Heads give a penalty, answers out of fold, and answers to these.
+    """
 
     targets: NDArray[Any]
     classes: bool
@@ -226,26 +254,36 @@ class _Fit:
     owners: NDArray[np.int64] | None
     seed: int
     max_centers: int
+    checked: NDArray[Any] | None = None
 
-    def linear(self, layers: list[nn.Linear], inputs: NDArray[Any]) -> tuple[Any, NDArray[Any]]:
-        """Writes into linear layers; the penalty, and answers out of fold."""
+    def linear(self, layers: list[nn.Linear], inputs: NDArray[Any], seen: NDArray[Any] | None) -> tuple[Any, Any, Any]:
+        """Writes into linear layers."""
         means, spreads = inputs.mean(axis=0), inputs.std(axis=0)
         spreads = np.where(spreads > 1e-7 * np.abs(means) + 1e-12, spreads, np.inf)  # constant: tells nothing
         solve = self._logistic if self.classes else self._ridge
-        weight, bias, penalty, answers = solve((inputs - means) / spreads)
+        others = None if seen is None else (seen - means) / spreads
+        weight, bias, penalty, answers = solve((inputs - means) / spreads, others)
+        said = None if others is None else others @ weight.T + bias
         weight = weight / spreads
         _write(layers, weight, bias - weight @ means)
-        return penalty, answers
+        return penalty, answers, said if said is None or not self.classes else _log_softmax(said)
 
-    def kernel(self, layer: KernelLayer, inputs: NDArray[Any], num_static: int) -> tuple[Any, NDArray[Any]]:
-        """Fills a kernel layer; the penalties, and answers out of fold."""
+    def kernel(
+        self, layer: KernelLayer, inputs: NDArray[Any], num_static: int, choices: list[Any], seen: NDArray[Any] | None
+    ) -> tuple[Any, Any, Any]:
+        """Fills a kernel layer; `choices` of `_kernel_columns`."""
         wanted = np.eye(self.num_classes)[self.targets] if self.classes else self.targets
         layer.check_size(min(len(inputs), self.max_centers))
         means = np.nanmean(wanted, axis=0)
-        centred = wanted - means
-        space = choose_space(inputs, np.nan_to_num(centred), num_static, self.owners, self.seed, self.max_centers)
+        centred, check = wanted - means, None
+        if seen is not None and self.checked is not None:
+            check = (seen, (np.eye(self.num_classes)[self.checked] if self.classes else self.checked) - means)
+        space = choose_space(
+            inputs, np.nan_to_num(centred), num_static, self.owners, self.seed, self.max_centers, choices, check
+        )
         among = np.exp(-squared_distances(space.centers, space.centers))
         kernels = among if len(among) == len(inputs) else space.compare(inputs)
+        of_seen = None if check is None else space.compare(check[0])
         weight, answers, penalties = np.zeros((wanted.shape[1], len(among))), np.full(wanted.shape, np.nan), []
         for columns, rows in _alike(centred):
             if len(rows) < 3:
@@ -254,18 +292,22 @@ class _Fit:
             ridge = KernelRidge(kernels if len(rows) == len(kernels) else kernels[rows], among, owners)
             for own in [columns] if self.classes else [[column] for column in columns]:
                 known = centred[rows][:, own]
-                penalty, _ = ridge.best_penalty(known)
+                others = None if check is None or of_seen is None else (of_seen, check[1][:, own])
+                penalty, _ = ridge.best_penalty(known, others)
                 for column, said in zip(own, ridge.left_out(known, penalty).T, strict=True):
                     answers[rows, column] = said + means[column]
                 weight[own] = ridge.solve(known, penalty).T
                 penalties.append(penalty)
-        bias = means
+        bias, said_of_seen = means, None if of_seen is None else of_seen @ weight.T + means
         if self.classes:
-            temperature, shifts = _platt(answers, self.targets)
+            known = answers if said_of_seen is None else np.concatenate([answers, said_of_seen])
+            labels = self.targets if self.checked is None else np.concatenate([self.targets, self.checked])
+            temperature, shifts = _platt(known, labels)
             weight, bias = temperature * weight, temperature * means + shifts
             answers = _log_softmax(temperature * answers + shifts)
+            said_of_seen = None if said_of_seen is None else _log_softmax(temperature * said_of_seen + shifts)
         _fill(layer, {**vars(space), "weight": weight, "bias": bias})
-        return penalties[0] if len(penalties) == 1 else penalties, answers
+        return penalties[0] if len(penalties) == 1 else penalties, answers, said_of_seen
 
     def _folds(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """Of some rows, positions to fit on and positions left out; every row is left out once."""
@@ -281,7 +323,9 @@ class _Fit:
             warnings.filterwarnings("ignore", "The least populated class")  # then it is missing in some folds
             return list(StratifiedKFold(count, shuffle=True, random_state=self.seed).split(blank, self.targets))
 
-    def _ridge(self, inputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
+    def _ridge(
+        self, inputs: NDArray[Any], seen: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
         """Weights `(targets, in_features)`, biases, penalties and answers out of fold, target by target."""
         weights, biases, penalties, answers = [], [], [], np.full(self.targets.shape, np.nan)
         for k in range(self.targets.shape[1]):
@@ -289,16 +333,32 @@ class _Fit:
             if len(rows) < 3:
                 raise ValueError(f"target {k} has {len(rows)} labels, which are too few: a head needs at least three")
             x, y, folds = inputs[rows], self.targets[rows, k], self._folds(rows)
-            best = RidgeCV(RIDGE_PENALTIES, cv=folds if self.owners is not None else None).fit(x, y)
+            if seen is None:
+                best = RidgeCV(RIDGE_PENALTIES, cv=folds if self.owners is not None else None).fit(x, y)
+            else:
+                best = Ridge(self._checked_penalty(x, y, folds, seen, k)).fit(x, y)
+            penalty = float(best.alpha_ if seen is None else best.alpha)
             for fitted, left_out in folds:
-                answers[rows[left_out], k] = Ridge(best.alpha_).fit(x[fitted], y[fitted]).predict(x[left_out])
+                answers[rows[left_out], k] = Ridge(penalty).fit(x[fitted], y[fitted]).predict(x[left_out])
             weights.append(best.coef_)
             biases.append(best.intercept_)
-            penalties.append(float(best.alpha_))
-        penalty = penalties[0] if len(penalties) == 1 else penalties
-        return np.stack(weights), np.asarray(biases), penalty, answers
+            penalties.append(penalty)
+        found = penalties[0] if len(penalties) == 1 else penalties
+        return np.stack(weights), np.asarray(biases), found, answers
 
-    def _logistic(self, inputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
+    def _checked_penalty(self, x: NDArray[Any], y: NDArray[Any], folds: Any, seen: NDArray[Any], target: int) -> float:
+        """Ridge's penalty with the least squared error of rows left out and of validation rows."""
+        assert self.checked is not None
+        errors = []
+        for penalty in RIDGE_PENALTIES:
+            squares = [np.square(Ridge(penalty).fit(x[a], y[a]).predict(x[b]) - y[b]) for a, b in folds]
+            squares.append(np.square(Ridge(penalty).fit(x, y).predict(seen) - self.checked[:, target]))
+            errors.append(np.nanmean(np.concatenate(squares)))
+        return float(RIDGE_PENALTIES[int(np.argmin(errors))])
+
+    def _logistic(
+        self, inputs: NDArray[Any], seen: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], NDArray[Any], Any, NDArray[Any]]:
         """Weights `(classes, in_features)`, biases, the penalty and logarithms of probabilities out of fold."""
         targets, folds = self.targets, self._folds(np.arange(len(self.targets)))
         losses, answers = [], []
@@ -308,7 +368,11 @@ class _Fit:
                 weight, bias = _logistic(inputs[fitted], targets[fitted], penalty, self.num_classes)
                 said[left_out] = _log_softmax(inputs[left_out] @ weight.T + bias)
             answers.append(said)
-            losses.append(-said[np.arange(len(targets)), targets].mean())
+            own = [said[np.arange(len(targets)), targets]]
+            if seen is not None and self.checked is not None:
+                weight, bias = _logistic(inputs, targets, penalty, self.num_classes)
+                own.append(_log_softmax(seen @ weight.T + bias)[np.arange(len(seen)), self.checked])
+            losses.append(-np.concatenate(own).mean())
         best = int(np.argmin(losses))
         weight, bias = _logistic(inputs, targets, LOGISTIC_PENALTIES[best], self.num_classes)
         return weight, bias, float(LOGISTIC_PENALTIES[best]), answers[best]

@@ -110,18 +110,29 @@ class KernelRidge:
         inner = (self.rotated.T @ targets) / (self.strengths + penalty)[:, None]
         return self.to_features @ (inner if self.turn is None else self.turn @ inner)
 
-    def best_penalty(self, targets: Array) -> tuple[float, float]:
-        """The penalty with the least squared error of rows left out, and that error."""
-        errors = [float(np.square(targets - self.left_out(targets, penalty)).mean()) for penalty in PENALTIES]
+    def best_penalty(self, targets: Array, seen: tuple[Array, Array] | None = None) -> tuple[float, float]:
+        """The penalty with the least mean squared error, and that error, of rows left out and of rows of validation.
+
+        Args:
+            targets: `(n, k)`.
+            seen: of validation rows, kernels with the centers `(v, m)` and targets `(v, k)`, NaN = not observed.
+        """
+        errors = []
+        for penalty in PENALTIES:
+            squares = np.square(targets - self.left_out(targets, penalty)).ravel()
+            if seen is not None:
+                others = np.square(seen[1] - seen[0] @ self.solve(targets, penalty)).ravel()
+                squares = np.concatenate([squares, others[np.isfinite(others)]])
+            errors.append(float(squares.mean()))
         best = int(np.argmin(errors))
         return float(PENALTIES[best]), errors[best]
 
 
 def choose_space(
     readings: Array, targets: Array, num_static: int, owners: NDArray[np.int64] | None, seed: int,
-    max_centers: int = MAX_CENTERS,
+    max_centers: int = MAX_CENTERS, choices: Sequence[Any] = (slice(None),), seen: tuple[Array, Array] | None = None,
 ) -> KernelSpace:  # fmt: skip
-    """The kernel's width and the weight of static values that do best on rows left out.
+    """The readings, the kernel's width and the weight of static values that do best on rows left out.
 
     Args:
         readings: `(n, in_features)`, static values last.
@@ -130,15 +141,22 @@ def choose_space(
         owners: groups of rows that are left out together, or `None`.
         seed: of the rows that stand for all where there are many, and of the centers.
         max_centers: rows that become centers; all, where there are no more.
+        choices: columns of the readings, one of which is read; static values always are.
+        seen: readings and targets of validation rows, whose errors count, too; as of `KernelRidge.best_penalty`.
     """
     rng = np.random.default_rng(seed)
     some = np.sort(rng.permutation(len(readings))[:CHOOSING_ROWS])
     best: tuple[float, Any] = (np.inf, None)
-    for shift, factor in _spaces(readings, num_static, some):
+    check = None if seen is None else rng.permutation(len(seen[0]))[:CHOOSING_ROWS]
+    for shift, factor in _spaces(readings, num_static, some, choices):
         points = (readings[some] - shift) * factor
         kernels = np.exp(-squared_distances(points, points))
         ridge = KernelRidge(kernels, kernels, owners[some] if owners is not None else None)
-        error = ridge.best_penalty(targets[some])[1]
+        others = None
+        if seen is not None:
+            space = KernelSpace(shift, factor, points)
+            others = (space.compare(seen[0][check]), seen[1][check])
+        error = ridge.best_penalty(targets[some], others)[1]
         if error < best[0]:
             best = (error, (shift, factor))
     shift, factor = best[1]
@@ -146,15 +164,22 @@ def choose_space(
     return KernelSpace(shift, factor, (readings[centers] - shift) * factor)
 
 
-def _spaces(readings: Array, num_static: int, rows: NDArray[np.int64]) -> Iterator[tuple[Array, Array]]:
+def _spaces(
+    readings: Array, num_static: int, rows: NDArray[np.int64], choices: Sequence[Any]
+) -> Iterator[tuple[Array, Array]]:
     """All shifts and factors that are tried."""
-    weights: Sequence[float] = STATIC_WEIGHTS if 0 < num_static < readings.shape[1] else (1.0,)
-    for weight, width in product(weights, WIDTHS):
-        shift, factor = block_factors(readings, num_static, weight)
-        points = (readings[rows] - shift) * factor
+    rest = readings.shape[1] - num_static
+    weights: Sequence[float] = STATIC_WEIGHTS if num_static and rest else (1.0,)
+    for choice, weight in product(choices, weights):
+        columns = np.concatenate([np.arange(rest)[choice], np.arange(rest, readings.shape[1])])
+        shift, factor = readings.mean(axis=0), np.zeros(readings.shape[1])
+        chosen = readings if len(columns) == len(shift) else np.ascontiguousarray(readings[:, columns])
+        _, factor[columns] = block_factors(chosen, num_static, weight)
+        points = (chosen[rows] - shift[columns]) * factor[columns]
         distances = squared_distances(points, points)
         median = float(np.median(distances[np.triu_indices(len(points), 1)])) if len(points) > 1 else 1.0
-        yield shift, factor * np.sqrt(width / (median or 1.0))
+        for width in WIDTHS:
+            yield shift, factor * np.sqrt(width / (median or 1.0))
 
 
 __all__ = ["KernelRidge", "KernelSpace", "block_factors", "choose_space", "squared_distances"]
