@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from .training.ensemble import join_models as join_models
     from .training.heads import FittedHeads as FittedHeads
     from .training.heads import fit_head as fit_head
+    from .training.probe import LayerProbe as LayerProbe
+    from .training.probe import probe_layers as probe_layers
     from .training.trainer import TimesCLIPTrainer as TimesCLIPTrainer
     from .training.training_args import TimesCLIPTrainingArguments as TimesCLIPTrainingArguments
 
@@ -106,6 +108,7 @@ _NAMES = {
     ".training.calibration": ["calibrate"],
     ".training.heads": ["FittedHeads", "fit_head"],
     ".training.ensemble": ["join_models"],
+    ".training.probe": ["LayerProbe", "probe_layers"],
     ".training.trainer": ["TimesCLIPTrainer"],
     ".training.training_args": ["TimesCLIPTrainingArguments"],
 }

@@ -18,11 +18,12 @@ from .answers import add_embed, add_predict
 from .explain import add_explain
 from .options import readable
 from .pretrain import add_pretrain
+from .probe import add_probe
 from .render import add_render
 from .train import add_train
 
 # In the order in which the help lists them.
-_VERBS = (add_predict, add_explain, add_embed, add_render, add_train, add_pretrain)
+_VERBS = (add_predict, add_explain, add_embed, add_render, add_train, add_probe, add_pretrain)
 
 
 class _Parser(argparse.ArgumentParser):
