@@ -79,7 +79,7 @@ def load_covariate_table(
     targets = given["targets"] or [
         name for name in frame.columns if name not in (*taken, *covariates) and holds_numbers(frame[name])
     ]
-    columns = [_column(frame, name) for name in given["future"]]
+    columns = [covariate_column(frame, name) for name in given["future"]]
     variates = [*targets, *(c["name"] for c in columns if "categories" not in c), *given["past"]]
     reading: dict[str, Any] = {"timestamp_column": timestamp_column, "series_column": series_column}
     count = len(targets) if len(targets) < len(variates) else None
@@ -121,7 +121,7 @@ def read_with_covariates(
     read = frame[[*roles, *names]].copy()
     for column in columns:
         if "categories" in column:
-            read[column["name"]] = _coded(frame, column, timestamp_column, series_column)
+            read[column["name"]] = coded_cells(frame, column, timestamp_column, series_column)
     read.attrs = frame.attrs
     given: dict[str, Any] = {"timestamp_column": timestamp_column, "series_column": series_column}
     series = read_long_series(read, variates=names, fill_gaps=fill_gaps, faults=faults, **given)
@@ -224,7 +224,9 @@ class _FutureRows:
         self.rows = rows_of_series(frame, series_column) if len(frame) else {}
         self.times = None if timestamp_column is None or not len(frame) else read_timestamps(frame[timestamp_column])
         parts = [
-            _coded(frame, c, timestamp_column, series_column) if "categories" in c else read_numbers(frame[c["name"]])
+            coded_cells(frame, c, timestamp_column, series_column)
+            if "categories" in c
+            else read_numbers(frame[c["name"]])
             for c in columns
         ]
         self.values = np.stack(parts, axis=1) if parts else np.zeros((len(frame), 0))
@@ -282,7 +284,7 @@ def _check_observed(rows: NDArray[np.float64], columns: Sequence[Column], name: 
         raise ValueError(f"future: series {name!r} has no value of {columns[k]['name']!r} at {when}")
 
 
-def _column(frame: pd.DataFrame, name: str) -> Column:
+def covariate_column(frame: pd.DataFrame, name: str) -> Column:
     """A covariate as far as its cells tell: of numbers, or of these categories."""
     if holds_numbers(frame[name]) and not isinstance(frame[name].dtype, pd.CategoricalDtype):
         return {"name": name}
@@ -290,7 +292,7 @@ def _column(frame: pd.DataFrame, name: str) -> Column:
     return {"name": name, "categories": sorted(cells.unique().tolist())}
 
 
-def _coded(
+def coded_cells(
     frame: pd.DataFrame, column: Mapping[str, Any], timestamp_column: str | None, series_column: str | None
 ) -> NDArray[np.float64]:
     """A column of categories as their numbers."""
@@ -356,6 +358,8 @@ def _dates_of(series: SeriesCollection) -> list[Times]:
 __all__ = [
     "CovariateRoles",
     "changing_statics",
+    "coded_cells",
+    "covariate_column",
     "load_covariate_table",
     "read_with_covariates",
     "with_calendar",

@@ -8,13 +8,15 @@ are.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..model.future_values import Column
+from .covariates import changing_statics, coded_cells
 from .rhythms import Rhythm, Times, find_rhythm, instants, join_times
 from .tables import check_complete, decoded, read_variates, some_of, warn_caller
 from .timestamps import read_timestamps
@@ -75,6 +77,10 @@ class Panel:
         variate_names: the V variates.
         calendar: their times.
         gaps: steps that were missing between others.
+        known: `(rows, C)`, covariates whose future is known, in the same rows; `columns`: what is known of them, see
+            `model.future_values.fit_future`.
+        ahead: `(n, steps, C)`, the same of steps behind the end of each series.
+        static: a row for each series, or None.
     """
 
     values: NDArray[np.float64]
@@ -83,6 +89,10 @@ class Panel:
     variate_names: list[str]
     calendar: Calendar
     gaps: int = 0
+    known: NDArray[np.float64] | None = None
+    columns: Sequence[Column] = ()
+    ahead: NDArray[np.float64] | None = None
+    static: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -104,23 +114,9 @@ class Panel:
     def head(self, lengths: Positions) -> "Panel":
         """The first so many steps `(n,)` of each series; those that keep none stay, empty."""
         kept = np.minimum(lengths, self.lengths)
-        offsets = np.concatenate([[0], np.cumsum(kept)])
-        return Panel(
-            self.values[_spans(self.offsets[:-1], kept)],
-            offsets,
-            self.ids,
-            self.variate_names,
-            self.calendar,
-            self.gaps,
-        )
-
-    def select(self, series: Positions) -> "Panel":
-        """Some of the series, by number."""
-        kept = self.lengths[series]
-        calendar = Calendar(self.calendar.rhythms, self.calendar.of_series[series], self.calendar.firsts[series])
-        ids = self.ids.iloc[series].reset_index(drop=True)
-        offsets = np.concatenate([[0], np.cumsum(kept)])
-        return Panel(self.values[_spans(self.offsets[series], kept)], offsets, ids, self.variate_names, calendar)
+        rows, offsets = spans(self.offsets[:-1], kept), np.concatenate([[0], np.cumsum(kept)])
+        known = None if self.known is None else self.known[rows]
+        return replace(self, values=self.values[rows], offsets=offsets, known=known, ahead=None)
 
     def step_seconds(self) -> float | None:
         """Seconds between two steps of the longest series, as a rule; None where times are numbers."""
@@ -132,7 +128,7 @@ class Panel:
         return float(np.median(np.diff(times) / np.timedelta64(1, "s")))
 
 
-def _spans(starts: Positions, counts: Positions) -> Positions:
+def spans(starts: Positions, counts: Positions) -> Positions:
     """Row numbers of spans, one behind the other."""
     ends = np.cumsum(counts)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
@@ -145,6 +141,8 @@ def read_panel(
     id_column: str | None = None,
     variates: Sequence[str],
     freq: str | int | None = None,
+    columns: Sequence[Column] = (),
+    static: Sequence[str] = (),
 ) -> Panel:
     """A long table as a panel.
 
@@ -154,13 +152,16 @@ def read_panel(
         id_column: which series a row belongs to; None: one series, "0".
         variates: columns to read.
         freq: distance of two steps, in pandas' words (`"h"`, `"MS"`, `"B"`), or a number; None: as the times say.
+        columns: covariates whose future is known, as far as they are known: with their `categories`, where they have
+            such. What lacks of them in a series is taken from the step before, or else behind.
+        static: columns that say the same in all rows of a series.
 
     Raises:
         ValueError: cells that are no numbers, times that are blank, come twice in a series, or follow no rhythm or not
             that of `freq`.
     """
     variates = list(variates)
-    values = read_variates(frame, variates)
+    values, places = _cells(frame, variates, columns, timestamp_column, id_column)
     codes, ids = _series_of(frame, id_column)
     times = read_timestamps(frame[timestamp_column])
     order = np.lexsort((instants(times), codes))
@@ -184,11 +185,44 @@ def read_panel(
         )
     gaps = int(offsets[-1] - len(codes))
     if gaps:
-        laid = np.full((offsets[-1], len(variates)), np.nan)
+        laid = np.full((offsets[-1], values.shape[1]), np.nan)
         laid[offsets[codes] + positions - firsts[codes]] = values
         values = laid
         warn_caller(f"{gaps} time steps are not in the table, between others of their series: they count as missing")
-    return Panel(values, offsets, ids, variates, Calendar(rhythms, of_series, firsts), gaps)
+    panel = Panel(values[:, : len(variates)], offsets, ids, variates, Calendar(rhythms, of_series, firsts), gaps)
+    if columns:
+        panel = replace(panel, known=_without_holes(values[:, places], offsets), columns=[dict(c) for c in columns])
+    if static:
+        names = frame[id_column] if id_column is not None else pd.Series("0", frame.index)
+        if changing := changing_statics(frame[list(static)], names):
+            raise ValueError(f"series {next(iter(changing))!r}: {next(iter(changing.values()))}")
+        panel = replace(panel, static=frame[list(static)].iloc[order[starts]].reset_index(drop=True))
+    return panel
+
+
+def _cells(
+    frame: pd.DataFrame, variates: list[str], columns: Sequence[Column], timestamp_column: str, id_column: str | None
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Variates, then covariates that are none, side by side, and where each covariate stands."""
+    others = [column for column in columns if column["name"] not in variates]
+    coded = [
+        coded_cells(frame, column, timestamp_column, id_column)
+        if "categories" in column
+        else read_variates(frame, [column["name"]])[:, 0]
+        for column in others
+    ]
+    names = [*variates, *(column["name"] for column in others)]
+    cells = [read_variates(frame, variates), *(column[:, None] for column in coded)]
+    return np.concatenate(cells, axis=1), [names.index(column["name"]) for column in columns]
+
+
+def _without_holes(known: NDArray[np.float64], offsets: Positions) -> NDArray[np.float64]:
+    """Covariates with what lacks taken from the step before in the same series, or else from that behind."""
+    if not np.isnan(known).any():
+        return known
+    series = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    by_series = pd.DataFrame(known).groupby(series)
+    return by_series.ffill().fillna(by_series.bfill()).to_numpy()
 
 
 def _series_of(frame: pd.DataFrame, id_column: str | None) -> tuple[Positions, pd.Series]:

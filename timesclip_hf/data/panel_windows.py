@@ -21,7 +21,7 @@ class PanelWindows(Dataset[dict[str, Any]]):
         series, steps: `(m,)`, number of each window's series, rising, and the step at which its forecast begins.
         context_length: steps T before it.
         prediction_length: steps H from it on; those behind the end of the series are missing.
-        num_targets: the first so many variates are forecast; of the others, labels are missing. None: all.
+        num_targets: the first so many variates are forecast, K; None: all.
         draw: take so many of the windows, others in every epoch; None: all of them.
         by: what is drawn alike: `"window"`, or `"series"`, so that long ones do not outweigh short ones.
         seed: of the draws.
@@ -75,10 +75,27 @@ class PanelWindows(Dataset[dict[str, Any]]):
         return self._cut(self.chosen[rows], -self.context_length, 0)
 
     def labels(self, rows: Any) -> NDArray[np.float64]:
-        """What follows them `(b, H, V)`."""
-        cut = self._cut(self.chosen[rows], 0, self.prediction_length)
-        cut[:, :, self.num_targets :] = np.nan
+        """What follows them `(b, H, K)`."""
+        return self._cut(self.chosen[rows], 0, self.prediction_length)[..., : self.num_targets]
+
+    def known(self, rows: Any) -> NDArray[np.float64] | None:
+        """Covariates whose future is known `(b, T + H, C)`; None without any."""
+        if self.panel.known is None:
+            return None
+        windows = self.chosen[rows]
+        steps = self._steps(windows, -self.context_length, self.prediction_length)
+        series, lengths = self.series[windows][:, None], self.panel.lengths[self.series[windows]][:, None]
+        cut = self._inside(self.panel.known, steps, series)
+        if self.panel.ahead is not None:
+            beyond = (steps >= lengths) & (steps < lengths + self.panel.ahead.shape[1])
+            cut = np.where(beyond[..., None], self.panel.ahead[series, np.where(beyond, steps - lengths, 0)], cut)
         return cut
+
+    def static(self, rows: Any) -> list[dict[str, Any]] | None:
+        """What is known of their series as a whole."""
+        if self.panel.static is None:
+            return None
+        return self.panel.static.iloc[self.series[self.chosen[rows]]].to_dict("records")
 
     def recent(self, steps: int) -> NDArray[np.float64]:
         """The last so many steps before all windows `(m, steps, V)`, whatever the context."""
@@ -92,21 +109,29 @@ class PanelWindows(Dataset[dict[str, Any]]):
         return PanelWindows(panel, self.series, self.steps, **shape, num_targets=targets, **drawn)
 
     def _cut(self, windows: Positions, low: int, high: int) -> NDArray[np.float64]:
-        series = self.series[windows]
-        steps = self.steps[windows][:, None] + np.arange(low, high)
-        inside = (steps >= 0) & (steps < self.panel.lengths[series][:, None])
-        cut = self.panel.values[np.where(inside, steps + self.panel.offsets[series][:, None], 0)]
+        return self._inside(self.panel.values, self._steps(windows, low, high), self.series[windows][:, None])
+
+    def _steps(self, windows: Positions, low: int, high: int) -> Positions:
+        return self.steps[windows][:, None] + np.arange(low, high)
+
+    def _inside(self, values: NDArray[np.float64], steps: Positions, series: Positions) -> NDArray[np.float64]:
+        """Rows of series at steps `(b, k)`; NaN before their beginning and behind their end."""
+        inside = (steps >= 0) & (steps < self.panel.lengths[series])
+        cut = values[np.where(inside, steps + self.panel.offsets[series], 0)]
         cut[~inside] = np.nan
         return cut
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A window: `past_values` `(T, V)` and `labels` `(H, V)`."""
+        """A window: `past_values` `(T, V)`, `labels` `(H, K)`, and what is known of covariates."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Several windows, as torch's data loader fetches a batch."""
         rows = np.asarray(indices)
-        return [{"past_values": a, "labels": b} for a, b in zip(self.past(rows), self.labels(rows), strict=True)]
+        parts: dict[str, Any] = {"past_values": self.past(rows), "labels": self.labels(rows)}
+        parts |= {"future_values": self.known(rows), "static_values": self.static(rows)}
+        given = {name: part for name, part in parts.items() if part is not None}
+        return [{name: part[k] for name, part in given.items()} for k in range(len(rows))]
 
 
 def usable_windows(

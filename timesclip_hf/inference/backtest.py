@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..data.forecast_roles import ForecastRoles
 from ..data.panel import Panel
 from ..data.panel_windows import PanelWindows
 from ..data.tables import check_known, some_of, warn_caller
 from ..metrics.backtest import seasonal_changes, skill_interval, skill_score, win_rate
 from ..training.panel_peers import BASELINE, PANEL_PEERS, Answer, ask_peer, spreads_of
 from .forecast_frames import MODEL, answer_columns, same_kind
+from .forecast_tables import ForecastTables
 
 _LEAST_SERIES = 10  # from so many on, skill is compared series by series, below it window by window
 _FEWEST_STEPS = 4  # of history before an origin
@@ -43,7 +43,7 @@ class Backtest:
         units: `(m, K)`, mean absolute change of a season before the origin (see `seasonal_changes`), and `spreads`
             `(m, K)`, the spread of what was learnt from.
         levels: of quantiles.
-        roles: names of columns; `like`: the user's table, and `write`: times as its column has them.
+        tables: how the user's table, `like`, was read.
     """
 
     answers: Mapping[str, Answer]
@@ -53,9 +53,8 @@ class Backtest:
     units: NDArray[np.float64]
     spreads: NDArray[np.float64]
     levels: Sequence[float]
-    roles: ForecastRoles
+    tables: ForecastTables
     like: Any
-    write: Callable[[Any], pd.Series]
 
     def __repr__(self) -> str:
         count = len(np.unique(self.windows.series))
@@ -170,15 +169,12 @@ class Backtest:
         Columns of series and time, `cutoff` (the last time that was known), what came, and for each model its forecast
         and quantiles, named as Nixtla does. Several targets stand below each other, by `target_name`.
         """
-        roles, (count, horizon, targets) = self.roles, self.truth.shape
+        roles, (count, horizon, targets) = self.tables.roles, self.truth.shape
         series, steps = self.windows.series, self.windows.steps
         ahead = np.tile(np.arange(horizon), count)
-        times = self.windows.panel.calendar.times(series.repeat(horizon), steps.repeat(horizon) + ahead)
-        cutoffs = self.windows.panel.calendar.times(series, steps - 1)[np.arange(count).repeat(horizon)]
-        ids = self.windows.panel.ids.iloc[series.repeat(horizon)].reset_index(drop=True)
-        columns: dict[str, Any] = {} if roles.id is None else {roles.id: ids}
-        columns |= {roles.timestamp: self.write(times), "cutoff": self.write(cutoffs)}
-        keys = pd.DataFrame(columns)
+        panel = self.windows.panel
+        keys = self.tables.keys(panel, series.repeat(horizon), steps.repeat(horizon) + ahead, self.like)
+        keys["cutoff"] = self.tables.times(panel, series.repeat(horizon), steps.repeat(horizon) - 1, self.like)
         rows = np.arange(count * horizon).reshape(count, 1, horizon).repeat(targets, axis=1).ravel()
         result = keys.iloc[rows].reset_index(drop=True)
         if targets > 1:
@@ -212,8 +208,8 @@ class Backtest:
             else next((k for k, name in enumerate(ids) if name == series), -1)
         )
         rows = np.flatnonzero(self.windows.series == number)
-        k = self.roles.targets.index(target) if target in self.roles.targets else 0
-        if not len(rows) or (target is not None and target not in self.roles.targets):
+        k = self.tables.roles.targets.index(target) if target in self.tables.roles.targets else 0
+        if not len(rows) or (target is not None and target not in self.tables.roles.targets):
             raise ValueError(f"no windows of series {series!r} and target {target!r}")
         rows = rows[np.argsort(self.windows.steps[rows])]
         last = self.windows.steps[rows[-1]] + self.truth.shape[1]
@@ -236,7 +232,7 @@ class Backtest:
             forecasts,
             interval,
             errors,
-            f"{ids[number]}, {self.roles.targets[k]}",
+            f"{ids[number]}, {self.tables.roles.targets[k]}",
         )
 
     def by_step(self, model: str) -> NDArray[np.float64]:
@@ -301,7 +297,13 @@ class Origins:
 
 
 def run_backtest(
-    origins: Origins, fit: Callable[[Panel], Any], num_targets: int, refit: bool, peers: Sequence[str], **about: Any
+    origins: Origins,
+    fit: Callable[[Panel], Any],
+    num_targets: int,
+    refit: bool,
+    peers: Sequence[str],
+    tables: ForecastTables,
+    like: Any,
 ) -> Backtest:
     """Fits, forecasts and measures.
 
@@ -312,7 +314,7 @@ def run_backtest(
         num_targets: variates that are forecast, the first ones.
         refit: train before each origin anew.
         peers: to stand beside it; the baseline always does.
-        about: `roles`, `like` and `write` of `Backtest`.
+        tables, like: of `Backtest`.
     """
     check_known(peers, PANEL_PEERS, "peers: unknown")
     names = [BASELINE, *(name for name in peers if name != BASELINE)]
@@ -332,11 +334,12 @@ def run_backtest(
         spreads = spreads_of(fitted.learn[0])[1][windows.series]
         parts.append({"windows": windows, "origins": numbers, "answers": answers, "units": units, "spreads": spreads})
     windows = parts[0]["windows"] if len(parts) == 1 else _joined([part["windows"] for part in parts])
-    together = {name: np.concatenate([part[name] for part in parts]) for name in ("origins", "units", "spreads")}
+    together: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts]) for name in ("origins", "units", "spreads")
+    }
     answers = {name: _together([part["answers"][name] for part in parts]) for name in parts[0]["answers"]}
-    return Backtest(
-        answers, windows.labels(slice(None))[..., :num_targets], windows, levels=fitted.levels, **together, **about
-    )
+    together |= {"levels": fitted.levels, "tables": tables, "like": like}
+    return Backtest(answers, windows.labels(slice(None)), windows, **together)
 
 
 def _joined(parts: Sequence[PanelWindows]) -> PanelWindows:

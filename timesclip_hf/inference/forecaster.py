@@ -8,24 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ..data.forecast_roles import FRAMES, ForecastRoles, find_forecast_roles, forecast_frame
-from ..data.panel import Panel, read_panel
+from ..data.forecast_roles import FRAMES
+from ..data.panel_covariates import observed
 from ..data.panel_windows import PanelWindows
-from ..data.tables import check_known, some_of, warn_caller
-from ..data.timestamps import write_timestamps
+from ..data.tables import is_table, some_of, warn_caller
 from ..model.modeling_timesclip import TimesCLIPForPrediction
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .forecast_frames import lay_out, same_kind
+from .forecast_tables import ForecastTables, find_tables, tables_from_dict, tables_to_dict
 from .panel_forecaster import PanelForecaster, Plan, find_lengths, fit_forecaster, without_bars
 
 if TYPE_CHECKING:
     from .backtest import Backtest
 
 FILE = "forecaster.json"
-_COLUMNS = ("id_column", "timestamp_column", "target")
+_COLUMNS = (
+    "id_column", "timestamp_column", "target", "freq", "future_covariates", "past_covariates", "static", "calendar",
+)  # fmt: skip
+_ASKED = ("horizon", "context_length", "seed")
 
 
 class TimesCLIPForecaster:
@@ -56,7 +58,7 @@ class TimesCLIPForecaster:
 
     Attributes:
         core: the fitted `PanelForecaster`, with `model` and `processor`.
-        roles: what the columns are for.
+        tables: what the columns are for.
 
     Raises:
         ValueError: an unknown layout.
@@ -80,9 +82,9 @@ class TimesCLIPForecaster:
         self.plan = Plan(preset, towers, epochs, validation, sample, dict(config or {}), dict(training or {}))
         self.frame, self.batch_size = frame, batch_size
         self.core: PanelForecaster | None = None
-        self.roles: ForecastRoles | None = None
-        self.freq: str | int | None = None
-        self._known: Any = None  # the frame of `fit`, for `predict()`
+        self.tables: ForecastTables | None = None
+        self._known: Any = None  # the tables of `fit`, for `predict()`
+        self._static: Any = None
 
     def fit(
         self,
@@ -92,6 +94,10 @@ class TimesCLIPForecaster:
         timestamp_column: str | None = None,
         target: str | Sequence[str] | None = None,
         freq: str | int | None = None,
+        future_covariates: Sequence[str] = (),
+        past_covariates: Sequence[str] = (),
+        static: Any = (),
+        calendar: str | Sequence[str] = (),
         horizon: int | None = None,
         context_length: int | None = None,
         seed: int = 0,
@@ -104,6 +110,11 @@ class TimesCLIPForecaster:
                 together, each from all.
             freq: distance of two steps as pandas writes it (`"h"`, `"D"`, `"B"`, `"MS"`, ...), or a number where times
                 are numbers; None: as the times say.
+            future_covariates: columns that are known for the steps to forecast, too: numbers or text.
+            past_covariates: columns of numbers that are known up to now alone.
+            static: columns that say one thing of a series throughout; or a table of them with a row for each series.
+            calendar: what is read from the times: `"auto"`, or some of `"hour"`, `"weekday"`, `"year_day"`,
+                `"holidays:FR"`, ... (see `data.calendar`).
             horizon: steps to forecast; None: as the M4 competition did at such a distance, or one season.
             context_length: steps to look back; None: four horizons or two seasons, as far as series are long enough.
             seed: of weights, windows and dropout.
@@ -114,46 +125,50 @@ class TimesCLIPForecaster:
         Raises:
             ValueError: columns that are missing or unclear, cells or times that cannot be read, too short series.
         """
-        named = {"id_column": id_column, "timestamp_column": timestamp_column, "target": target}
-        table = self._read_columns(df, named)
-        self.freq = freq
-        self.plan = replace(self.plan, horizon=horizon, context_length=context_length, seed=seed)
-        self.core = fit_forecaster(self._panel(table), self.plan, self.batch_size)
-        self._known = df
+        named: dict[str, Any] = {"id_column": id_column, "timestamp_column": timestamp_column, "target": target}
+        named |= {"future_covariates": future_covariates, "past_covariates": past_covariates}
+        self.tables = find_tables(df, freq, calendar, static, **named)
+        asked: dict[str, Any] = {"horizon": horizon, "context_length": context_length, "seed": seed}
+        self.plan = replace(self.plan, num_targets=len(self.tables.roles.targets), **asked)
+        self.core = fit_forecaster(self.tables.to_learn(df, static), self.plan, self.batch_size)
+        self._known, self._static = df, static
         return self
 
-    def predict(self, df: Any = None, *, horizon: int | None = None) -> Any:
+    def predict(self, df: Any = None, future_df: Any = None, *, horizon: int | None = None, static: Any = None) -> Any:
         """The steps that follow each series.
 
         Args:
             df: history, a table with the columns that `fit` had; None: that of `fit`.
+            future_df: of covariates whose future is known: a table with a row for each series and step to forecast;
+                None: they stand behind the history, with blank targets.
             horizon: steps; None: those that were trained. Fewer are cut; more are rolled on, forecasts taken for what
                 came.
+            static: a table of static columns, where `df` does not have them; None: that of `fit`, if it was given one.
 
         Returns:
             A frame of the kind of `df`, a row for each series and step, sorted by both.
 
         Raises:
-            ValueError: not fitted, columns that are missing, a series without any value to go on from.
+            ValueError: not fitted, columns that are missing, a series without any value to go on from, rows of the
+                future that are missing, too many or at other times.
         """
-        core, roles = self._fitted()
-        df = self._known if df is None else df
+        core, tables = self._fitted()
+        if df is None:
+            df, static = self._known, self._static if static is None else static
         if df is None:
             raise ValueError(
                 "df is missing: a forecaster that was loaded has no series of its own, pass their history"
             )
-        table = forecast_frame(df)
-        panel = self._panel(table)
         steps = horizon or core.horizon
+        static = self._static if static is None and tables.roles.static and is_table(self._static) else static
+        panel = tables.to_ask(df, future_df, steps, static)
         shape: dict[str, Any] = {"context_length": core.context_length, "prediction_length": steps}
         windows = PanelWindows(panel, np.arange(len(panel)), panel.lengths, **shape, num_targets=core.num_targets)
         _check_history(windows)
         core.batch_size = self.batch_size
         answer = core.answer(windows)
-        series, ahead = windows.series.repeat(steps), np.tile(np.arange(steps), len(windows))
-        times = panel.calendar.times(series, windows.steps.repeat(steps) + ahead)
-        ids = {} if roles.id is None else {roles.id: panel.ids.iloc[series].reset_index(drop=True)}
-        keys = pd.DataFrame({**ids, roles.timestamp: write_timestamps(times, table[roles.timestamp].iloc[:1])})
+        ahead = windows.steps.repeat(steps) + np.tile(np.arange(steps), len(windows))
+        keys, roles = tables.keys(panel, windows.series.repeat(steps), ahead, df), tables.roles
         result = lay_out(keys, answer.forecasts, answer.quantiles, core.levels, roles, self.frame or roles.frame)
         return same_kind(result, df, {"id": roles.id, "timestamp": roles.timestamp})
 
@@ -188,23 +203,17 @@ class TimesCLIPForecaster:
         """
         from .backtest import Origins, run_backtest
 
-        if unknown := sorted(fit.keys() - {*_COLUMNS, "freq", "horizon", "context_length", "seed"}):
+        if unknown := sorted(fit.keys() - {*_COLUMNS, *_ASKED}):
             raise TypeError(f"cross_validation takes no {', '.join(map(repr, unknown))}")
-        trial = TimesCLIPForecaster(frame=self.frame)
-        trial.freq = fit.get("freq", self.freq)
-        named = {name: fit[name] for name in _COLUMNS if name in fit}
-        if self.roles is not None and not named:
-            table, trial.roles = forecast_frame(df), self.roles
-        else:
-            table = trial._read_columns(df, named)
-        roles: Any = trial.roles
-        panel = trial._panel(table)
-        asked = {name: value for name, value in fit.items() if name in ("horizon", "context_length", "seed")}
-        plan = replace(self.plan, num_targets=len(roles.targets), **asked)
+        static = fit.get("static", self._static)
+        tables = self.tables
+        if tables is None or fit.keys() & set(_COLUMNS):
+            tables = find_tables(df, **{name: fit[name] for name in _COLUMNS if name in fit})
+        panel = observed(tables.to_learn(df, static))
+        asked = {name: fit[name] for name in _ASKED if name in fit}
+        plan = replace(self.plan, num_targets=len(tables.roles.targets), **asked)
         horizon, _ = find_lengths(panel, plan)
         plan = replace(plan, horizon=horizon)
-        about = {"roles": roles, "like": df,
-                 "write": lambda times: write_timestamps(times, table[roles.timestamp].iloc[:1])}  # fmt: skip
         origins = Origins(panel, horizon, windows, horizon if step is None else step)
         return run_backtest(
             origins,
@@ -212,7 +221,8 @@ class TimesCLIPForecaster:
             plan.num_targets,
             refit,
             peers,
-            **about,
+            tables,
+            df,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -221,12 +231,12 @@ class TimesCLIPForecaster:
         Raises:
             ValueError: not fitted.
         """
-        core, roles = self._fitted()
+        core, tables = self._fitted()
         with without_bars():
             core.model.save_pretrained(folder)
         core.processor.save_pretrained(folder)
-        settings = {"roles": roles.to_dict(), "freq": self.freq, "frame": self.frame, "preset": self.plan.preset}
-        settings |= {name: getattr(core, name) for name in ("season", "seed")}
+        settings = {**tables_to_dict(tables), "frame": self.frame, "preset": self.plan.preset}
+        settings |= {"season": core.season, "seed": core.seed}
         (Path(folder) / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
     @classmethod
@@ -249,34 +259,18 @@ class TimesCLIPForecaster:
             file = Path(hf_hub_download(str(folder), FILE))
         settings = json.loads(file.read_text(encoding="utf-8"))
         forecaster = cls(**{"preset": settings["preset"], "frame": settings["frame"], **kwargs})
-        forecaster.roles, forecaster.freq = ForecastRoles(**settings["roles"]), settings["freq"]
+        forecaster.tables = tables = tables_from_dict(settings)
         with without_bars():
             model = TimesCLIPForPrediction.from_pretrained(folder).eval()
-        processor, targets = TimesCLIPProcessor.from_pretrained(folder), len(forecaster.roles.targets)
+        processor, targets = TimesCLIPProcessor.from_pretrained(folder), len(tables.roles.targets)
         lengths = (model.config.prediction_length, model.config.context_length, settings["season"])
         forecaster.core = PanelForecaster(model, processor, *lengths, targets, settings["seed"])
         return forecaster
 
-    def _fitted(self) -> tuple[PanelForecaster, ForecastRoles]:
-        if self.core is None or self.roles is None:
+    def _fitted(self) -> tuple[PanelForecaster, ForecastTables]:
+        if self.core is None or self.tables is None:
             raise ValueError("this forecaster was not fitted yet: call fit(df) first, or load one")
-        return self.core, self.roles
-
-    def _read_columns(self, df: Any, named: Mapping[str, Any]) -> pd.DataFrame:
-        """A table, once it is found what its columns are for."""
-        table = forecast_frame(df)
-        index = df.index.names if isinstance(df, pd.DataFrame) else ()
-        self.roles = find_forecast_roles(table, **named, index_names=[name for name in index if name is not None])
-        self.plan = replace(self.plan, num_targets=len(self.roles.targets))
-        return table
-
-    def _panel(self, table: pd.DataFrame) -> Panel:
-        roles: Any = self.roles
-        needed = [roles.timestamp, *([] if roles.id is None else [roles.id]), *roles.variates]
-        check_known(needed, table, "the table lacks columns", f"found {some_of(map(repr, table.columns), 20)}")
-        return read_panel(
-            table, timestamp_column=roles.timestamp, id_column=roles.id, variates=roles.variates, freq=self.freq
-        )
+        return self.core, self.tables
 
 
 def _check_history(windows: PanelWindows) -> None:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 from ..data.panel import Panel
 from ..data.panel_windows import PanelWindows
 from ..model.messages import one_run
+from ..model.preprocessing import fill_missing
 from ..training.panel_peers import Answer
 
 
@@ -72,7 +73,8 @@ class PanelForecaster:
         """Forecasts of all windows, as many steps as they have; results do not depend on batches.
 
         A horizon shorter than the model's is cut. A longer one is rolled on: what was forecast is taken for what came,
-        and the next steps are forecast from there; of variates that are no targets the last values are repeated.
+        and the next steps are forecast from there; covariates whose future is known have their own values, and of
+        others the last ones are repeated.
         """
         horizon, count = windows.prediction_length, windows.num_targets
         self.model.eval()
@@ -80,19 +82,38 @@ class PanelForecaster:
         with one_run():
             for start in range(0, len(windows), self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                found[rows] = self._rolled(windows.past(rows), horizon)[..., :count]
+                found[rows] = self._rolled(windows, rows, horizon)
         return Answer(found)
 
-    def _rolled(self, past: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
-        """`(b, T, V)` to `(b, horizon, V)`."""
-        blocks: list[NDArray[np.float64]] = []
-        for _ in range(0, horizon, self.horizon):
-            blocks.append(self._ask(past))
-            past = np.concatenate([past, blocks[-1]], axis=1)[:, -past.shape[1] :]
+    def _rolled(self, windows: PanelWindows, rows: slice, horizon: int) -> NDArray[np.float64]:
+        """Forecasts of some windows `(b, horizon, K)`."""
+        past, known, static = windows.past(rows), windows.known(rows), windows.static(rows)
+        steps, blocks = past.shape[1], []
+        for start in range(0, horizon, self.horizon):
+            future = None
+            if known is not None:  # of steps behind those asked for, the last ones again: they are cut off
+                places = np.minimum(start + np.arange(steps + self.horizon), known.shape[1] - 1)
+                future = known[:, places]
+            blocks.append(self._ask(past, future, static))
+            if start + self.horizon < horizon:
+                past = np.concatenate([past, self._as_past(past, blocks[-1], future, windows.panel)], axis=1)[
+                    :, -steps:
+                ]
         return np.concatenate(blocks, axis=1)[:, :horizon]
 
-    def _ask(self, past: NDArray[np.float64]) -> NDArray[np.float64]:
-        batch = {name: tensor.to(self.model.device) for name, tensor in self.processor(past).items()}
+    def _as_past(self, past: Any, told: Any, future: Any, panel: Panel) -> NDArray[np.float64]:
+        """What was forecast, taken for what came: all variates `(b, H, V)`."""
+        last = fill_missing(past, ~np.isnan(past))[:, -1:]
+        came = last.repeat(self.horizon, axis=1)
+        for place, column in enumerate(panel.columns):
+            if column["name"] in panel.variate_names:
+                came[..., panel.variate_names.index(column["name"])] = future[:, -self.horizon :, place]
+        came[..., : self.num_targets] = told
+        return came
+
+    def _ask(self, past: Any, future: Any, static: Any) -> NDArray[np.float64]:
+        prepared = self.processor(past, future_values=future, static_values=static)
+        batch = {name: tensor.to(self.model.device) for name, tensor in prepared.items()}
         with torch.no_grad():
             return self.model(**batch).predictions.double().cpu().numpy()
 

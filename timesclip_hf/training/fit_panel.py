@@ -132,13 +132,23 @@ def fit_panel(panel: Panel, job: PanelJob, folder: Path) -> Fitted:
         raise ValueError(f"columns without a single value: {some_of(map(repr, blank))}")
     train, validation = panel_windows(panel, job)
     way = choose_way(len(train), "forecasting", preset=job.preset, pretrained=bool(job.recipe.checkpoints))
-    scale = {"error_scale": "instance" if len(panel) > 1 else "dataset"}
-    way = replace(way, config={**scale, **way.config, **job.config})
+    scale: dict[str, Any] = {"error_scale": "instance" if len(panel) > 1 else "dataset"}
     shape = {"num_variates": len(panel.variate_names), "context_length": job.context_length,
              "prediction_length": job.horizon, **patches(job.context_length)}  # fmt: skip
-    processing = {"variate_names": panel.variate_names, "scaling": "instance"}
-    learnt = panel.head(_learnt_steps(panel, job.horizon, job.validation)).values[None]
-    return fit_series(SeriesData("forecasting", shape, processing, learnt, train, validation), way, job.recipe, folder)
+    processing: dict[str, Any] = {"variate_names": panel.variate_names, "scaling": "instance"}
+    learnt = panel.head(_learnt_steps(panel, job.horizon, job.validation))
+    fit_with: dict[str, Any] = {}
+    if job.num_targets < len(panel.variate_names):
+        processing["num_target_variates"] = shape["num_target_variates"] = job.num_targets
+    if panel.known is not None:
+        processing["prediction_length"] = job.horizon
+        fit_with |= {"future_values": learnt.known[None], "future_columns": panel.columns}  # type: ignore[index]
+    if panel.static is not None:
+        fit_with["static_values"] = panel.static.to_dict("records")
+        scale["forecast_static"] = True
+    way = replace(way, config={**scale, **way.config, **job.config})
+    data = SeriesData("forecasting", shape, processing, learnt.values[None], train, validation, fit_with=fit_with)
+    return fit_series(data, way, job.recipe, folder)
 
 
 __all__ = ["PanelJob", "choose_context", "choose_horizon", "fit_panel", "panel_windows"]

@@ -372,7 +372,9 @@ def _metrics_of(task: Task, model: Any, batched: bool = False) -> Callable[..., 
         return None
     compute = getattr(metrics, task.metrics)
     scaled = "scale" in inspect.signature(compute).parameters  # errors in units of each variate's spread
-    compute = functools.partial(compute, scale=model.config.variate_std) if scaled else compute
+    if scaled:
+        spreads, targets = model.config.variate_std, model.config.num_target_variates
+        compute = functools.partial(compute, scale=spreads and spreads[:targets])
     return BatchedMetrics(compute) if batched else compute
 
 

@@ -1,0 +1,144 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""How a forecaster reads tables: found out from the one that it learns from, and the same for ever after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.calendar import read_calendar
+from ..data.covariates import covariate_column
+from ..data.forecast_roles import ForecastRoles, find_forecast_roles, forecast_frame
+from ..data.panel import Panel, read_panel
+from ..data.panel_covariates import with_calendar, with_future
+from ..data.tables import check_known, is_table, some_of, warn_caller
+from ..data.timestamps import write_timestamps
+
+
+@dataclass
+class ForecastTables:
+    """What the columns are for, and what is known of covariates.
+
+    Args:
+        roles: of the columns.
+        columns: covariates whose future is known, with `categories` where they are no numbers.
+        calendar: what is read from the times.
+        freq: distance of two steps; None: as the times say.
+    """
+
+    roles: ForecastRoles
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    calendar: list[str] = field(default_factory=list)
+    freq: str | int | None = None
+
+    @property
+    def variates(self) -> list[str]:
+        """What a model reads of a series: targets, then covariates that are numbers."""
+        known = [column["name"] for column in self.columns if "categories" not in column]
+        return [*self.roles.targets, *known, *self.roles.past_covariates]
+
+    def history(self, df: Any, static: Any = None) -> Panel:
+        """The series of a table.
+
+        Args:
+            df: the table.
+            static: a table of static columns with a row for each series; None: they are in `df`.
+        """
+        table = joined(forecast_frame(df), self.roles, static)
+        roles, variates = self.roles, self.variates
+        needed = [roles.timestamp, *([] if roles.id is None else [roles.id]), *variates, *roles.static]
+        check_known(needed, table, "the table lacks columns", f"found {some_of(map(repr, table.columns), 20)}")
+        return read_panel(
+            table, timestamp_column=roles.timestamp, id_column=roles.id, variates=variates, freq=self.freq,
+            columns=self.columns, static=roles.static,
+        )  # fmt: skip
+
+    def to_learn(self, df: Any, static: Any = None) -> Panel:
+        """The series of a table with all that is known of their steps."""
+        return with_calendar(self.history(df, static), self.calendar)
+
+    def to_ask(self, df: Any, future: Any, horizon: int, static: Any = None) -> Panel:
+        """The same with what is known of the `horizon` steps behind them."""
+        panel, roles = self.history(df, static), self.roles
+        if self.columns:
+            table = None if future is None else forecast_frame(future)
+            panel = with_future(panel, horizon, table, timestamp_column=roles.timestamp, id_column=roles.id)
+        elif future is not None:
+            warn_caller("future_df is not read: this forecaster was fitted without future_covariates")
+        return with_calendar(panel, self.calendar, horizon)
+
+    def keys(self, panel: Panel, series: Any, steps: Any, df: Any) -> pd.DataFrame:
+        """Series and times of some steps `(k,)`, in columns like those of a table."""
+        times = self.times(panel, series, steps, df)
+        ids = {} if self.roles.id is None else {self.roles.id: panel.ids.iloc[series].reset_index(drop=True)}
+        return pd.DataFrame({**ids, self.roles.timestamp: times})
+
+    def times(self, panel: Panel, series: Any, steps: Any, df: Any) -> pd.Series:
+        """Times of some steps as a column of the kind of a table's."""
+        like = forecast_frame(df)[self.roles.timestamp].iloc[:1]
+        return write_timestamps(panel.calendar.times(np.asarray(series), np.asarray(steps)), like)
+
+
+def find_tables(
+    df: Any, freq: str | int | None = None, calendar: str | Sequence[str] = (), static: Any = (), **named: Any
+) -> ForecastTables:
+    """What the columns of a table are for, see `find_forecast_roles`; `static`: columns, or a table of them."""
+    table = forecast_frame(df)
+    levels = df.index.names if isinstance(df, pd.DataFrame) else ()
+    index = [name for name in levels if name is not None]
+    if is_table(static) and not isinstance(static, str):
+        beside = forecast_frame(static)
+        roles = find_forecast_roles(table, **named, index_names=index)
+        names = [name for name in beside.columns if name != roles.id]
+        roles = ForecastRoles(**{**roles.to_dict(), "static": names})
+        table = joined(table, roles, static)
+    else:
+        roles = find_forecast_roles(table, **named, static=static, index_names=index)
+    columns = [covariate_column(table, name) for name in roles.future_covariates]
+    times = None
+    if calendar:
+        series = {"timestamp_column": roles.timestamp, "id_column": roles.id}
+        panel = read_panel(table, **series, variates=roles.targets, freq=freq)  # type: ignore[arg-type]
+        longest = int(np.argmax(panel.lengths))
+        steps = np.arange(min(int(panel.lengths[longest]), 1000))
+        times = panel.calendar.times(np.full(len(steps), longest), steps)
+    return ForecastTables(roles, columns, read_calendar(calendar or (), times), freq)
+
+
+def joined(table: pd.DataFrame, roles: ForecastRoles, static: Any) -> pd.DataFrame:
+    """A table with static columns from another, which has a row for each series.
+
+    Raises:
+        ValueError: no names of series, a series with two rows or none, or one that has no history.
+    """
+    if static is None or not is_table(static):
+        return table
+    beside, name = forecast_frame(static), roles.id
+    check_known([name], beside, "static: no such column of the names of series")
+    if (twice := beside[name].duplicated()).any():
+        raise ValueError(f"static has more than one row for series {beside[name][twice].iloc[0]!r}")
+    if len(cold := beside[name][~beside[name].isin(table[name])]):
+        raise ValueError(
+            f"static has {len(cold)} series without history, such as {cold.iloc[0]!r}: such cold starts cannot be "
+            "forecast"
+        )
+    if len(lost := table[name][~table[name].isin(beside[name])].unique()):
+        raise ValueError(f"static has no row for {len(lost)} series, such as {lost[0]!r}")
+    others = [column for column in table.columns if column == name or column not in beside.columns]
+    return table[others].merge(beside, on=name, how="left")
+
+
+def tables_to_dict(tables: ForecastTables) -> dict[str, Any]:
+    """As JSON has it."""
+    parts = {"columns": tables.columns, "calendar": tables.calendar, "freq": tables.freq}
+    return {"roles": tables.roles.to_dict(), **parts}
+
+
+def tables_from_dict(parts: Mapping[str, Any]) -> ForecastTables:
+    """The same from JSON."""
+    return ForecastTables(ForecastRoles(**parts["roles"]), parts["columns"], parts["calendar"], parts["freq"])
+
+
+__all__ = ["ForecastTables", "find_tables", "joined", "tables_from_dict", "tables_to_dict"]
