@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .inference.forecaster import TimesCLIPForecaster as TimesCLIPForecaster
     from .inference.loading import pipeline_task as pipeline_task
     from .inference.numpy_processing import NumpyProcessor as NumpyProcessor
+    from .inference.predictor import TimesCLIPPredictor as TimesCLIPPredictor
     from .inference.task_pipelines import TimeSeriesClassificationPipeline as TimeSeriesClassificationPipeline
     from .inference.task_pipelines import TimeSeriesFeatureExtractionPipeline as TimeSeriesFeatureExtractionPipeline
     from .inference.task_pipelines import TimeSeriesForecastingPipeline as TimeSeriesForecastingPipeline
@@ -91,6 +92,7 @@ _NAMES = {
         "TimeSeriesForecastingPipeline",
         "TimeSeriesRegressionPipeline",
     ],
+    ".inference.predictor": ["TimesCLIPPredictor"],
     ".metrics": ["classification_metrics", "forecast_metrics", "m4_metrics", "regression_metrics"],
     ".model.configuration_timesclip": ["PRESETS", "TOWERS", "TimesCLIPConfig"],
     ".model.losses": ["alignment_loss", "info_nce"],

@@ -5,7 +5,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,12 +136,12 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         return self._finish(listed, samples.table, run, writing)
 
     def answer_part(
-        self, part: pd.DataFrame, run: RunReport, faults: dict[int, str], batch_size: int | None = None, **kwargs: Any
+        self, part: Any, run: RunReport, faults: dict[int, str], batch_size: int | None = None, **kwargs: Any
     ) -> tuple[pd.DataFrame, TableRows]:
         """The results for rows of a larger table with one row per series, without the table's own columns.
 
         Args:
-            part: these rows; that none of them can be answered is no error.
+            part: these rows, a DataFrame, or a list of samples; that none of them can be answered is no error.
             run: takes note of what there is to tell of them.
             faults: takes the rows that could not be read, and why.
             batch_size, **kwargs: as for calling the pipeline.
@@ -150,7 +150,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
             The results, their first column the number of the row in `part`; and what is known of the rows.
         """
         samples, results, writing = self._begin(part, run, batch_size, False, kwargs, faults)
-        table = cast(TableRows, samples.table)
+        count = samples.count or 0
+        table = samples.table or TableRows(pd.DataFrame(index=range(count)), np.arange(count), names=range(count))
         numbered = replace(table, identity=pd.DataFrame({ROW: np.arange(len(table.identity))}))
         return self._finish(list(results), numbered, run, writing), table.without(run.skipped)
 

@@ -75,6 +75,8 @@ def answer_parquet(
         FileNotFoundError: no such table.
         ValueError: a table that cannot be read, or not one row of it; says which file. A folder that holds something.
     """
+    if "groups" in kwargs:
+        raise ValueError("groups: of a table in parts, a column says of which group each series is")
     sources, output = find_sources(table), Path(output)
     at_once = pipeline.series_at_once(batch_size)
     rows = max(1, _CELLS // max(len(source.schema) for source in sources) // at_once) * at_once
