@@ -110,6 +110,7 @@ def test_classes_are_trained_by_their_names(fields: Path, tmp_path: Path, capsys
     found = pd.read_csv(output / "test_predictions.csv")
     assert set(found["predicted_label"]) <= {"maize", "wheat"} and found["score"].between(0.5, 1).all()
     assert len(set(found["farm"])) == 1  # one whole farm
+    assert "90 % sets held " in out and "classes each on average" in out
 
 
 def test_few_series_get_heads_in_closed_form_and_the_card_says_so(fields: Path, tmp_path: Path, capsys: Any) -> None:
@@ -118,7 +119,20 @@ def test_few_series_get_heads_in_closed_form_and_the_card_says_so(fields: Path, 
     out, err = capsys.readouterr()
     assert "32 training series, fewer than 1000" in err and "branches count: vision" in err
     assert "--epochs: without effect on heads in closed form" in out
-    assert "fitted in closed form (heads in closed form, out of fold: vision" in (output / "README.md").read_text()
+    card = (output / "README.md").read_text()
+    assert "fitted in closed form (heads in closed form, out of fold: vision" in card
+    source = "40 answers: train and validation part, a whole time or group left out at a time"
+    assert "90 % intervals held " in out and source in out
+    assert "Share in 90 % intervals" in card and "an assumption" in card
+    metrics = json.loads((output / "metrics.json").read_text())["intervals"]
+    assert metrics["calibration"]["count"] == 40 and metrics["test"]["coverage_90"] >= 0.5
+    table = pd.read_csv(fields)
+    table[table["year"] >= 2015].to_csv(tmp_path / "new.csv", index=False)
+    words = ["predict", tmp_path / "new.csv", "--model", output, "--interval", 0.9, "--output", tmp_path / "out.csv"]
+    assert main(list(map(str, words))) == 0
+    found, again = pd.read_csv(output / "test_predictions.csv"), pd.read_csv(tmp_path / "out.csv")
+    for column in ("predicted_yield", "yield_lower_90", "yield_upper_90"):
+        np.testing.assert_allclose(again[column], found[column], rtol=1e-4)
 
 
 def test_a_language_model_speaks_beside_a_small_tower_that_sees(fields: Path, tmp_path: Path, capsys: Any) -> None:
@@ -195,6 +209,7 @@ def test_a_forecaster_stands_beside_seasonal_naive(loads: Path, tmp_path: Path, 
     assert code == 0 and "seasonal naive: " in out.splitlines()[0] and "a season has 24" in err
     found = pd.read_csv(output / "test_predictions.csv")
     assert list(found.columns) == ["date", "load", "predicted_load"] and len(found) % 12 == 0
+    assert "90 % intervals held " in out and "load wide on average" in out
     words = ["predict", loads, "--model", output, "--timestamp-column", "date", "--output", tmp_path / "next.csv"]
     assert main(list(map(str, words))) == 0
     assert len(pd.read_csv(tmp_path / "next.csv")) == 12

@@ -24,6 +24,8 @@ _HUB_TASKS = ("time-series-forecasting",)
 _METRIC_NAMES = {
     "rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R2", "mape": "MAPE (%)", "smape": "sMAPE (%)", "mase": "MASE",
     "owa": "OWA", "skill": "Skill against climatology", "accuracy": "Accuracy",
+    "coverage_90": "Share in 90 % intervals", "width_90": "Width of 90 % intervals",
+    "interval_score_90": "Score of 90 % intervals", "set_size_90": "Classes in 90 % sets",
     "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "log_loss": "Log loss (nats)",
     "image_to_text_top1": "Plots that find their own patches first",
     "text_to_image_top1": "Patches that find their own plots first",

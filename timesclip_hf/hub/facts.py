@@ -140,6 +140,12 @@ def collect_facts(trainer: Any, measurements: Mapping[str, Measurement] | None =
 def _limits(config: TimesCLIPConfig, task: Task) -> list[str]:
     """What follows from how the model was trained."""
     limits = []
+    if calibration := config.calibration:
+        limits.append(
+            f"Intervals rest on {calibration.get('count')} known answers ({calibration.get('source')}). They hold as "
+            "often as they say, on average, for series that are exchangeable with those: an assumption, which other "
+            "places and years may break. The test part's coverage, where it is reported, says how well it held there."
+        )
     if config.num_centers and (config.head == "kernel" or config.kernel_shortcut):
         held = "their scaled values among them" if config.kernel_shortcut else "what the towers say of them"
         limits.append(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.tables import decoded, some_of
-from ..model.intervals import check_level, interval_of, percent, thresholds_for
+from ..model.intervals import check_level, has_ends, interval_of, percent
 from ..model.messages import tell, warn_caller
 from .table_inputs import Samples
 
@@ -27,7 +27,7 @@ def check_interval(config: Any, interval: Any) -> float:
         warn_caller(
             "intervals are the model's own quantiles: it was not calibrated, so that they may hold less, or more"
         )
-    elif np.isinf(thresholds_for(config.calibration, level, None, 1)).any():
+    elif not has_ends(config, level):
         count = config.calibration.get("count")
         warn_caller(f"intervals of {level:g} have no end: {count} samples of the calibration are too few to tell them")
     return level

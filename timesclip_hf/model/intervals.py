@@ -135,6 +135,13 @@ def check_level(config: Any, level: Any) -> float:
     return float(level)
 
 
+def has_ends(config: Any, level: float) -> bool:
+    """Whether a calibrated model knows a level, from samples enough."""
+    calibration = config.calibration or {"levels": [], "thresholds": []}
+    known = zip(calibration["levels"], calibration["thresholds"], strict=True)
+    return any(abs(one - level) < 1e-9 and bool(np.isfinite(_numbers(table)).all()) for one, table in known)
+
+
 def thresholds_for(
     calibration: Mapping[str, Any], level: float, groups: Sequence[Any] | None, count: int
 ) -> NDArray[np.float64]:
@@ -211,6 +218,6 @@ def temperature_of(config: Any) -> float:
 
 
 __all__ = [
-    "INTERVALS_FILE", "METHODS", "check_calibration", "check_level", "ends", "interval_facts", "interval_of",
-    "percent", "quantiles_at", "scaled_spreads", "set_of", "temperature_of", "thresholds_for",
+    "INTERVALS_FILE", "METHODS", "check_calibration", "check_level", "ends", "has_ends", "interval_facts",
+    "interval_of", "percent", "quantiles_at", "scaled_spreads", "set_of", "temperature_of", "thresholds_for",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ def with_best_metric(args: Any, task: Task, model: Any, eval_dataset: Any) -> An
     Args:
         args: `TimesCLIPTrainingArguments`; they stay as they are, and may go on to a model of another task.
         task: of the model.
-        model: whose classes may have weights.
+        model: whose classes may have weights, or whose answers may be distributions: then the loss says more.
         eval_dataset: what it is evaluated on; a mapping: several parts.
 
     Raises:
@@ -50,7 +50,8 @@ def with_best_metric(args: Any, task: Task, model: Any, eval_dataset: Any) -> An
     args = copy.copy(args)
     if args.metric_for_best_model == "task":
         weighted = getattr(getattr(model, "config", None), "class_weights", None) is not None
-        own_metric = "loss" if weighted or args.prediction_loss_only else task.best_metric
+        spread = task.errors_in is not None and getattr(model.config, "numbers_per_answer", 1) > 1
+        own_metric = "loss" if weighted or spread or args.prediction_loss_only else task.best_metric
         args.metric_for_best_model = _of_one_part(own_metric, args, eval_dataset)
         if args.greater_is_better is None:
             args.greater_is_better = task.greater_is_better

@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Intervals that hold: from a model and what came of series that it did not learn from to `config.calibration`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,15 @@ from ..metrics.calibration import (
     group_rows,
     quantile_scores,
 )
-from ..metrics.probabilistic import checked_levels
+from ..metrics.probabilistic import (
+    checked_levels,
+    expected_calibration_error,
+    interval_metrics,
+    quantile_metrics,
+    set_metrics,
+)
 from ..model.agreement import check_agreement
-from ..model.intervals import ends, quantiles_at, scaled_spreads
+from ..model.intervals import ends, has_ends, interval_of, quantiles_at, scaled_spreads, set_of
 from ..model.messages import warn_caller
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .given_data import check_data, check_labels
@@ -121,39 +127,48 @@ def group_names(rows: Any, group: str | Sequence[Any] | None) -> list[str] | Non
     return [str(name) for name in found]
 
 
-@torch.no_grad()
 def answers_to(
     model: Any, processor: TimesCLIPProcessor, rows: Any, batch_size: int = 64
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[Any] | None]:
-    """What a model says of rows: the fields of its output that tell answers and how sure they are; and the labels."""
-    own, was_training = unwrap_peft_model(model), model.training
-    answer = str(own.task.answer)
-    said: dict[str, list[NDArray[np.float64]]] = {answer: [], "quantiles": [], "spreads": []}
-    labels: list[NDArray[Any]] = []
-    reads_images = "pixel_values" in own.answer_inputs(own.config)
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
+    """What a model says of rows, see `read_answers`; and their labels."""
+    own = unwrap_peft_model(model)
     collator = TimesCLIPDataCollator(processor, draw=False)
+    reads_images = "pixel_values" in own.answer_inputs(own.config)
+
+    def drawn(batch: dict[str, Any]) -> dict[str, Any]:
+        batch = {name: value.to(own.device) for name, value in batch.items() if hasattr(value, "to")}
+        if reads_images:
+            processor.add_images(batch)
+        batch.pop("plot_values", None)
+        return batch
+
+    return read_answers(model, map(drawn, DataLoader(rows, batch_size, collate_fn=collator)))
+
+
+@torch.no_grad()
+def read_answers(model: Any, batches: Iterable[Mapping[str, Any]]) -> tuple[dict[str, NDArray[Any]], Any]:
+    """The fields of a model's output that tell answers and how sure they are, and the batches' labels, if any."""
+    was_training = model.training
+    names = (str(unwrap_peft_model(model).task.answer), "quantiles", "spreads")
+    said: dict[str, list[NDArray[Any]]] = {name: [] for name in (*names, "labels")}
     model.eval()
     try:
-        for batch in DataLoader(rows, batch_size, collate_fn=collator):
-            if "labels" in batch:
-                labels.append(batch.pop("labels").numpy())
-            batch = {name: value.to(own.device) for name, value in batch.items() if hasattr(value, "to")}
-            if reads_images:
-                processor.add_images(batch)
-            batch.pop("plot_values", None)
-            outputs = model(**batch)
-            for name in said:
-                if outputs.get(name) is not None:
-                    said[name].append(outputs[name].double().cpu().numpy())
+        for batch in batches:
+            batch = dict(batch)
+            found = {"labels": batch.pop("labels", None)}
+            found |= {name: value for name, value in model(**batch).items() if name in names}
+            for name, value in found.items():
+                if value is not None:
+                    said[name].append(value.cpu().numpy())
     finally:
         model.train(was_training)
-    found = {name: np.concatenate(parts) for name, parts in said.items() if parts}
-    return found, np.concatenate(labels) if labels else None
+    whole = {name: np.concatenate(parts) for name, parts in said.items() if parts}
+    return whole, whole.pop("labels", None)
 
 
 def calibration_of(
     config: Any,
-    said: Mapping[str, NDArray[np.float64]],
+    said: Mapping[str, NDArray[Any]],
     labels: NDArray[Any] | None,
     levels: Sequence[float] = LEVELS,
     groups: Sequence[str] | None = None,
@@ -188,7 +203,7 @@ def calibration_of(
 
 
 def _interval_scores(
-    config: Any, said: Mapping[str, NDArray[np.float64]], labels: NDArray[np.float64], levels: list[float]
+    config: Any, said: Mapping[str, NDArray[Any]], labels: NDArray[np.float64], levels: list[float]
 ) -> tuple[dict[str, Any], dict[float | None, NDArray[np.float64]]]:
     """The method, and the scores of each level (`None`: of all levels alike), `(n, ...)`."""
     predictions, spreads = said["predictions"], said.get("spreads")
@@ -273,4 +288,35 @@ def _tell_of_few(found: Mapping[str, Any], levels: list[float]) -> None:
             )
 
 
-__all__ = ["LEVELS", "answers_to", "calibrate", "calibration_of", "group_names"]
+def measure_intervals(
+    config: Any,
+    said: Mapping[str, NDArray[Any]],
+    labels: NDArray[Any],
+    groups: Sequence[str] | None = None,
+    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+) -> dict[str, float]:
+    """How intervals did on series that they were not calibrated on.
+
+    Args:
+        config: of the calibrated model.
+        said, labels, groups: see `calibration_of`.
+        levels: those that were not calibrated, or have no end, are left out.
+
+    Returns:
+        Of numbers `interval_metrics` of each level, and `quantile_metrics` where there are quantiles; of classes
+        `set_metrics` and `"expected_calibration_error"`.
+    """
+    known = [level for level in levels if has_ends(config, level)]
+    if "logits" in said:
+        found = {"expected_calibration_error": expected_calibration_error(said["logits"], labels)}
+        for level in known:
+            found |= set_metrics(set_of(config, said["logits"], level, groups), labels, level)
+        return found
+    targets = np.asarray(labels, np.float64).reshape(np.shape(said["predictions"]))
+    found = quantile_metrics(said["quantiles"], targets, config.answer_levels) if "quantiles" in said else {}
+    for level in known:
+        found |= interval_metrics(*interval_of(config, said, level, groups), targets, level)
+    return found
+
+
+__all__ = ["LEVELS", "answers_to", "calibrate", "calibration_of", "group_names", "measure_intervals", "read_answers"]

@@ -17,6 +17,7 @@ from ..data.tables import some_of
 from ..metrics import forecast_metrics
 from ..plots import plot_forecasts
 from . import train_report as report
+from .calibration import calibration_of, measure_intervals
 from .fit_series import Fitted, Recipe, SeriesData, fit_series
 from .forecast_peers import measure_naive
 from .ways import Way, choose_way, patches
@@ -24,6 +25,7 @@ from .ways import Way, choose_way, patches
 _TRAIN, _VALIDATION, _TEST = 0.7, 0.1, 0.2
 _CONTEXTS = (16, 512)  # fewest and most steps to look back, unless somebody says so
 _MOST_WINDOWS = 20_000  # of the training part; of more, every second, third, ... one is taken
+_SOURCE = "windows of the validation part, which also chose the epoch and overlap each other"
 # Seconds between two steps -> steps in a season: a day of hours, a week of days, a year of the others.
 _SEASONS = (
     (60, 1440), (300, 288), (600, 144), (900, 96), (1800, 48), (3600, 24), (86_400, 7), (604_800, 52), (864_000, 36),
@@ -92,6 +94,8 @@ def train_forecast(job: ForecastJob, output: Path, command: str, tell: Callable[
         "forecasting", shape | patches(context), processing, splits.train.series, splits.train, splits.validation
     )
     fitted = fit_series(data, way, job.recipe, output / "training")
+    config = fitted.trainer.model.config
+    config.calibration = calibration_of(config, *fitted.said(splits.validation), source=_SOURCE)
     answers = {f"TimesCLIP {way.preset}": fitted.answers(splits.test).astype(np.float64)}
     if job.peers:
         tell("comparing with seasonal naive and a linear map")
@@ -163,6 +167,10 @@ def _write(
     measured = {name: forecast_metrics(forecasts, labels, scale) for name, forecasts in answers.items()}
     unit = splits.test.variate_names[0] if alone else "spreads"
     words = "in units of the column" if alone else "in units of each variate's spread in the training part"
+    config = fitted.trainer.model.config
+    found = measure_intervals(config, fitted.said(splits.test)[0], labels)
+    if not alone:  # widths of several units have no mean
+        found = {name: value for name, value in found.items() if name.startswith("coverage")}
     table = report.table("forecasting", measured)
     own = next(iter(answers))
     report.clear(output)
@@ -174,7 +182,7 @@ def _write(
         dataset=Path(str(job.table)).name if isinstance(job.table, str | Path) else "a table",
         split=f"{how}.",
         sizes=sizes,
-        measured={"test": measured[own]},
+        measured={"test": measured[own] | {name: value for name, value in found.items() if name == "coverage_90"}},
         measured_in=words,
         hyperparameters={"preset": way.preset},
         command=command,
@@ -191,9 +199,12 @@ def _write(
         "seconds": round(fitted.seconds, 1),
         "errors in": words,
         "test": measured,
+        "intervals": {"calibration": report.calibration_facts(config), "test": found},
     }
     report.write_metrics(output, facts)
     lines = [report.sentence("forecasting", measured, unit, f"{len(labels)} windows"), f"({words})", "", table, ""]
+    if told := report.intervals_sentence(config.calibration, found, unit if alone else ""):
+        lines += [told, ""]
     lines += [f"warning: {line}" for line in fitted.warnings]
     return "\n".join(
         [

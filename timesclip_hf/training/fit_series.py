@@ -20,6 +20,7 @@ from ..model.configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.tower_configs import checkpoint_folder
+from .calibration import read_answers
 from .ensemble import join_models
 from .heads import FittedHeads, fit_head
 from .progress import ProgressBar
@@ -82,6 +83,11 @@ class Fitted:
     def answers(self, rows: Any) -> np.ndarray:
         """What the model says of rows: numbers `(n, num_targets)`, scores of classes, or forecasts `(n, H, V)`."""
         return np.asarray(self.trainer.predict(rows).predictions)
+
+    def said(self, rows: Any) -> tuple[dict[str, np.ndarray], Any]:
+        """Answers and how sure they are, see `read_answers`, and the labels."""
+        trainer = self.trainer
+        return read_answers(trainer.model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
 
 
 @dataclass(frozen=True)

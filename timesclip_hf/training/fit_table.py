@@ -22,7 +22,9 @@ from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, descr
 from ..data.tables import decoded, read_table, some_of
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
+from .calibration import calibration_of, measure_intervals
 from .fit_series import Fitted, Recipe, SeriesData, fit_series
+from .heads import out_of_fold
 from .peers import Part, joined, peers_for, ridge
 from .ways import Way, choose_way, patches
 
@@ -117,6 +119,8 @@ class Outcome:
         measured: model -> metrics on the test part; ours first.
         validation: the same of ours on the validation part.
         curve: steps seen -> model -> metrics on the test part; empty unless parts of series were learnt.
+        intervals: how the model's intervals (or sets) did on the test part, see `measure_intervals`.
+        test_said: what they rest on there.
     """
 
     name: str
@@ -127,6 +131,8 @@ class Outcome:
     validation: dict[str, float]
     curve: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    intervals: dict[str, float] = field(default_factory=dict)
+    test_said: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -249,6 +255,8 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
     for line in fitted.notes:
         tell(line)
     answers = {"validation": fitted.answers(validation)}
+    known = fitted.said(validation)
+    source = "validation part, which also chose the epoch"
     if way.kind == "heads":  # which the validation part chose nothing of: it may teach, too
         both = concatenate_datasets([train, validation])
         fit_on = both if not prepared.class_names else both.remove_columns("labels")
@@ -256,6 +264,14 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
         fitted = fit_series(replace(data, fit_on=fit_on, train=both, groups=groups), way, recipe, folder)
         fitted.notes.append(f"validation answered by a fit on train alone, then fitted on both, {len(both)} series")
         tell(fitted.notes[-1])
+        if fitted.heads is not None and fitted.trainer.model.config.ensemble_size == 1:
+            left_out = "one series" if groups is None else "a whole time or group"
+            known, source = out_of_fold(fitted.heads), f"train and validation part, {left_out} left out at a time"
+        else:
+            source = "validation part, answered by a fit on train alone"
+    config = fitted.trainer.model.config
+    config.calibration = calibration_of(config, *known, source=source)
+    test_said, _ = fitted.said(prepared.parts["test"])
     answers["test"] = fitted.answers(prepared.parts["test"])
     name = f"TimesCLIP {way.preset}"
     measured = {name: prepared.measure(answers["test"], "test")}
@@ -263,7 +279,8 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
         measured |= measure_peers(prepared, recipe.seed, tell)
     outcome = Outcome(
         name, way, fitted, answers, measured, prepared.measure(answers["validation"], "validation"),
-        warnings=[*fitted.warnings, *rough],
+        warnings=[*fitted.warnings, *rough], test_said=test_said,
+        intervals=measure_intervals(config, test_said, prepared.labels("test")),
     )  # fmt: skip
     if recipe.random_length is not None:
         outcome.curve = length_curve(prepared, outcome, recipe, tell)

@@ -47,6 +47,7 @@ class FittedHeads:
         branch_weights: by which the answers are averaged.
         out_of_fold: what the heads say of samples that they were not fitted on `(n, branches, outputs)`, in the units
             of the targets, or logarithms of probabilities.
+        labels: what came of these: `(n, targets)` in their units, or `(n,)` class numbers.
     """
 
     branches: list[str]
@@ -54,6 +55,7 @@ class FittedHeads:
     scores: dict[str, float]
     branch_weights: list[float]
     out_of_fold: NDArray[np.float64] = field(repr=False)
+    labels: NDArray[Any] = field(repr=False, default_factory=lambda: np.zeros(0))
 
 
 def fit_head(
@@ -143,10 +145,29 @@ def fit_head(
         weights = fit_branch_weights(both, np.concatenate([targets, checked]))
     if model.config.branch_fusion == "late" and list(readings) == model.config.branches:
         model.config.branch_weights = weights
+    model.config.calibration = None  # of the heads as they were
     scores = _scores(list(readings), out_of_fold, targets, weights, classes)
     if not classes:
         out_of_fold = out_of_fold * _target_units(model)[1] + _target_units(model)[0]
-    return FittedHeads(list(readings), penalties, scores, weights, out_of_fold)
+    known = labels if classes else labels.reshape(len(labels), -1)
+    return FittedHeads(list(readings), penalties, scores, weights, out_of_fold, known)
+
+
+def out_of_fold(heads: FittedHeads) -> tuple[dict[str, NDArray[np.float64]], NDArray[Any]]:
+    """What the model as a whole says of samples that its heads were not fitted on, as its output has it; and labels.
+
+    The weights of the branches are the only thing that these samples had a part in.
+    """
+    said, weights = heads.out_of_fold, np.asarray(heads.branch_weights)
+    if heads.labels.ndim == 1:
+        return {
+            "logits": np.logaddexp.reduce(said + np.log(np.maximum(weights, 1e-12))[:, None], axis=1)
+        }, heads.labels
+    mean = np.einsum("b,nbt->nt", weights, said)
+    found = {"predictions": mean}
+    if said.shape[1] > 1:
+        found["spreads"] = np.sqrt(np.einsum("b,nbt->nt", weights, np.square(said - mean[:, None])))
+    return found, heads.labels
 
 
 def _kernel_columns(model: Any, branch: str) -> list[Any]:

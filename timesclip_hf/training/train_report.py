@@ -81,6 +81,30 @@ def sentence(task: str, measured: Mapping[str, Mapping[str, float]], unit: str =
     return f"typical error {figure(own['mae'])} {unit}".rstrip() + on + (f"; {beside}" if beside else "")
 
 
+def intervals_sentence(calibration: Mapping[str, Any] | None, found: Mapping[str, float], unit: str = "") -> str:
+    """How intervals of 90 % did on the test part, and what they rest on; `""`: there are none with an end.
+
+    Args:
+        calibration: of the model's configuration.
+        found: of `measure_intervals`.
+        unit: of the target.
+    """
+    if calibration is None or "coverage_90" not in found:
+        return ""
+    size = f"{found['set_size_90']:.1f} classes each" if "set_size_90" in found else ""
+    wide = f"{figure(found['width_90'])} {unit}".rstrip() + " wide" if "width_90" in found else size
+    what, mean = "sets" if size else "intervals", f", {wide} on average" if wide else ""
+    return (
+        f"90 % {what} held {found['coverage_90']:.0%} of the test part{mean} (calibrated on "
+        f"{calibration['count']} answers: {calibration['source']}; that new series are like these is an assumption)"
+    )
+
+
+def calibration_facts(config: Any) -> dict[str, Any]:
+    """What a model's calibration rests on; its numbers are in config.json."""
+    return {name: value for name, value in (config.calibration or {}).items() if name not in ("thresholds", "groups")}
+
+
 def table(task: str, measured: Mapping[str, Mapping[str, float]], unit: str = "") -> str:
     """Markdown: a row for each model, the best one first."""
     columns = COLUMNS[task]
@@ -125,9 +149,10 @@ def usable_from(task: str, curve: Mapping[int, Mapping[str, Mapping[str, float]]
 
 
 def predictions_table(
-    identity: pd.DataFrame, target: str, observed: Any, answers: NDArray[Any], class_names: Sequence[str]
-) -> pd.DataFrame:
-    """The user's own columns of the test part, what was observed, and what the model said."""
+    identity: pd.DataFrame, target: str, observed: Any, answers: NDArray[Any], class_names: Sequence[str],
+    ends: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """The user's own columns of the test part, what was observed, and what the model said, with `ends` of 90 %."""
     found = identity.reset_index(drop=True)
     found[target] = list(observed)
     if class_names:
@@ -137,6 +162,9 @@ def predictions_table(
         found["score"] = probabilities.max(axis=1)
     else:
         found[f"predicted_{target}"] = answers.reshape(len(found))
+        if ends is not None:
+            low, high = (end.reshape(len(found)).astype(answers.dtype) for end in ends)
+            found[f"{target}_lower_90"], found[f"{target}_upper_90"] = low, high
     return found
 
 
@@ -217,6 +245,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 __all__ = [
-    "COLUMNS", "clear", "curve_metric", "curve_table", "figure", "predictions_table", "sentence", "table",
-    "usable_from", "write_csv", "write_learning_curve", "write_length_curve", "write_metrics", "write_pictures",
+    "COLUMNS", "calibration_facts", "clear", "curve_metric", "curve_table", "figure", "intervals_sentence",
+    "predictions_table", "sentence", "table", "usable_from", "write_csv", "write_learning_curve", "write_length_curve",
+    "write_metrics", "write_pictures",
 ]  # fmt: skip

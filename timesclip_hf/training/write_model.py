@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..data.columns import step_columns
 from ..escaping import with_unit
+from ..model.intervals import has_ends, interval_of
 from . import train_report as report
 from .fit_table import Outcome, Prepared, TableJob
 
@@ -24,6 +25,7 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
         What somebody reads in the end: a sentence, a table, warnings, where everything is, what to do next.
     """
     roles, fitted, task = prepared.roles, outcome.fitted, prepared.roles.task
+    config = fitted.trainer.model.config
     tables = [report.table(task, outcome.measured, job.target_unit)]
     if outcome.curve:
         tables.append(report.curve_table(task, outcome.curve, job.target_unit))
@@ -36,7 +38,7 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
         dataset=source,
         split=f"{prepared.split_in_words()}.",
         sizes={part: len(rows) for part, rows in prepared.rows.items()},
-        measured={"test": outcome.measured[outcome.name], "validation": outcome.validation},
+        measured={"test": outcome.measured[outcome.name] | _of_90(outcome), "validation": outcome.validation},
         hyperparameters={"preset": outcome.way.preset},
         command=command,
         table=tables[0],
@@ -56,11 +58,14 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
             "seconds": round(fitted.seconds, 1),
             "validation": outcome.validation,
             "test": outcome.measured,
+            "intervals": {"calibration": report.calibration_facts(config), "test": outcome.intervals},
             "by steps seen": outcome.curve,
         },
     )
     count = f"{len(prepared.rows['test'])} series"
     lines = [report.sentence(task, outcome.measured, job.target_unit, count), "", tables[0], ""]
+    if told := report.intervals_sentence(config.calibration, outcome.intervals, job.target_unit):
+        lines += [told, ""]
     if outcome.curve:
         lines += [report.usable_from(task, outcome.curve, outcome.name), "", tables[1], ""]
     lines += [f"warning: {line}" for line in outcome.warnings]
@@ -71,6 +76,11 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
     return "\n".join(lines)
 
 
+def _of_90(outcome: Outcome) -> dict[str, float]:
+    """What the card's table says of intervals."""
+    return {name: value for name, value in outcome.intervals.items() if name.endswith("_90")}
+
+
 def _write_test(prepared: Prepared, outcome: Outcome, output: Path, job: TableJob) -> list[str]:
     """Predictions of the test part, and pictures; names of the files."""
     roles, answers, labels = prepared.roles, outcome.answers["test"], prepared.labels("test")
@@ -79,7 +89,11 @@ def _write_test(prepared: Prepared, outcome: Outcome, output: Path, job: TableJo
     steps = step_columns(inputs, roles.variates, job.column_pattern)
     identity: pd.DataFrame = frame.drop(columns=[*steps, roles.target])
     observed = [prepared.class_names[number] for number in labels] if prepared.class_names else labels
-    found = report.predictions_table(identity, roles.target, observed, answers, prepared.class_names)
+    config = outcome.fitted.trainer.model.config
+    ends = None
+    if not prepared.class_names and has_ends(config, 0.9):
+        ends = interval_of(config, outcome.test_said, 0.9)
+    found = report.predictions_table(identity, roles.target, observed, answers, prepared.class_names, ends)
     report.write_csv(found, output / "test_predictions.csv")
     title = with_unit(roles.target, job.target_unit)
     files = ["test_predictions.csv"]
