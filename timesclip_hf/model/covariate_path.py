@@ -1,29 +1,53 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """What is known of the future, to a forecast: covariates of context and horizon, and static values."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import initialization as init
 
 from .configuration_timesclip import TimesCLIPConfig
 from .layers import ZeroLinear, check_sample_shape
 
-_HIDDEN = 64
+_FEWEST, _EACH, _MOST = 64, 12, 256  # bends: at least, for each covariate, at most
+_HIDDEN = 64  # of static values
 _REACH = 2  # steps before and behind, whose covariates act on a step
 
 
-class CovariateFeatures(nn.Linear):
-    """Bends of all covariates together; weights start as wide as these are, so that a curve is soon found."""
+class CovariateBends(nn.Linear):
+    """Places at which the effect of covariates bends: every other of one covariate, the others of two together.
+
+    Weights start as wide as covariates are, and at random, so that a linear map of bends is any smooth curve.
+    """
+
+    def __init__(self, num_covariates: int, num_beside: int = 0):
+        count = min(_MOST, max(_FEWEST, _EACH * num_covariates))
+        super().__init__(num_covariates + num_beside, count)
+        self.num_covariates = num_covariates
+
+    def reset_parameters(self) -> None:
+        """Random bends; static values stand beside covariates as the second of two alone."""
+        if not hasattr(self, "num_covariates"):  # while it is built
+            return
+        rows = torch.arange(self.out_features)
+        chosen = torch.zeros_like(self.weight)
+        chosen[rows, rows % self.num_covariates] = 1.0
+        others = torch.randint(self.in_features, (self.out_features,))
+        chosen[rows[1::2], others[1::2]] = 1.0
+        init.copy_(self.weight, torch.randn_like(self.weight) * chosen)
+        init.uniform_(self.bias, -2.0, 2.0)
 
 
 class CovariatePath(nn.Module):
     """The effect of known covariates on each target and step, context included, in units of the scaled series.
 
-    A distributed-lag model (Gasparrini et al. 2010, without its fixed bases): learnt bends of a step's covariates, and
-    a linear map from those of the step and two steps around it, in two units: of the series' own scale, and of the
-    training data's. The effect on the context is taken off before the rest of the head looks on, as in a regression
-    with autocorrelated errors: what is explained need not be forecast. Static values shift the bends, and the steps of
-    the horizon directly. All starts at zero.
+    A distributed-lag model (Gasparrini et al. 2010, with other bases): bends of a step's covariates, and a linear map
+    from those of the step and two steps around it, in two units: of the series' own scale, and of the training data's.
+    The effect on the context is taken off before the rest of the head looks on, as in a regression with autocorrelated
+    errors: what is explained need not be forecast. Static values make bends of their own, and shift the steps of the
+    horizon directly. All starts at zero; `TimesCLIPTrainer` fits the linear map in closed form (`fit_effects`).
     """
 
     def __init__(self, config: TimesCLIPConfig):
@@ -33,11 +57,11 @@ class CovariatePath(nn.Module):
         self.num_static = config.num_static_features if config.forecast_static else 0
         self.bends = self.effect = self.static = self.shift = None
         if config.num_future_covariates:
-            self.bends = CovariateFeatures(config.num_future_covariates, _HIDDEN)
-            width = (_HIDDEN + config.num_future_covariates) * (2 * _REACH + 1)
+            self.bends = CovariateBends(config.num_future_covariates, self.num_static)
+            width = (self.bends.out_features + config.num_future_covariates) * (2 * _REACH + 1)
             self.effect = ZeroLinear(width, 2 * self.num_answered)
         if self.num_static:
-            self.static = CovariateFeatures(self.num_static, _HIDDEN)
+            self.static = nn.Linear(self.num_static, _HIDDEN)
             self.shift = ZeroLinear(_HIDDEN, self.num_answered * self.horizon)
 
     def forward(self, future_values: Tensor | None, static_values: Tensor | None, unit: Tensor) -> Tensor:
@@ -48,24 +72,29 @@ class CovariatePath(nn.Module):
             static_values: `(B, S)`.
             unit: `(B, n)`, the training data's spread in units of the scaled series.
         """
-        static = None
-        if self.static is not None:
-            static = self.static(self._checked("static_values", static_values, (self.num_static,), self.static))
-        steps, horizon = self.shape[0], self.horizon
-        effect = unit.new_zeros((*unit.shape, steps))
-        if self.bends is not None and self.effect is not None:
-            values = self._checked("future_values", future_values, self.shape, self.bends)
-            bends = self.bends(values)
-            bends = F.gelu(bends if static is None else bends + static[:, None])
-            read = torch.cat([values, bends], dim=-1).swapaxes(1, 2)  # (B, width, T + H)
-            around = F.pad(read, (_REACH, _REACH), mode="replicate")
-            lags = torch.cat([around[..., lag : lag + steps] for lag in range(2 * _REACH + 1)], dim=1)
-            own, common = self.effect(lags.swapaxes(1, 2)).float().swapaxes(1, 2).chunk(2, dim=1)  # (B, n, T + H)
+        effect = unit.new_zeros((*unit.shape, self.shape[0]))
+        if self.effect is not None:
+            said = self.effect(self.read(future_values, static_values))
+            own, common = said.float().swapaxes(1, 2).chunk(2, dim=1)  # (B, n, T + H)
             effect = own + common * unit[..., None]
-        if static is not None and self.shift is not None:
-            shift = self.shift(F.gelu(static)).float().unflatten(1, (self.num_answered, horizon))
-            effect = torch.cat([effect[..., :-horizon], effect[..., -horizon:] + shift], dim=-1)
+        if self.static is not None and self.shift is not None:
+            static = self._checked("static_values", static_values, (self.num_static,), self.static)
+            shift = self.shift(F.gelu(self.static(static))).float().unflatten(1, (self.num_answered, self.horizon))
+            effect = torch.cat([effect[..., : -self.horizon], effect[..., -self.horizon :] + shift], dim=-1)
         return effect
+
+    def read(self, future_values: Tensor | None, static_values: Tensor | None) -> Tensor:
+        """`(B, T + H, width)`: what the linear map reads of each step."""
+        bends: Any = self.bends
+        values = self._checked("future_values", future_values, self.shape, bends)
+        beside = [values]
+        if self.num_static:
+            static = self._checked("static_values", static_values, (self.num_static,), bends)
+            beside.append(static[:, None].expand(-1, values.shape[1], -1))
+        read = torch.cat([values, F.gelu(bends(torch.cat(beside, dim=-1)))], dim=-1).swapaxes(1, 2)
+        around, steps = F.pad(read, (_REACH, _REACH), mode="replicate"), self.shape[0]
+        lags = torch.cat([around[..., lag : lag + steps] for lag in range(2 * _REACH + 1)], dim=1)
+        return lags.swapaxes(1, 2)
 
     @staticmethod
     def _checked(name: str, values: Tensor | None, shape: tuple[int, ...], layer: nn.Linear) -> Tensor:
@@ -75,4 +104,4 @@ class CovariatePath(nn.Module):
         return values.to(layer.weight.dtype)
 
 
-__all__ = ["CovariateFeatures", "CovariatePath"]
+__all__ = ["CovariateBends", "CovariatePath"]

@@ -12,7 +12,7 @@ from transformers import initialization as init
 
 from .alignment import AlignmentObjective
 from .configuration_timesclip import TimesCLIPConfig
-from .covariate_path import CovariateFeatures
+from .covariate_path import CovariateBends
 from .heads import KernelLayer
 from .json_objects import parse_object
 from .layers import PatchTokenizer, VariateTokenizer, ZeroLinear
@@ -64,9 +64,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
             return
-        if isinstance(module, CovariateFeatures):
-            init.normal_(module.weight, std=(2 / module.in_features) ** 0.5)
-            init.uniform_(module.bias, -2.0, 2.0)
+        if isinstance(module, CovariateBends):
+            module.reset_parameters()
             return
         super()._init_weights(module)
         if isinstance(module, (PatchTokenizer, VariateTokenizer)):

@@ -31,6 +31,7 @@ from .adapters import load_own_adapter
 from .best_epoch import EarlyStoppingCallback, search_hyperparameters, with_best_metric
 from .branch_weights import BranchWeights
 from .checkpoints import ResumableCheckpoints
+from .covariate_effects import covariate_paths, fit_effects, unfitted_effects
 from .evaluation import BatchedMetrics, BoundedEmbeds, evaluating, every_row, whole
 from .given_data import check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
@@ -298,8 +299,22 @@ class TimesCLIPTrainer(Trainer):
             self._fit_kernels(model)
         return model
 
+    def _fit_effects(self, model: Any) -> None:
+        """Fits the effects of covariates that nothing has fitted yet; data that cannot be counted leave it to gradients."""
+        collator, data = self.data_collator, self.train_dataset
+        if not (covariate_paths(model) and isinstance(collator, TimesCLIPDataCollator) and hasattr(data, "__len__")):
+            return
+        if unfitted_effects(model):
+            listed = hasattr(self.eval_dataset, "__getitem__") and not isinstance(self.eval_dataset, dict)
+            plain = TimesCLIPDataCollator(collator.processor, draw=False)
+            fit_effects(model, plain, data, self.eval_dataset if listed else None)
+        for path in covariate_paths(model):
+            path.bends.requires_grad_(False)
+            path.effect.requires_grad_(False)
+
     def _fit_kernels(self, model: Any) -> None:
         """Fits the kernels of a model that nobody has fitted; those of a resumed run come out the same."""
+        self._fit_effects(model)
         if not unfitted_kernels(unwrap_peft_model(model)):
             return
         if getattr(model, "peft_config", None):

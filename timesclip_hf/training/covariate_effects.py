@@ -1,0 +1,223 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The effect of covariates known in advance, fitted in closed form before a forecaster's first training step.
+
+The rule. A linear map W forecasts the context's deviations from its last value, as any linear forecaster does. What it
+leaves unexplained of the target is regressed on what it leaves unexplained of the covariates' bends: ridge, in units of
+the series or of the training data or both, whichever has the least error on the validation part; covariates that the
+validation part does not miss are left out. W is fitted again on what is left, in two rounds: regression with
+autocorrelated errors (Cochrane & Orcutt 1949). Where the gain on the validation part is below three hundredths there is no
+effect at all: gradients would learn the noise of the training part.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..model.covariate_path import CovariatePath
+
+_MOST_ROWS, _FEWEST_WINDOWS, _AT_ONCE = 40_000, 200, 32
+_PENALTIES = [10.0**power for power in range(-5, 3)]
+_ROUNDS = 2
+_LEAST_GAIN, _LEAST_SHARE = 0.03, 0.002  # of all covariates, and of one of them
+_MOST_SCREENED = 32
+
+
+def unfitted_effects(model: Any) -> bool:
+    """Whether a model has effects of covariates, none of which anything has fitted yet."""
+    paths = covariate_paths(model)
+    return bool(paths) and not any(path.effect.weight.any() for path in paths)
+
+
+def covariate_paths(model: Any) -> list[Any]:
+    """The parts of a model that read covariates known in advance; an adapter keeps a copy."""
+    return [module for module in model.modules() if isinstance(module, CovariatePath) and module.effect is not None]
+
+
+def fit_effects(model: Any, collator: Any, train: Any, validation: Any = None) -> list[float]:
+    """Fits the effects, in every copy of them alike.
+
+    Args:
+        model: a forecaster with `num_future_covariates`.
+        collator: makes its batches from rows.
+        train, validation: data sets of windows; without the second, the last fifth of the first stands for it.
+
+    Returns:
+        For each target, what is left of the linear map's squared error on the validation part; 1: no effect.
+    """
+    paths = covariate_paths(model)
+    config, path = model.config, paths[0]
+    count = max(_FEWEST_WINDOWS, _MOST_ROWS // (config.prediction_length * config.num_answered_variates))
+    cut = len(train) if validation is not None else max(1, len(train) * 4 // 5)
+    rest = (train, cut) if validation is None else (validation, 0)
+    parts = [
+        [_prepared(batch, config, path) for batch in _read(collator, *part, count)]
+        for part in ((train, 0, cut), (*rest, len(rest[0])))
+    ]
+    effects = torch.zeros(config.num_answered_variates, 2 * path.effect.in_features, dtype=torch.float64)
+    left = [1.0] * len(effects)
+    for _ in range(_ROUNDS):
+        linear = _linear_map(parts, effects)
+        for target in range(len(effects)):
+            sums = [_Sums.of(part, linear, target, path) for part in parts]
+            effects[target], left[target] = _best_effect(*sums, _groups(path))
+        if not effects.any():
+            break
+    own, common = effects.chunk(2, dim=1)
+    for copy in paths:
+        copy.effect.weight.data.copy_(torch.cat([own, common]))
+    return left
+
+
+@dataclass
+class _Windows:
+    """Some windows: covariates as the path reads them, scaled series `(B, n, T + H)` and the weight of their errors."""
+
+    inputs: tuple[Tensor, Tensor | None]
+    series: Tensor
+    unit: Tensor  # (B, n)
+    weight: Tensor  # (B, n)
+    path: Any
+    context: int
+
+    @property
+    def read(self) -> Tensor:
+        """`(B, T + H, width)`, made anew whenever it is asked for: it is large."""
+        with torch.no_grad():
+            return self.path.read(*self.inputs).cpu().double()
+
+    def effect(self, effects: Tensor) -> Tensor:
+        """`(B, n, T + H)` of effects `(n, 2 width)`."""
+        if not effects.any():
+            return torch.zeros_like(self.series)
+        own, common = (torch.einsum("bsw,nw->bns", self.read, part) for part in effects.chunk(2, dim=1))
+        return own + common * self.unit[..., None]
+
+
+@dataclass
+class _Sums:
+    """Squares and products of a regression's columns and its target: all that ridge needs."""
+
+    columns: Tensor
+    product: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, part: list[_Windows], linear: Tensor, target: int, path: Any) -> "_Sums":
+        """What a linear map leaves unexplained of one target, on what it leaves of the bends in both units."""
+        width = 2 * path.effect.in_features
+        sums = cls(*(torch.zeros(shape, dtype=torch.float64) for shape in ((width, width), (width,), ())))
+        for windows in part:
+            wanted = _unexplained(windows.series[:, target, :, None], linear)[..., 0]  # (B, H)
+            bends = _unexplained(windows.read, linear)  # (B, H, width)
+            weight = windows.weight[:, target, None]
+            bends = torch.cat([bends, bends * windows.unit[:, target, None, None]], dim=-1) * weight[..., None]
+            known = ~wanted.isnan()
+            rows, wanted = bends[known], (wanted * weight)[known]
+            sums.columns += rows.T @ rows
+            sums.product += rows.T @ wanted
+            sums.square += wanted @ wanted
+        return sums
+
+    def error(self, effect: Tensor) -> float:
+        """The sum of squared errors of an effect."""
+        return float(effect @ self.columns @ effect - 2 * effect @ self.product + self.square)
+
+    def ridge(self, kept: Tensor, penalty: float) -> Tensor:
+        """Weights of the kept columns, each penalised in units of its own spread; 0 of all others."""
+        columns, effect = self.columns[kept][:, kept], torch.zeros_like(self.product)
+        size = columns.diagonal().clamp(min=1e-12)
+        effect[kept] = torch.linalg.solve(
+            columns + torch.diag(size * penalty + size.mean() * 1e-9), self.product[kept]
+        )
+        return effect
+
+
+def _best_effect(train: _Sums, validation: _Sums, groups: list[Tensor]) -> tuple[Tensor, float]:
+    """The effect of the least error on the validation part, and the share of its error that is left."""
+    none = torch.zeros_like(train.product)
+    if float(validation.square) <= 0:
+        return none, 1.0
+    width = len(none) // 2
+    own, every = torch.arange(len(none)) < width, torch.ones(len(none), dtype=torch.bool)
+    found = [
+        (validation.error(train.ridge(kept, p)), k, p) for k, kept in enumerate((every, own, ~own)) for p in _PENALTIES
+    ]
+    error, unit, penalty = min(found)
+    kept = (every, own, ~own)[unit]
+    best = train.ridge(kept, penalty)
+    for group in groups if 1 < len(groups) <= _MOST_SCREENED else []:
+        fewer = kept & ~torch.cat([group, group])
+        if not fewer.any():
+            continue
+        effect = train.ridge(fewer, penalty)
+        without = validation.error(effect)
+        if without <= error + _LEAST_SHARE * float(validation.square):
+            kept, best, error = fewer, effect, without
+    left = error / float(validation.square)
+    return (best, left) if left < 1 - _LEAST_GAIN else (none, 1.0)
+
+
+def _groups(path: Any) -> list[Tensor]:
+    """For each covariate, which columns `(width,)` it is in."""
+    bends = path.bends.weight[:, : path.bends.num_covariates].detach().cpu() != 0  # (bends, C)
+    once = torch.cat([torch.eye(bends.shape[1], dtype=torch.bool), bends])  # (C + bends, C)
+    lags = path.effect.in_features // len(once)
+    return [column.repeat(lags) for column in once.T]
+
+
+def _linear_map(parts: list[list[_Windows]], effects: Tensor) -> Tensor:
+    """`(T, H)`, from the context's deviations from its last value to those that follow, of what effects leave."""
+    sums = []
+    for part in parts:
+        grams: Any = None
+        for windows in part:
+            rest = (windows.series - windows.effect(effects)) * windows.weight[..., None]
+            deviations = (rest - rest[..., windows.context - 1, None]).flatten(0, 1)
+            deviations = deviations[~deviations.isnan().any(dim=1)]
+            past, following = deviations[:, : windows.context], deviations[:, windows.context :]
+            more = [past.T @ past, past.T @ following, following.square().sum()]
+            grams = more if grams is None else [a + b for a, b in zip(grams, more, strict=True)]
+        sums.append(grams)
+    (columns, product, _), (checked, wanted, square) = sums
+    size = columns.diagonal().mean().clamp(min=1e-12)
+    best: tuple[float, Any] = (float("inf"), torch.zeros_like(product))
+    for penalty in _PENALTIES:
+        linear = torch.linalg.solve(columns + torch.eye(len(columns), dtype=torch.float64) * size * penalty, product)
+        error = float((linear * (checked @ linear)).sum() - 2 * (linear * wanted).sum() + square)
+        best = min(best, (error, linear), key=lambda candidate: candidate[0])
+    linear: Tensor = best[1]
+    return linear
+
+
+def _unexplained(values: Tensor, linear: Tensor) -> Tensor:
+    """What a linear map leaves of `(B, T + H, k)` in the horizon, `(B, H, k)`."""
+    context = len(linear)
+    last = values[:, context - 1, None]
+    return values[:, context:] - last - torch.einsum("th,btk->bhk", linear, values[:, :context] - last)
+
+
+def _prepared(batch: dict[str, Tensor], config: Any, path: Any) -> _Windows:
+    count = config.num_answered_variates
+    scale, loc = (batch[name][:, :count].double() for name in ("scale", "loc"))
+    labels = (batch["labels"].double() - loc[:, None]) / scale[:, None]
+    series = torch.cat([batch["variate_values"][:, :count].double(), labels.transpose(1, 2)], dim=-1)
+    spread = torch.tensor((config.variate_std or [1.0] * count)[:count], dtype=torch.float64)
+    weight = scale / spread if config.error_scale == "dataset" else torch.ones_like(scale)
+    device = path.effect.weight.device
+    static = batch.get("static_values") if path.num_static else None
+    inputs = (batch["future_values"].to(device), None if static is None else static.to(device))
+    return _Windows(inputs, series, spread / scale, weight, path, config.context_length)
+
+
+def _read(collator: Any, data: Any, first: int, last: int, count: int) -> Iterator[dict[str, Tensor]]:
+    """At most `count` windows, evenly over a part of a data set, as batches."""
+    rows = np.unique(np.linspace(first, last - 1, min(count, last - first)).round().astype(int)).tolist()
+    for start in range(0, len(rows), _AT_ONCE):
+        yield collator([data[row] for row in rows[start : start + _AT_ONCE]])
+
+
+__all__ = ["covariate_paths", "fit_effects", "unfitted_effects"]
