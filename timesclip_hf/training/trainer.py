@@ -300,7 +300,7 @@ class TimesCLIPTrainer(Trainer):
         return model
 
     def _fit_effects(self, model: Any) -> None:
-        """Fits the effects of covariates that nothing has fitted yet; data that cannot be counted leave it to gradients."""
+        """Fits the effects of covariates that nothing has fitted yet; gradients do for data without a length."""
         collator, data = self.data_collator, self.train_dataset
         if not (covariate_paths(model) and isinstance(collator, TimesCLIPDataCollator) and hasattr(data, "__len__")):
             return
