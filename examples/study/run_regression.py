@@ -271,6 +271,7 @@ def draw(name: str, run: Trained, parts: datasets.DatasetDict, arguments: Regres
     names = run.processor.variate_names
     if "pixel_values" in batch:
         images = run.processor.to_images(batch["pixel_values"][0])
+        names = [", ".join(names)] if run.processor.layout == "grid" else names
         plot_model_view(images, names, "one field of the test part, as the model sees it").savefig(
             out / f"{name}_view.png", dpi=120
         )

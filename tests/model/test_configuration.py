@@ -73,6 +73,7 @@ EVERY_FIELD = {
     "vision_feature_layer": -2,
     "blank_patches": "merge",
     "background": 0.25,
+    "layout": "grid",
     "text_pooling": "mean",
     "head_reads": "features",
     "patch_tokenizer": "resampled",

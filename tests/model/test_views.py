@@ -14,10 +14,18 @@ from torch import Tensor
 
 from timesclip_hf.model import rendering
 from timesclip_hf.model.rendering import render_line
-from timesclip_hf.model.views import VIEWS, render_gadf, render_gasf, render_mtf, render_recurrence, render_spectrogram
+from timesclip_hf.model.views import (
+    VIEWS,
+    render_gadf,
+    render_gasf,
+    render_mtf,
+    render_recurrence,
+    render_spectrogram,
+    render_stacked,
+)
 
 NEW = {name: view for name, view in VIEWS.items() if name != "line"}
-PAIRS = {name: view for name, view in NEW.items() if name != "spectrogram"}
+PAIRS = {name: view for name, view in NEW.items() if name not in ("spectrogram", "stacked")}
 
 
 # --- references: (T,) values to a (T, T) or (F, T) matrix, entry (0, 0) first
@@ -84,8 +92,8 @@ def series(num_steps: int, seed: int = 0) -> np.ndarray:
 # --- definitions
 
 
-def test_the_six_views_have_their_documented_names() -> None:
-    assert list(VIEWS) == ["line", "gasf", "gadf", "mtf", "recurrence", "spectrogram"]
+def test_the_seven_views_have_their_documented_names() -> None:
+    assert list(VIEWS) == ["line", "gasf", "gadf", "mtf", "recurrence", "spectrogram", "stacked"]
     assert VIEWS["line"] is render_line
 
 
@@ -156,6 +164,30 @@ def test_a_burst_lies_in_its_time_in_the_spectrogram() -> None:
     x[70:80] += 0.4 * np.cos(np.pi * np.arange(10))
     ink = image(render_spectrogram, x, 64, 96, window_length=8).sum(0)
     assert (ink * (np.arange(96) + 0.5)).sum() / ink.sum() == pytest.approx(75, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "size", "step"), [(1, 1, 1), (36, 6, 1), (50, 7, 1), (130, 11, 1), (500, 22, 2)]
+)
+def test_stacked_windows_are_rows_of_the_root_of_the_length_a_tenth_of_it_apart(
+    num_steps: int, size: int, step: int
+) -> None:
+    x = series(num_steps)
+    missing = -(num_steps - size) % step
+    padded = np.concatenate([np.full(missing, x[0]), x])
+    rows = np.stack([padded[first : first + size] for first in range(0, len(padded) - size + 1, step)]) ** 0.8
+    assert rows[-1, -1] == pytest.approx(x[-1] ** 0.8)  # the newest step is there
+    for height, width in ((len(rows), size), (64, 48), (5, 3)):
+        picked = rows[np.arange(height) * len(rows) // height][:, np.arange(width) * size // width]
+        np.testing.assert_allclose(image(render_stacked, x, height, width)[::-1], picked, atol=1e-6)
+
+
+def test_a_stacked_gap_is_black() -> None:
+    x = torch.ones(1, 9)
+    x[0, 4] = math.nan
+    assert render_stacked(x, 7, 3)[0].tolist() == [
+        [1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1],
+    ]  # fmt: skip
 
 
 # --- geometry

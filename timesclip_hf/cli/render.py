@@ -53,6 +53,8 @@ def render(options: argparse.Namespace) -> None:
     rows = rows[: options.rows]
     images = processor.to_images(TimesCLIPDataCollator(processor)(rows)["pixel_values"])  # (rows, V, height, width, 3)
     names = processor.variate_names or ["value"]
+    if processor.layout == "grid":
+        names = [", ".join(names)]
     titles = names
     if len(rows) > 1:
         identity = samples.table.identity

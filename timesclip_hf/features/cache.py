@@ -111,7 +111,8 @@ class FeatureCache:
         on_cpu = tower.device.type == "cpu"
         self.images_at_once = images_at_once or (model.config.vision_chunk_size if on_cpu else _IMAGES_AT_ONCE)
         self.max_size = max_size
-        self.bytes_per_series = 4 * (processor.num_variates or 1) * image_width(model.config)
+        self._images_per_series = 1 if processor.layout == "grid" else processor.num_variates or 1
+        self.bytes_per_series = 4 * self._images_per_series * image_width(model.config)
         self.pooling = image_pooling(model.config)
         self._folder = Path(folder) if folder is not None else default_folder()
         self._parts = [tower_fingerprint(tower), drawing_fingerprint(processor), dtype, "with checksums"]
@@ -175,7 +176,7 @@ class FeatureCache:
         self._measured = True
         mode = self.config.blank_patches
         blanks: Any = blanks_of(self.config, "drop" if mode == "auto" else None)
-        num_series = min(len(dataset), max(1, SAMPLE_IMAGES // max(1, self.processor.num_variates or 1)))
+        num_series = min(len(dataset), max(1, SAMPLE_IMAGES // self._images_per_series))
         rows = np.linspace(0, len(dataset) - 1, num_series).astype(int).tolist()
         images = self._draw(self._plots(dataset, rows))[:SAMPLE_IMAGES]
         found = measure_blanks(self._tower_at_work(), images, self.images_at_once, self.pooling, blanks)
@@ -257,7 +258,7 @@ class FeatureCache:
         todo = [(key, row) for key, row in missing.items() if key not in self.store]
         # Images of about as many patches are read together: there are more of them among more images.
         images_at_once = self.images_at_once * (_CHUNKS_OF_INK if self.blanks is not None else 1)
-        series_at_once = max(1, images_at_once // max(1, self.processor.num_variates or 1))
+        series_at_once = max(1, images_at_once // self._images_per_series)
         keys: list[bytes] = []
         parts: list[NDArray[np.float32]] = []
         started = time.monotonic()

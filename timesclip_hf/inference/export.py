@@ -168,8 +168,8 @@ def _example_inputs(model: Any, processor: TimesCLIPProcessor, vision_features: 
     variates = config.num_variates
     width = image_width(config) if vision_features else 0
     shapes = {
-        "pixel_values": (config.num_drawn_variates, 3, *(processor.image_size or ())),
-        "vision_features": (config.num_drawn_variates, width),
+        "pixel_values": (config.num_images, 3, *(processor.image_size or ())),
+        "vision_features": (config.num_images, width),
         "patch_values": (variates, config.num_patches, config.patch_length),
         "patch_mask": (variates, config.num_patches),
         "variate_values": (variates, config.context_length),

@@ -91,6 +91,11 @@ def integrated_gradients(
     start = None if baseline is None else baseline_values(baseline)
     static_start = _static_baseline(answerer, baseline)
     images = "pixel_values" in answerer.reads
+    if images and answerer.processor.layout == "grid":
+        raise ValueError(
+            "layout='grid': what one image of all variates adds cannot be told apart by variate; choose methods="
+            "['removal']"
+        )
     together = 1 if images else max(1, answerer.batch_size // 8)
     missed: list[Any] = []
     with one_run():

@@ -38,6 +38,7 @@ _NEWER = (
     "draw_covariates",
     "prediction_length",
     "calendar",
+    "layout",
 )
 
 

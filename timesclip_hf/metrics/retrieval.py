@@ -24,7 +24,7 @@ def retrieval_accuracy(image_embeds: ArrayLike, text_embeds: ArrayLike) -> dict[
     Similarities are computed in blocks: memory grows with n, not with its square (time does).
 
     Args:
-        image_embeds: `(n, V, D)`.
+        image_embeds: `(n, V, D)`; `(n, 1, D)` of one image for all variates is compared with the mean of their texts.
         text_embeds: `(n, V, D)`; row i belongs to row i of `image_embeds`.
 
     Returns:
@@ -34,6 +34,8 @@ def retrieval_accuracy(image_embeds: ArrayLike, text_embeds: ArrayLike) -> dict[
         ValueError: shapes differ, are not 3-d, or are empty.
     """
     images, texts = as_real_array(image_embeds, "image_embeds"), as_real_array(text_embeds, "text_embeds")
+    if images.ndim == texts.ndim == 3 and images.shape[1] == 1 < texts.shape[1]:
+        texts = texts.mean(axis=1, keepdims=True)
     if images.ndim != 3 or images.shape != texts.shape or images.size == 0:
         raise ValueError(
             f"image_embeds and text_embeds must both be (n, variates, dim), got {images.shape} and {texts.shape}"

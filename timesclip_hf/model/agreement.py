@@ -17,7 +17,7 @@ _PARAMETERS = (
     "draw_covariates",
 )  # fmt: skip
 # Parameters of the processor, which go with the model's vision tower:
-_IMAGES = ("image_size", "image_mean", "image_std", "background")
+_IMAGES = ("image_size", "image_mean", "image_std", "background", "layout")
 # What `fit` finds out, and a model must be told:
 _LEARNT = ("num_static_features", "num_future_covariates", "variate_mean", "variate_std", "target_mean", "target_std")
 SHARED = (*_PARAMETERS, *_IMAGES, "num_targets", "prediction_length", *_LEARNT)
@@ -35,6 +35,7 @@ def known_to_model(config: Any) -> dict[str, Any]:
     if vision is None:
         return values
     values["image_mean"], values["image_std"] = config.image_statistics
+    values["layout"] = config.layout
     if vision.model_type not in _ANY_IMAGE_SIZE:
         values["image_size"] = vision.image_size
     if config.blank_patches != "keep":  # nobody else asks what is blank
@@ -72,6 +73,8 @@ def processor_parameters(config: Any, image_size: Any = None) -> dict[str, Any]:
     values["image_size"] = image_size if any_size and image_size is not None else size
     if vision is not None and config.blank_patches != "keep":
         values["background"] = config.background
+    if vision is not None:
+        values["layout"] = config.layout
     return values
 
 
@@ -108,6 +111,8 @@ def check_agreement(processor: Any, config: Any, task: Task | None = None, train
         raise ValueError(f"processor must be a TimesCLIPProcessor, found {type(processor).__name__}")
     targets = task is None or task.errors_in == "targets"
     faults = _differences(processor, config, targets)
+    if processor.view == "stacked" and config.vision_config is not None and config.blank_patches != "keep":
+        faults.append("the processor draws view='stacked', which has no paper, the model asks what is blank")
     if processor.statistics is None and "dataset" in (processor.scaling, processor.value_range):
         faults.append("the processor was never fitted")
     if training and task is not None:

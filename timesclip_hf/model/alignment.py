@@ -44,7 +44,9 @@ class AlignmentObjective(nn.Module):
 
     def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
         """The unweighted alignment loss; in training over the batches of all processes."""
-        text_embeds = text_embeds[:, : image_embeds.shape[1]]  # of those that are drawn
+        text_embeds = text_embeds[:, : self.config.num_drawn_variates]
+        if self.config.layout == "grid":
+            text_embeds = text_embeds.mean(dim=1, keepdim=True)  # one image for all is compared with what all say
         scale: Tensor | float = self.config.logit_scale_init_value
         if self.config.learn_logit_scale:
             if self.training:  # as CLIP does: the loss clamps too, but beyond the limit no gradient leads back

@@ -100,7 +100,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         """Features of the vision tower `(B, V, width)` for images `(B, V, 3, height, width)`.
 
         With gradients where the tower learns, or where the images themselves ask for them."""
-        check_sample_shape("pixel_values", pixel_values, (self.config.num_drawn_variates, 3, None, None))
+        check_sample_shape("pixel_values", pixel_values, (self.config.num_images, 3, None, None))
         images = pixel_values.flatten(0, 1)  # (B * V, 3, height, width)
         trained = torch.is_grad_enabled() and (pixel_values.requires_grad or is_trained(self.vision_tower))
         encode = encode_images if trained else encode_images_in_chunks
@@ -133,7 +133,9 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
         return torch.cat(found, dim=-1)
 
     def _of_all(self, seen: Tensor) -> Tensor:
-        """What is seen of the variates that are drawn, 0 for the others."""
+        """What is seen of the variates that are drawn, 0 for the others; of one image for all, the same for all."""
+        if self.config.layout == "grid":
+            return seen.expand(-1, self.config.num_variates, -1)
         undrawn = self.config.num_variates - seen.shape[1]
         return F.pad(seen, (0, 0, 0, undrawn)) if undrawn else seen
 
@@ -143,7 +145,7 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             if pixel_values is None:
                 raise ValueError("This model has a vision branch: give pixel_values or vision_features.")
             vision_features = self.get_vision_features(pixel_values)
-        expected = (self.config.num_drawn_variates, image_width(self.config))
+        expected = (self.config.num_images, image_width(self.config))
         check_sample_shape("vision_features", vision_features, expected)
         read = {"vision_features": vision_features}
         if self.vision_projection is not None:
@@ -201,8 +203,11 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             return self.variate_selection(read["text_embeds"], tokens, output_attentions)  # one token a variate
         if self.config.branch_fusion == "late":
             return self.variate_selection(read.get("image_embeds"), read.get("text_embeds"), output_attentions)
-        seen = {**read, "image_embeds": self._of_all(read["image_embeds"])} if "image_embeds" in read else read
-        fused = sum(seen[name] for name in ("image_embeds", "text_embeds") if name in read)
+        if "text_embeds" not in read:
+            return self.variate_selection(read["image_embeds"], output_attentions)
+        fused = read["text_embeds"]
+        if "image_embeds" in read:
+            fused = self._of_all(read["image_embeds"]) + fused
         return self.variate_selection(fused, output_attentions)
 
 

@@ -88,6 +88,9 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             vision transformers only). A tower that is trained so answers so; one that was pretrained says something
             slightly else, and `FeatureCache` tells how much. `"auto"` reads them all until a feature cache is filled,
             which then sets `"drop"` where a sample of images keeps a cosine of .99, else `"keep"`.
+        layout: `"variate"` or `"grid"`; a plot for each variate, or one image with the plots of all, V times fewer.
+            What is said of it is said of the sample: `vision_features` are `(B, 1, width)`; its embed joins those of
+            every variate, and is aligned with the mean of their text embeds, whatever `alignment` says.
         background: grey level of the processor's paper, by which blank patches are known; 1 is white.
         text_pooling: `"cls"`, `"mean"` or `"cls_mean"`; the same of patches; those with nothing observed are left out
             of the mean. A forecast's head reads all tokens.
@@ -205,6 +208,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     vision_pooling: Literal["pooler", "cls", "mean", "cls_mean"] = "pooler"
     vision_feature_layer: int | None = None
     blank_patches: Literal["keep", "drop", "merge", "auto"] = "keep"
+    layout: Literal["variate", "grid"] = "variate"
     background: float | int = 1.0
     text_pooling: Literal["cls", "mean", "cls_mean"] = "cls"
     text_dropout: float | int = 0.1
@@ -364,6 +368,11 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     def num_drawn_variates(self) -> int:
         """Variates of which there are images."""
         return self.num_variates if self.draw_covariates else self.num_answered_variates
+
+    @property
+    def num_images(self) -> int:
+        """Images of a sample."""
+        return 1 if self.layout == "grid" else self.num_drawn_variates
 
     @property
     def branches(self) -> list[str]:

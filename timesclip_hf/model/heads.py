@@ -21,8 +21,9 @@ from .towers import text_feature_width, text_width
 MAX_HEAD_WEIGHTS = 1_000_000_000
 
 
-def _reading_width(config: TimesCLIPConfig, branches: Sequence[str]) -> int:
-    """Numbers that a head gets of one variate: readings of these branches, the selected embed, level and spread."""
+def _reading_size(config: TimesCLIPConfig, branches: Sequence[str]) -> tuple[int, int]:
+    """What a head gets: how often (of each variate, or once of an image of all), and how many numbers: readings of
+    these branches, the selected embed, level and spread."""
     dim = config.projection_dim
     widths = {"vision": dim, "text": dim, "series": 0}
     if config.head_reads == "features":
@@ -31,7 +32,10 @@ def _reading_width(config: TimesCLIPConfig, branches: Sequence[str]) -> int:
         if config.text_config is not None:
             widths["text"] = text_feature_width(config.text_config, config.text_pooling)
     selected = dim if config.variate_selection is not None else 0
-    return sum(widths[name] for name in branches) + selected + 2 * config.use_loc_scale
+    width, levels = sum(widths[name] for name in branches) + selected, 2 * config.use_loc_scale
+    if config.layout == "grid" and "text" not in branches:
+        return 1, width + levels * config.num_variates
+    return config.num_variates, width + levels
 
 
 def checked_static(static_values: Tensor | None, width: int, like: Tensor) -> Tensor:
@@ -158,11 +162,11 @@ class SampleHead(nn.Module):
         self.pool = None
         self.shortcut = SeriesPath(config, num_outputs) if config.linear_shortcut and branches is None else None
         dim, dropout = config.projection_dim, config.head_dropout
-        width = _reading_width(config, config.branches if branches is None else branches)
+        times, width = _reading_size(config, config.branches if branches is None else branches)
         if config.head == "pooled":
             self.pool = nn.Linear(width, 1)
         else:
-            width *= config.num_variates
+            width *= times
         width += config.num_static_features
         self.layers: nn.Module
         if config.head == "mlp":

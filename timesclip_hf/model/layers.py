@@ -193,7 +193,11 @@ class BranchSelections(nn.ModuleDict):
         selected, attentions = zip(
             *(selection(given[name], output_attentions) for name, selection in self.items()), strict=True
         )
-        return torch.cat(selected, dim=-1), torch.cat(attentions, dim=1) if output_attentions else None
+        # One image for all variates has been told apart from nothing: it is the same for each.
+        widest = max(part.shape[1] for part in selected)
+        selected = tuple(part.expand(-1, widest, -1) for part in selected)
+        shown = [part for part in attentions if part is not None and part.shape[-1] == widest]
+        return torch.cat(selected, dim=-1), torch.cat(shown, dim=1) if output_attentions else None
 
 
 class CrossAttentionSelection(nn.Module):

@@ -217,6 +217,11 @@ class TimesCLIPForPrediction(TaskModel):
                 "The vision branch would have no effect: without alignment, its embeds reach a forecast only through "
                 "variate_selection='gated'. Choose an alignment or that selection, or set vision_config=None."
             )
+        if config.layout == "grid" and config.text_config is None:
+            raise ValueError(
+                "layout='grid' shows all variates in one image, which cannot tell their forecasts apart: add a text "
+                "branch, or choose layout='variate'."
+            )
         compared = config.alignment is not None or config.variate_selection is not None
         super().__init__(config, lambda: PredictionHead(config), add_text_projection=compared)
 

@@ -4,6 +4,7 @@
 First the arithmetic (gaps, lengths, statistics, patches); then what a processor learns, and what it does with it.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +18,9 @@ from .precision import any_costs_digits, costs_digits, rounding_noise, widened
 from .reader import kept_steps, read_sample, sides
 from .rendering import apply_color, render_line, variate_colors
 from .screening import Screening, check_fitted_range
+
+# Pixels of a plot in a grid, below which a line of usual width fills it.
+_SMALLEST_PLOT = 8
 
 
 def fill_missing(values: Array, observed: Array) -> Array:
@@ -274,7 +278,11 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
         dtype: of the images. Default: that of `plot_values`.
 
     Returns:
-        `pixel_values` (B, V, 3, height, width), each variate in its colour, normalised for the vision tower.
+        `pixel_values` (B, V, 3, height, width), each variate in its colour, normalised for the vision tower; with
+        `settings.layout="grid"` (B, 1, 3, height, width), see `place_in_grid`.
+
+    Raises:
+        ValueError: a processor without images, or plots that would be too small in a grid.
     """
     if settings.image_size is None:
         raise ValueError("This processor draws no images: its image_size is None")
@@ -285,14 +293,43 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
         from .views import VIEWS  # needs torch, which is not there where NumPy alone prepares batches
 
         render = VIEWS[settings.view]
-    coverage = render(plot_values.reshape(-1, num_steps), *settings.image_size)
+    size, in_grid = settings.image_size, settings.layout == "grid"
+    if in_grid:
+        rows, columns = grid_shape(num_variates)
+        size = [settings.image_size[0] // rows, settings.image_size[1] // columns]
+        if min(size) < _SMALLEST_PLOT:
+            raise ValueError(
+                f"layout='grid' would leave {size[0]} x {size[1]} pixels for each of {num_variates} plots, and "
+                f"{_SMALLEST_PLOT} are the least: choose a larger image_size, or layout='variate'"
+            )
+    coverage = render(plot_values.reshape(-1, num_steps), *size)
     coverage = coverage if dtype is None else cast(coverage, dtype)
     # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
     mean, std = like(settings.image_mean, coverage), like(settings.image_std, coverage)
-    colors = (like(variate_colors(num_variates), coverage) - mean) / std
-    colors = namespace(coverage).tile(colors, (num_samples, 1))
-    images = apply_color(coverage, colors, (settings.background - mean) / std)
-    return images.reshape(num_samples, num_variates, *images.shape[1:])
+    grey = settings.view == "stacked"  # whose pixels are the values themselves, from black to white
+    shades = np.ones((num_variates, 3), np.float32) if grey else variate_colors(num_variates)
+    colors = namespace(coverage).tile((like(shades, coverage) - mean) / std, (num_samples, 1))
+    paper = ((0.0 if grey else settings.background) - mean) / std
+    images = apply_color(coverage, colors, paper)
+    images = images.reshape(num_samples, num_variates, *images.shape[1:])
+    return place_in_grid(images, paper, settings.image_size) if in_grid else images
+
+
+def grid_shape(num_variates: int) -> tuple[int, int]:
+    """Rows and columns of plots, as square as they go: 3 and 3 for 7, 2 and 1 for 2, so that plots are wide."""
+    rows = math.ceil(math.sqrt(num_variates))
+    return rows, math.ceil(num_variates / rows)
+
+
+def place_in_grid(images: Array, paper: Array, size: Sequence[int]) -> Array:
+    """Plots `(B, V, 3, h, w)` in one image `(B, 1, 3, height, width)`, row by row; what is left is paper."""
+    num_samples, num_variates, _, height, width = images.shape
+    canvas = namespace(images).tile(paper[None, None, :, None, None], (num_samples, 1, 1, *size))
+    columns = grid_shape(num_variates)[1]
+    for variate in range(num_variates):
+        top, left = height * (variate // columns), width * (variate % columns)
+        canvas[:, 0, :, top : top + height, left : left + width] = images[:, variate]
+    return canvas
 
 
 def check_rows(batch: Mapping[str, Array]) -> None:

@@ -56,7 +56,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         statistics (`dict`, *optional*): what `fit` learnt; saved with the processor.
         view (`str`, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the paper), `"gasf"`
             or `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition field),
-            `"recurrence"` (recurrence plot) or `"spectrogram"`.
+            `"recurrence"` (recurrence plot), `"spectrogram"` or `"stacked"` (overlapping windows as rows, in grey).
         variate_units (`list[str]`, *optional*): unit of each variate, for cards and figures; `""` for none.
         target_names, target_units (`list[str]`, *optional*): of what a regression predicts, for predictions and cards.
         padding_side, truncation_side (`"left"` or `"right"`, *optional*):
@@ -80,6 +80,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         prediction_length (`int`, *optional*): steps H to forecast; `future_values` need it.
         calendar (`list[str]`, *optional*): what of the calendar is among the covariates known in advance, see
             `data.calendar`.
+        layout (`"variate"` or `"grid"`, defaults to `"variate"`): an image for each variate, or one with the plots of
+            all, row by row.
 
     Raises:
         ValueError: values outside the above.
@@ -133,6 +135,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         draw_covariates: bool = False,
         prediction_length: int | None = None,
         calendar: Sequence[str] | None = None,
+        layout: str = "variate",
     ):
         super().__init__()
         self.context_length = plain(context_length)
@@ -152,6 +155,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         self.image_std = plain(image_std if image_std is not None else OPENAI_CLIP_STD)
         self.statistics = plain(statistics)
         self.view = view
+        self.layout = layout
         self.variate_units = plain(variate_units)
         self.target_names = plain(target_names)
         self.target_units = plain(target_units)
@@ -301,7 +305,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
             ValueError: before `fit`.
         """
         fitted_statistics(self.statistics, "config_fields")
-        known, images = known_to_processor(self), ("image_size", "image_mean", "image_std", "background")
+        images = ("image_size", "image_mean", "image_std", "background", "layout")
+        known = known_to_processor(self)
         return {name: value for name, value in known.items() if name not in images and value is not None}
 
     def complete_config(self, config: TimesCLIPConfig) -> TimesCLIPConfig:

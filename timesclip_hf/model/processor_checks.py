@@ -16,7 +16,7 @@ _CHOICES = {
     "padding": ("end", "none"),
     "scaling": ("dataset", "instance", "none"),
     "value_range": ("dataset", "window"),
-    "view": ("line", "gasf", "gadf", "mtf", "recurrence", "spectrogram"),
+    "view": ("line", "gasf", "gadf", "mtf", "recurrence", "spectrogram", "stacked"),
 }
 
 
@@ -33,6 +33,9 @@ def check_parameters(processor: Any) -> None:
     _require(
         processor, "num_variates", processor.num_variates is None or _is_count(processor.num_variates), "1 or more"
     )
+    layout = getattr(processor, "layout", None)  # of older files: not said
+    if layout not in (None, "variate", "grid"):
+        raise ValueError(f"layout must be one of ('variate', 'grid'), got {layout!r}")
     size = processor.image_size
     drawn = _is_list(size) and len(size) == 2 and all(_is_count(n, _MAX_PIXELS) for n in size)
     _require(processor, "image_size", size is None or drawn, f"None, a number or [height, width], 1 to {_MAX_PIXELS}")

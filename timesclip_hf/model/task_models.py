@@ -202,7 +202,7 @@ class WholeSeriesModel(TaskModel):
         static, level = inputs["static_values"], self._level(inputs)
         readings = self.readings(outputs)
         if level is not None:
-            readings = {name: torch.cat([parts, level.to(parts.dtype)], dim=-1) for name, parts in readings.items()}
+            readings = {name: torch.cat([parts, _beside(parts, level)], dim=-1) for name, parts in readings.items()}
         values = inputs["variate_values"]
         if not self.is_late:
             return self.head(readings["all"], static, values, level).float()
@@ -260,12 +260,16 @@ class WholeSeriesModel(TaskModel):
         parts = {branch: part.to(self.dtype) for branch, part in parts.items()}
         selected = outputs.selected_embeds
         if not self.is_late:
-            found = [*parts.values(), selected]
-            return {"all": torch.cat([part for part in found if part is not None], dim=-1)}
+            found = [part for part in (*parts.values(), selected) if part is not None]
+            widest = max(part.shape[1] for part in found)  # one image for all variates goes with each of them
+            return {"all": torch.cat([part.expand(-1, widest, -1) for part in found], dim=-1)}
         if selected is None:
             return parts
         shares = selected.chunk(len(parts), dim=-1)
-        return {name: torch.cat([part, own], dim=-1) for (name, part), own in zip(parts.items(), shares, strict=True)}
+        return {
+            name: torch.cat([part, own[:, : part.shape[1]]], dim=-1)
+            for (name, part), own in zip(parts.items(), shares, strict=True)
+        }
 
     def _level(self, inputs: dict[str, Any]) -> Tensor | None:
         """`loc` and `scale` in units of the training data `(B, V, 2)`, where heads read them."""
@@ -320,6 +324,11 @@ class WholeSeriesModel(TaskModel):
             return None
         mean = (weights * said).sum(dim=(0, 2))
         return (weights * (said - mean[:, None]).square()).sum(dim=(0, 2)).sqrt()
+
+
+def _beside(parts: Tensor, level: Tensor) -> Tensor:
+    """Level and spread `(B, V, 2)` of each variate, or, beside one image for all, of all `(B, 1, 2 V)`."""
+    return (level if parts.shape[1] == level.shape[1] else level.flatten(1)[:, None]).to(parts.dtype)
 
 
 __all__ = ["TaskModel", "WholeSeriesModel"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""All six ways to draw a series by name, and the five that are no line plot (which is in `rendering.py`).
+"""All seven ways to draw a series by name, and the six that are no line plot (which is in `rendering.py`).
 
 Every view is a pure function of (N, T) floating point tensors on any device, values on an axis of [0, 1] (NaN = gap),
 and of the image's `height` and `width` in pixels. It gives (N, height, width) intensities in [0, 1], same dtype;
@@ -9,10 +9,11 @@ the variate's full colour. Row 0 is the top; time runs from left to right. Where
 left corner and j steps to its right. A spectrogram's frequency runs upwards.
 
 Matrices are fitted to the image along each axis by itself: more steps than pixels are averaged by the area that each
-takes of a pixel, fewer are interpolated linearly. Where rows are time, too, a pixel that a missing step has any share
-in carries no ink.
+takes of a pixel, fewer are interpolated linearly (`stacked` takes the nearest). Where rows are time, too, a pixel
+that a missing step has any share in carries no ink.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -118,6 +119,38 @@ def render_spectrogram(
     return _render(values, height, width, draw, 4 * window_length)
 
 
+@torch.no_grad()
+def render_stacked(values: Tensor, height: int, width: int) -> Tensor:
+    """Overlapping windows of the series as rows of a grey picture, the first on top (TiViT, arXiv 2506.08641).
+
+    Its published parameters: windows of sqrt(T) steps (rounded down), a tenth of that apart (one step at least), the
+    first value repeated in front until they fit; the 0.8th power of the values for contrast; the nearest value in
+    every pixel. Values are those of the axis, which is the series' own range with `value_range="window"`, as
+    published. Missing steps are 0, black.
+
+    Args:
+        values: (N, T) in [0, 1], NaN = gap.
+        height, width: of the pictures, in pixels.
+
+    Returns:
+        (N, height, width), row 0 at the top.
+    """
+
+    def draw(part: Tensor) -> Tensor:
+        size = math.isqrt(part.shape[1])
+        step = max(1, size // 10)
+        front = -(part.shape[1] - size) % step
+        level = torch.nn.functional.pad(part[:, None], (front, 0), mode="replicate")[:, 0]
+        rows = level.nan_to_num().clamp(0, 1).pow(0.8).unfold(1, size, step)  # (n, windows, size)
+        row, column = (
+            torch.arange(pixels, device=part.device) * count // pixels
+            for pixels, count in ((height, rows.shape[1]), (width, size))
+        )
+        return rows[:, row][:, :, column].flip(1)  # `_render` counts rows from the bottom
+
+    return _render(values, height, width, draw)
+
+
 VIEWS: dict[str, Callable[..., Tensor]] = {
     "line": render_line,
     "gasf": render_gasf,
@@ -125,6 +158,7 @@ VIEWS: dict[str, Callable[..., Tensor]] = {
     "mtf": render_mtf,
     "recurrence": render_recurrence,
     "spectrogram": render_spectrogram,
+    "stacked": render_stacked,
 }
 
 
@@ -242,4 +276,5 @@ __all__ = [
     "render_mtf",
     "render_recurrence",
     "render_spectrogram",
+    "render_stacked",
 ]

@@ -150,7 +150,7 @@ def probe_layers(
     for (layer, pooling), features in readings.items():
         said, penalty = _left_out(features[known].astype(np.float64), targets, owners)
         score, error = _score(said, targets, classes)
-        found.append({"layer": layer, "pooling": pooling, "width": features.shape[1] // model.config.num_variates,
+        found.append({"layer": layer, "pooling": pooling, "width": features.shape[1] // model.config.num_images,
                       "score": score, "penalty": penalty})  # fmt: skip
         errors.append(error)
     table = pd.DataFrame(found).astype({"layer": "Int64"})
