@@ -84,6 +84,26 @@ def test_figures_follow_from_the_frame(backtest: Backtest) -> None:
         assert len(parts) == count and parts["mase"].mean() == pytest.approx(table.loc["DLinear", "mase"])
 
 
+def test_quantiles_are_measured_beside_points(backtest: Backtest) -> None:
+    levels = [0.05, 0.5, 0.95]
+    told = TimesCLIPForecaster(**QUICK).cross_validation(noisy_frame(), windows=2, quantile_levels=levels, **LENGTHS)
+    table, frame = told.table(), told.frame()
+    inside = frame["y"].between(frame["TimesCLIP-lo-90"], frame["TimesCLIP-hi-90"])
+    assert table.loc["TimesCLIP", "coverage_90"] == pytest.approx(inside.mean())
+    losses = [
+        np.maximum(q * (frame["y"] - frame[name]), (q - 1) * (frame["y"] - frame[name])).sum()
+        for q, name in zip(levels, ["TimesCLIP-lo-90", "TimesCLIP-median", "TimesCLIP-hi-90"], strict=True)
+    ]
+    assert table.loc["TimesCLIP", "wql"] == pytest.approx(2 * np.mean(losses) / frame["y"].abs().sum())
+    assert 0 < table.loc["seasonal naive", "wql"] < 1
+    # As wide as the changes from week to week, and by the square root of two wider in the second week.
+    name, cutoff = "a", frame["cutoff"].min()
+    past = noisy_frame().query("unique_id == @name and ds <= @cutoff")["y"].to_numpy()
+    spread = np.sqrt(((past[7:] - past[:-7]) ** 2).mean())
+    row = frame[(frame["unique_id"] == name) & (frame["cutoff"] == cutoff)].iloc[0]
+    assert row["seasonal naive-hi-90"] - row["seasonal naive"] == pytest.approx(1.6448536 * spread)
+
+
 def test_a_failure_is_counted_and_answered_by_the_baseline(backtest: Backtest) -> None:
     answers = dict(backtest.answers)
     broken = answers["DLinear"].forecasts.copy()

@@ -150,3 +150,58 @@ def test_missing_columns_and_unfitted_forecasters_are_named(fitted: TimesCLIPFor
         TimesCLIPForecaster().predict(series_frame())
     with pytest.raises(ValueError, match="no series is long enough"):
         TimesCLIPForecaster(**QUICK).fit(series_frame(steps=8).query("unique_id == 'a'"), horizon=12)
+
+
+# --- quantiles ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sure() -> TimesCLIPForecaster:
+    return TimesCLIPForecaster(**QUICK).fit(
+        series_frame(), horizon=4, context_length=14, quantile_levels=[0.05, 0.3, 0.5, 0.95]
+    )
+
+
+def test_quantiles_are_named_as_nixtla_names_them_and_lie_in_order(sure: TimesCLIPForecaster) -> None:
+    answer = sure.predict(horizon=9)
+    names = [f"TimesCLIP-{name}" for name in ("lo-90", "lo-40", "median", "hi-90")]
+    assert list(answer.columns) == ["unique_id", "ds", "TimesCLIP", *names] and len(answer) == 27
+    assert (np.diff(answer[names], axis=1) >= 0).all()
+    np.testing.assert_array_equal(answer["TimesCLIP"], answer["TimesCLIP-median"])
+    sure.batch_size = 2
+    two = sure.predict(horizon=9)
+    sure.batch_size = 512
+    pd.testing.assert_frame_equal(two, answer, rtol=1e-5)
+
+
+def test_a_saved_forecaster_says_the_same_quantiles_in_any_layout(sure: TimesCLIPForecaster, tmp_path: Path) -> None:
+    sure.save(tmp_path)
+    expected = sure.predict()
+    pd.testing.assert_frame_equal(TimesCLIPForecaster.load(tmp_path).predict(series_frame()), expected)
+    layouts = {
+        "autogluon": ["mean", "0.05", "0.3", "0.5", "0.95"],
+        "chronos": ["target_name", "predictions", "0.05", "0.3", "0.5", "0.95"],
+        "wide": ["y", "y-lo-90", "y-lo-40", "y-median", "y-hi-90"],
+    }
+    for frame, names in layouts.items():
+        answer = TimesCLIPForecaster.load(tmp_path, frame=frame).predict(series_frame())
+        assert list(answer.columns) == ["unique_id", "ds", *names]
+        np.testing.assert_array_equal(answer[names[-1]], expected["TimesCLIP-hi-90"])
+
+
+def test_paths_are_pooled_by_the_share_that_their_level_stands_for(sure: TimesCLIPForecaster) -> None:
+    levels = np.array(sure.core._grid)  # type: ignore[union-attr]
+    shares = np.diff(np.concatenate([[0], (levels[1:] + levels[:-1]) / 2, [1]]))
+    # Paths that lie far apart: each level then falls into the path that it belongs to.
+    said = (100.0 * np.arange(len(levels)))[None, :, None, None, None] + np.arange(len(levels))
+    pooled = sure.core._pooled(said)[0, 0, 0]  # type: ignore[union-attr]
+    expected = [100 * np.searchsorted(np.cumsum(shares), level, side="right") for level in levels]
+    np.testing.assert_array_equal(pooled // 100 * 100, expected)
+    # Paths that say the same: the quantiles are their own.
+    same = np.broadcast_to(np.arange(float(len(levels))), (1, len(levels), 1, 1, len(levels)))
+    np.testing.assert_array_equal(sure.core._pooled(same.copy())[0, 0, 0], np.arange(len(levels)))  # type: ignore[union-attr]
+
+
+def test_levels_that_are_none_are_named() -> None:
+    with pytest.raises(ValueError, match="levels must be rising numbers between 0 and 1"):
+        TimesCLIPForecaster(**QUICK).fit(series_frame(), quantile_levels=[90])

@@ -24,6 +24,8 @@ from ..data.panel import Panel
 from ..data.panel_windows import PanelWindows
 from ..data.tables import check_known, some_of, warn_caller
 from ..metrics.backtest import seasonal_changes, skill_interval, skill_score, win_rate
+from ..metrics.probabilistic import coverage, weighted_quantile_loss
+from ..model.intervals import percent
 from ..training.panel_peers import BASELINE, PANEL_PEERS, Answer, ask_peer, spreads_of
 from .forecast_frames import MODEL, answer_columns, same_kind
 from .forecast_tables import ForecastTables
@@ -132,21 +134,19 @@ class Backtest:
         away, spread = np.abs(said - truth), self.spreads[rows, None]
         with np.errstate(invalid="ignore"):
             size = np.abs(said) + np.abs(truth)
-            percent = 200 * away / np.where(size == 0, 1, size)
+            relative = 200 * away / np.where(size == 0, 1, size)
         found = {"mse": _mean((away / spread) ** 2), "mae": _mean(away / spread)}
-        found |= {"mase": _mean(away / self.units[rows, None]), "smape": _mean(percent)}
+        found |= {"mase": _mean(away / self.units[rows, None]), "smape": _mean(relative)}
         quantiles = self.answers[model].quantiles
         if quantiles is None or not len(self.levels):
             return found
+        if not np.isfinite(truth).any():
+            return found
         quantiles = self._repaired(model, quantiles, self.answers[BASELINE].quantiles)[cut]
-        errors, levels = truth[..., None] - quantiles, np.asarray(self.levels)
-        losses = np.maximum(levels * errors, (levels - 1) * errors)
-        total = np.nansum(np.abs(truth))
-        found["wql"] = float(2 * np.nansum(losses, axis=(0, 1, 2)).mean() / total) if total else float("nan")
+        found["wql"] = weighted_quantile_loss(quantiles, truth, self.levels)
         if self.interval is not None:
             low, high, share = self.interval
-            inside = (quantiles[..., low] <= truth) & (truth <= quantiles[..., high])
-            found[f"coverage_{round(100 * share):d}"] = _mean(np.where(np.isnan(truth), np.nan, inside))
+            found[f"coverage_{percent(share)}"] = coverage(quantiles[..., low], quantiles[..., high], truth)
         return found
 
     def _scaled_errors(self, model: str) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from ..data.forecast_roles import FRAMES
 from ..data.panel_covariates import observed
 from ..data.panel_windows import PanelWindows
 from ..data.tables import is_table, some_of, warn_caller
+from ..metrics.probabilistic import checked_levels
 from ..model.modeling_timesclip import TimesCLIPForPrediction
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .forecast_frames import lay_out, same_kind
@@ -100,6 +101,7 @@ class TimesCLIPForecaster:
         calendar: str | Sequence[str] = (),
         horizon: int | None = None,
         context_length: int | None = None,
+        quantile_levels: Sequence[float] = (),
         seed: int = 0,
     ) -> "TimesCLIPForecaster":
         """Learns from all series of a table.
@@ -117,6 +119,8 @@ class TimesCLIPForecaster:
                 `"holidays:FR"`, ... (see `data.calendar`).
             horizon: steps to forecast; None: as the M4 competition did at such a distance, or one season.
             context_length: steps to look back; None: four horizons or two seasons, as far as series are long enough.
+            quantile_levels: such as (0.05, 0.5, 0.95): learn quantiles, in place of means, and forecast these beside
+                the median.
             seed: of weights, windows and dropout.
 
         Returns:
@@ -129,6 +133,7 @@ class TimesCLIPForecaster:
         named |= {"future_covariates": future_covariates, "past_covariates": past_covariates}
         self.tables = find_tables(df, freq, calendar, static, **named)
         asked: dict[str, Any] = {"horizon": horizon, "context_length": context_length, "seed": seed}
+        asked["levels"] = tuple(checked_levels(quantile_levels).tolist()) if len(quantile_levels) else ()
         self.plan = replace(self.plan, num_targets=len(self.tables.roles.targets), **asked)
         self.core = fit_forecaster(self.tables.to_learn(df, static), self.plan, self.batch_size)
         self._known, self._static = df, static
@@ -203,7 +208,7 @@ class TimesCLIPForecaster:
         """
         from .backtest import Origins, run_backtest
 
-        if unknown := sorted(fit.keys() - {*_COLUMNS, *_ASKED}):
+        if unknown := sorted(fit.keys() - {*_COLUMNS, *_ASKED, "quantile_levels"}):
             raise TypeError(f"cross_validation takes no {', '.join(map(repr, unknown))}")
         static = fit.get("static", self._static)
         tables = self.tables
@@ -211,6 +216,8 @@ class TimesCLIPForecaster:
             tables = find_tables(df, **{name: fit[name] for name in _COLUMNS if name in fit})
         panel = observed(tables.to_learn(df, static))
         asked = {name: fit[name] for name in _ASKED if name in fit}
+        if "quantile_levels" in fit:
+            asked["levels"] = tuple(checked_levels(fit["quantile_levels"]).tolist())
         plan = replace(self.plan, num_targets=len(tables.roles.targets), **asked)
         horizon, _ = find_lengths(panel, plan)
         plan = replace(plan, horizon=horizon)
@@ -236,7 +243,7 @@ class TimesCLIPForecaster:
             core.model.save_pretrained(folder)
         core.processor.save_pretrained(folder)
         settings = {**tables_to_dict(tables), "frame": self.frame, "preset": self.plan.preset}
-        settings |= {"season": core.season, "seed": core.seed}
+        settings |= {"season": core.season, "seed": core.seed, "quantile_levels": core.levels}
         (Path(folder) / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
     @classmethod
@@ -264,7 +271,8 @@ class TimesCLIPForecaster:
             model = TimesCLIPForPrediction.from_pretrained(folder).eval()
         processor, targets = TimesCLIPProcessor.from_pretrained(folder), len(tables.roles.targets)
         lengths = (model.config.prediction_length, model.config.context_length, settings["season"])
-        forecaster.core = PanelForecaster(model, processor, *lengths, targets, settings["seed"])
+        levels = tuple(settings["quantile_levels"])
+        forecaster.core = PanelForecaster(model, processor, *lengths, targets, settings["seed"], levels)
         return forecaster
 
     def _fitted(self) -> tuple[PanelForecaster, ForecastTables]:

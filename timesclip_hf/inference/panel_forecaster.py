@@ -3,7 +3,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,15 @@ from transformers.utils import logging
 
 from ..data.panel import Panel
 from ..data.panel_windows import PanelWindows
+from ..model.intervals import interval_of
 from ..model.messages import one_run
 from ..model.preprocessing import fill_missing
 from ..training.panel_peers import Answer
+
+# What of a model's output tells how sure it is.
+_TOLD = ("predictions", "quantiles", "spreads")
+# Quantiles that are learnt beside those asked for: paths follow them.
+_LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Plan:
     context_length: int | None = None
     num_targets: int = 1
     seed: int = 0
+    levels: tuple[float, ...] = ()
 
 
 @dataclass
@@ -46,6 +53,7 @@ class PanelForecaster:
         horizon, context_length, season: steps.
         num_targets: the first so many variates are forecast.
         seed: that it was trained with.
+        levels: of the quantiles that it says.
         trainer: where it was trained here; `learn`: the windows that it learnt from, and those that chose the epoch.
         batch_size: windows that go through the model at once.
     """
@@ -57,13 +65,9 @@ class PanelForecaster:
     season: int
     num_targets: int
     seed: int = 0
+    levels: tuple[float, ...] = ()
     trainer: Any = None
     batch_size: int = 512
-
-    @property
-    def levels(self) -> Sequence[float]:
-        """Levels of the quantiles that it says."""
-        return ()
 
     @property
     def learn(self) -> tuple[PanelWindows, PanelWindows]:
@@ -74,48 +78,78 @@ class PanelForecaster:
 
         A horizon shorter than the model's is cut. A longer one is rolled on: what was forecast is taken for what came,
         and the next steps are forecast from there; covariates whose future is known have their own values, and of
-        others the last ones are repeated.
+        others the last ones are repeated. Quantiles are rolled on along paths, one at each level that the model knows:
+        those of the next steps are the quantiles of all paths' quantiles together, by the share that each level stands
+        for (as Chronos-2 does it). Steps that were trained have the model's own quantiles, moved to hold what they
+        should on the windows that chose the epoch (see `model.intervals`).
         """
-        horizon, count = windows.prediction_length, windows.num_targets
+        horizon, count, known = windows.prediction_length, windows.num_targets, self._grid
         self.model.eval()
-        found = np.empty((len(windows), horizon, count))
+        found = np.empty((len(windows), horizon, count, max(1, len(known))))
+        size = self.batch_size if horizon <= self.horizon else max(1, self.batch_size // found.shape[-1])
         with one_run():
-            for start in range(0, len(windows), self.batch_size):
-                rows = slice(start, start + self.batch_size)
-                found[rows] = self._rolled(windows, rows, horizon)
-        return Answer(found)
+            for start in range(0, len(windows), size):
+                found[start : start + size] = self._rolled(windows, slice(start, start + size), horizon)
+        if not known:
+            return Answer(found[..., 0])
+        wanted = [known.index(level) for level in self.levels]
+        return Answer(found[..., known.index(0.5)], found[..., wanted])
+
+    @property
+    def _grid(self) -> list[float]:
+        """Levels that the model knows; empty: it says points alone."""
+        return self.model.config.answer_levels if len(self.levels) else []
 
     def _rolled(self, windows: PanelWindows, rows: slice, horizon: int) -> NDArray[np.float64]:
-        """Forecasts of some windows `(b, horizon, K)`."""
-        past, known, static = windows.past(rows), windows.known(rows), windows.static(rows)
-        steps, blocks = past.shape[1], []
+        """Forecasts of some windows `(b, horizon, K, Q)`, Q = 1 of points."""
+        past, known, static = windows.past(rows)[:, None], windows.known(rows), windows.static(rows)
+        steps, blocks = past.shape[2], []  # past: (b, paths, T, V)
         for start in range(0, horizon, self.horizon):
-            future = None
+            future, paths = None, past.shape[1]
             if known is not None:  # of steps behind those asked for, the last ones again: they are cut off
                 places = np.minimum(start + np.arange(steps + self.horizon), known.shape[1] - 1)
-                future = known[:, places]
-            blocks.append(self._ask(past, future, static))
+                future = known[:, places].repeat(paths, axis=0)
+            beside = None if static is None else [one for one in static for _ in range(paths)]
+            said = self._ask(past.reshape(-1, *past.shape[2:]), future, beside)
+            blocks.append(self._pooled(said.reshape(-1, paths, *said.shape[1:])))
             if start + self.horizon < horizon:
-                past = np.concatenate([past, self._as_past(past, blocks[-1], future, windows.panel)], axis=1)[
-                    :, -steps:
-                ]
+                came = self._as_past(past, blocks[-1], future, windows.panel)
+                past = np.concatenate([past.repeat(came.shape[1] // paths, axis=1), came], axis=2)[:, :, -steps:]
         return np.concatenate(blocks, axis=1)[:, :horizon]
 
+    def _pooled(self, said: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Quantiles of paths `(b, paths, H, K, Q)` as those of all together `(b, H, K, Q)`."""
+        if said.shape[1] == 1:
+            return said[:, 0]
+        levels = np.asarray(self._grid)
+        share = np.diff(np.concatenate([[0], (levels[1:] + levels[:-1]) / 2, [1]]))
+        pooled = np.moveaxis(said, 1, -1).reshape(*said.shape[:1], *said.shape[2:4], -1)  # (b, H, K, Q * paths)
+        order = np.argsort(pooled, axis=-1)
+        weights = np.outer(share, share).ravel()[order]
+        below = np.cumsum(weights, axis=-1) - weights / 2
+        place = (below[..., None] < levels).sum(axis=-2).clip(max=pooled.shape[-1] - 1)
+        return np.take_along_axis(np.take_along_axis(pooled, order, axis=-1), place, axis=-1)
+
     def _as_past(self, past: Any, told: Any, future: Any, panel: Panel) -> NDArray[np.float64]:
-        """What was forecast, taken for what came: all variates `(b, H, V)`."""
-        last = fill_missing(past, ~np.isnan(past))[:, -1:]
-        came = last.repeat(self.horizon, axis=1)
+        """What was forecast, taken for what came: all variates `(b, paths, H, V)`, a path for each quantile."""
+        flat = past[:, -1]
+        came = fill_missing(flat, ~np.isnan(flat))[:, None, -1:].repeat(told.shape[-1], axis=1)
+        came = came.repeat(self.horizon, axis=2)
         for place, column in enumerate(panel.columns):
             if column["name"] in panel.variate_names:
-                came[..., panel.variate_names.index(column["name"])] = future[:, -self.horizon :, place]
-        came[..., : self.num_targets] = told
+                own = future.reshape(len(past), -1, *future.shape[1:])[:, :1, -self.horizon :, place]
+                came[..., panel.variate_names.index(column["name"])] = own
+        came[..., : self.num_targets] = np.moveaxis(told, -1, 1)
         return came
 
     def _ask(self, past: Any, future: Any, static: Any) -> NDArray[np.float64]:
+        """Points, or quantiles at the levels that the model knows: `(b, H, K, Q)`."""
         prepared = self.processor(past, future_values=future, static_values=static)
         batch = {name: tensor.to(self.model.device) for name, tensor in prepared.items()}
         with torch.no_grad():
-            return self.model(**batch).predictions.double().cpu().numpy()
+            outputs = self.model(**batch)
+        said = {name: outputs[name].double().cpu().numpy() for name in _TOLD if outputs.get(name) is not None}
+        return calibrated(self.model.config, said) if self._grid else said["predictions"][..., None]
 
 
 def fit_forecaster(panel: Panel, plan: Plan, batch_size: int = 512) -> PanelForecaster:
@@ -131,12 +165,42 @@ def fit_forecaster(panel: Panel, plan: Plan, batch_size: int = 512) -> PanelFore
     context = plan.context_length or choose_context(panel, horizon, season, plan.validation)
     recipe = Recipe(towers=plan.towers, epochs=plan.epochs, seed=plan.seed, training=plan.training)
     shape = (horizon, context, plan.num_targets, plan.preset)
-    job = PanelJob(*shape, recipe, plan.validation, plan.sample, config=plan.config)
+    config = dict(plan.config)
+    if plan.levels:
+        config = {"loss": "quantile", "quantile_levels": sorted({*_LEVELS, *plan.levels}), **config}
+    job = PanelJob(*shape, recipe, plan.validation, plan.sample, config=config)
     with tempfile.TemporaryDirectory(prefix="timesclip-fit-") as folder, without_bars():
         fitted = fit_panel(panel, job, Path(folder) / "training")
-    about: dict[str, Any] = {"num_targets": plan.num_targets, "seed": plan.seed, "batch_size": batch_size}
     trainer = fitted.trainer
-    return PanelForecaster(trainer.model, fitted.processor, horizon, context, season, **about, trainer=trainer)
+    if plan.levels:
+        _calibrate(trainer, fitted.processor)
+    return PanelForecaster(
+        trainer.model, fitted.processor, horizon, context, season, plan.num_targets, plan.seed, plan.levels, trainer,
+        batch_size,
+    )  # fmt: skip
+
+
+def _calibrate(trainer: Any, processor: Any) -> None:
+    """Moves quantiles by what came in the windows that chose the epoch, as far as these are enough to say."""
+    from ..metrics.calibration import fewest_samples
+    from ..training.calibration import calibrate
+
+    windows: PanelWindows = trainer.eval_dataset
+    known = np.all(np.isfinite(windows.labels(slice(None))), axis=(1, 2)).sum()
+    widths = {round(abs(1 - 2 * level), 9) for level in trainer.model.config.answer_levels} - {0.0}
+    if levels := sorted(width for width in widths if fewest_samples(width) <= known):
+        calibrate(trainer.model, processor, windows, levels, batch_size=256)
+
+
+def calibrated(config: Any, said: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Quantiles `(b, H, K, Q)` at the levels that a model knows, in order, calibrated as far as it was."""
+    found, known = said["quantiles"].copy(), (config.calibration or {}).get("levels", [])
+    for place, level in enumerate(config.answer_levels):
+        width = round(abs(1 - 2 * level), 9)
+        if any(abs(width - one) < 1e-9 for one in known):
+            end = interval_of(config, said, width)[0 if level < 0.5 else 1]
+            found[..., place] = np.where(np.isfinite(end), end, found[..., place])
+    return np.sort(found, axis=-1)
 
 
 def find_lengths(panel: Panel, plan: Plan) -> tuple[int, int]:
@@ -160,4 +224,4 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-__all__ = ["PanelForecaster", "Plan", "find_lengths", "fit_forecaster", "without_bars"]
+__all__ = ["PanelForecaster", "Plan", "calibrated", "find_lengths", "fit_forecaster", "without_bars"]
