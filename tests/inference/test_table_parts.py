@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import pipeline
 
 from timesclip_hf import (
     TimesCLIPForClassification,
@@ -20,9 +21,11 @@ from timesclip_hf import (
 )
 from timesclip_hf.cli import main
 from timesclip_hf.inference import table_parts
+from timesclip_hf.inference.any_series import pipeline_for_table
 from timesclip_hf.inference.pipelines import TimeSeriesPipeline
 from timesclip_hf.inference.table_parts import answer_parquet
 from timesclip_hf.inference.task_pipelines import PIPELINES
+from timesclip_hf.model.tower_configs import checkpoint_folder
 
 NAMES, STEPS, ROWS = ["nir", "red", "evi"], 12, 23
 SERIES = np.random.default_rng(0).normal(size=(ROWS, STEPS, 3)).round(3)
@@ -192,6 +195,22 @@ def test_processes_share_the_parts(make: Any, tmp_path: Path, monkeypatch: pytes
         assert answer_parquet(predict, *files) == ROWS
     assert answered == [1, 3, 5, 0, 2, 4]
     pd.testing.assert_frame_equal(pd.read_parquet(files[1]), whole(predict, fields(), tmp_path))
+
+
+def test_towers_for_any_series_are_scaled_by_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_parts, "_CELLS", 256 * 39)
+    table = pd.concat(
+        [fields()] * 12, ignore_index=True
+    )  # 276 rows: two parts of what goes through the towers at once
+    table.loc[:, "nir_00":"nir_11"] *= 1 + np.arange(len(table))[:, None] / 100
+    table.to_parquet(tmp_path / "fields.parquet")
+    embed = pipeline("time-series-feature-extraction", model=checkpoint_folder("timesclip-small"), device="cpu")
+    with quietly() as told:
+        answer_parquet(embed, tmp_path / "fields.parquet", tmp_path / "p.parquet")
+        expected = pipeline_for_table(embed, table)(table)
+    result = pd.read_parquet(tmp_path / "p.parquet")
+    pd.testing.assert_frame_equal(result, expected, atol=1e-5, check_dtype=False, check_categorical=False)
+    assert sum("scaled as in this table" in str(one.message) for one in told) == 2  # once each
 
 
 def test_a_table_of_which_no_row_can_be_read_is_an_error_and_one_without_values_is_not(

@@ -166,10 +166,9 @@ def _is_parquet_alone(options: argparse.Namespace, output: Path) -> bool:
 
 def _answer_in_parts(predict: Any, options: argparse.Namespace, output: Path, asked: dict[str, Any]) -> int | None:
     """Rows that were written, -1 in all processes but one; `None`: this is no table with one row per series."""
-    from ..inference.any_series import reads_any_series
     from ..inference.table_parts import answer_parquet, is_streamed
 
-    if reads_any_series(predict.model) or not is_streamed(predict, options.table):
+    if not is_streamed(predict, options.table):
         return None
     return answer_parquet(predict, options.table, output, **asked)
 

@@ -9,22 +9,27 @@ read what their own processor makes of series.
 """
 
 import copy
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from datasets import Dataset, concatenate_datasets, load_from_disk
 from torch import Tensor
 from transformers.trainer_utils import unwrap_peft_model
 
 from ..data.long import SeriesCollection, read_long_series
 from ..data.pivot import spread_variates
-from ..data.tables import read_table, warn_caller
+from ..data.tables import PartFaults, read_table, warn_caller
 from ..data.wide import load_wide_table, read_wide_series
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.reader import WideOrigin
+from .pipelines import TimeSeriesPipeline
 from .table_inputs import is_wide
 from .task_pipelines import TimeSeriesFeatureExtractionPipeline
 
@@ -39,6 +44,10 @@ TOWERS_ALONE: dict[str, Any] = {
 _UNKNOWN = dict.fromkeys(("variate_mean", "variate_std", "target_mean", "target_std")) | {"num_static_features": 0}
 # How a processor draws and scales, whatever the series.
 _KEPT = ("scaling", "value_range", "view", "line_width", "background")
+SCALED_AS_HERE = (
+    "the model reads any series: values were scaled as in this table, and those of another table will be as in "
+    "that one. Put series that are to be compared into one table, or use TimesCLIPEmbedder, which keeps the scale"
+)
 _PATCHES = 6  # without those that overlap
 
 
@@ -123,10 +132,7 @@ def pipeline_for_table(
         return pipeline
     series = series_of(table, **reading)
     towers, processor = brought_to(pipeline.model, pipeline.processor, series)
-    warn_caller(
-        "the model reads any series: values were scaled as in this table, and those of another table will be as in "
-        "that one. Put series that are to be compared into one table, or use TimesCLIPEmbedder, which keeps the scale"
-    )
+    warn_caller(SCALED_AS_HERE)
     return TimeSeriesFeatureExtractionPipeline(towers, processor, device=pipeline.device)
 
 
@@ -145,14 +151,51 @@ def series_of(
         roles: dict[str, Any] = {name: reading.get(name) for name in ("timestamp_column", "series_column")}
         frame = spread_variates(frame, variate_column=variate_column, value_column=value_column, **roles)
     elif not reading and is_wide(frame, None, column_pattern):
-        faults: dict[int, str] = {}
-        values = read_wide_series(frame, column_pattern=column_pattern, faults=faults).values
-        blank = np.isnan(values).all(axis=1).any(axis=1)
-        blank[list(faults)] = True
-        if blank.all():
-            raise ValueError("no row can be read: in each of them a variate has no value at all, or a bad one")
-        return load_wide_table(frame[~blank].reset_index(drop=True), target=None, column_pattern=column_pattern)
+        return _wide_series(_readable(frame, column_pattern, {}), column_pattern)
     return read_long_series(frame, faults={}, **reading)
+
+
+def _readable(frame: pd.DataFrame, column_pattern: str | None, faults: dict[int, str]) -> pd.DataFrame:
+    """The rows of a table with one row per series that can be read."""
+    values = read_wide_series(frame, column_pattern=column_pattern, faults=faults).values
+    blank = np.isnan(values).all(axis=1).any(axis=1)
+    blank[list(faults)] = True
+    return frame[~blank].reset_index(drop=True)
+
+
+def _wide_series(frame: pd.DataFrame, column_pattern: str | None) -> Dataset:
+    if not len(frame):
+        raise ValueError("no row can be read: in each of them a variate has no value at all, or a bad one")
+    return load_wide_table(frame, target=None, column_pattern=column_pattern)
+
+
+def save_for_parts(
+    pipeline: TimeSeriesPipeline, parts: Iterable[pd.DataFrame], folder: Path, column_pattern: str | None = None
+) -> None:
+    """Saves towers and processor as `pipeline_for_table` brings them to a table, of one that comes in parts.
+
+    Args:
+        parts: the table's rows, one row per series.
+        folder: to save them in; the series lie there meanwhile, 8 bytes a number.
+    """
+    found: list[Dataset] = []
+    for number, frame in enumerate(parts):
+        if len(readable := _readable(frame, column_pattern, PartFaults())):
+            series, place = _wide_series(readable, column_pattern), str(folder / f"series{number}")
+            origin = WideOrigin.read(series)
+            series.select_columns(["past_values"]).save_to_disk(place)
+            found.append(load_from_disk(place))
+    if not found:
+        _wide_series(pd.DataFrame(), column_pattern)
+    whole = concatenate_datasets(found)
+    if origin is not None:
+        origin.write(whole)
+    towers, processor = brought_to(pipeline.model, pipeline.processor, whole)
+    towers.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    del whole, found
+    for part in folder.glob("series*"):
+        shutil.rmtree(part)
 
 
 def _merge_adapters(module: Any) -> None:
@@ -167,12 +210,14 @@ def _merge_adapters(module: Any) -> None:
 
 
 __all__ = [
+    "SCALED_AS_HERE",
     "TOWERS_ALONE",
     "brought_to",
     "filled",
     "pipeline_for_table",
     "processor_for",
     "reads_any_series",
+    "save_for_parts",
     "series_of",
     "shape_of",
     "towers_of",

@@ -42,13 +42,17 @@ from ..data.parquet import (
 )
 from ..data.tables import PartFaults, read_table, some_of
 from ..features.cache import tower_fingerprint
+from ..model.messages import warn_caller
+from ..model.modeling_timesclip import TimesCLIPModel
+from ..model.processing_timesclip import TimesCLIPProcessor
+from .any_series import SCALED_AS_HERE, reads_any_series, save_for_parts
 from .pipelines import ROW, TimeSeriesPipeline
 from .run_report import MOST_NAMED, PartReport, WholeReport
 from .table_inputs import is_wide, usable_pattern
 
 # Numbers in a part: 32 MB as fp64, of which reading, preparing and answering hold a few copies.
 _CELLS = 2**22
-_JOB, _NOTES = "job.json", b"timesclip_hf"
+_JOB, _TOWERS, _NOTES = "job.json", "towers", b"timesclip_hf"
 
 
 def answer_parquet(
@@ -87,7 +91,11 @@ def answer_parquet(
         if rank == 0:
             _check_output(output, folder)
             _begin(folder, job)
+            if _is_scaled_by_table(pipeline):
+                _bring(pipeline, parts, folder / _TOWERS, kwargs.get("column_pattern"))
         wait()
+        if _is_scaled_by_table(pipeline):
+            pipeline = _brought(pipeline, folder / _TOWERS)
         mine = [part for part in parts[rank::count] if not _path(folder, part).exists()]
         bar = tqdm(total=sum(part.count for part in mine), unit="series", disable=not progress_bar or rank > 0)
         with bar:
@@ -103,6 +111,25 @@ def is_streamed(pipeline: TimeSeriesPipeline, table: str | Path) -> bool:
     names = pipeline.processor.variate_names
     frames = [pd.DataFrame(columns=source.schema.names) for source in find_sources(table)]
     return all(is_wide(frame, names, usable_pattern(frame, pipeline.processor)) for frame in frames)
+
+
+def _is_scaled_by_table(pipeline: TimeSeriesPipeline) -> bool:
+    return reads_any_series(pipeline.model) and pipeline.processor.variate_names is None
+
+
+def _bring(pipeline: TimeSeriesPipeline, parts: Sequence[Part], folder: Path, column_pattern: str | None) -> None:
+    """Saves towers for any series as these need them, which is known once all of them were seen."""
+    warn_caller(SCALED_AS_HERE)
+    if not folder.exists():
+        unfinished = folder.with_name(f".{folder.name}")
+        frames = (read_table(content.to_pandas()) for part, content in read_parts(parts) if part.count)
+        save_for_parts(pipeline, frames, unfinished, column_pattern)
+        os.replace(unfinished, folder)
+
+
+def _brought(pipeline: TimeSeriesPipeline, folder: Path) -> TimeSeriesPipeline:
+    towers, processor = TimesCLIPModel.from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder)
+    return type(pipeline)(towers.eval(), processor, device=pipeline.device, batch_size=pipeline._batch_size)
 
 
 def _job(
