@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .registration import register_when_loaded
 
 if TYPE_CHECKING:
+    from .data.augmentation import AugmentedSeries as AugmentedSeries
     from .data.collator import TimesCLIPDataCollator as TimesCLIPDataCollator
     from .data.long import SeriesCollection as SeriesCollection
     from .data.long import load_long_table as load_long_table
@@ -75,6 +76,7 @@ __version__ = "0.2.0.dev0"
 _NAMES = {
     ".data.collator": ["TimesCLIPDataCollator"],
     ".data.long": ["SeriesCollection", "load_long_table", "load_series_rows"],
+    ".data.augmentation": ["AugmentedSeries"],
     ".data.partial": ["PartialSeries"],
     ".data.splits": ["WindowSplits", "split_by_column", "split_by_group", "split_chronologically", "split_windows"],
     ".data.wide": ["find_variates", "load_wide_table", "read_wide_table"],

@@ -5,7 +5,7 @@ What holds for all of them stands in `timesclip_hf.training.peers`. The sizes of
 found once on the validation part of the crop-yield data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from transformers import PatchTSTConfig, PatchTSTForRegression
 
@@ -100,6 +102,40 @@ def random_forest(train: Part, validation: Part, test: Part, seed: int) -> np.nd
     return min(models, key=lambda model: rmse(model.predict(seen), validation.labels)).predict(unseen)
 
 
+def on_features(transform: Callable[[list[np.ndarray], int], list[np.ndarray]]) -> Peer:
+    """Ridge on features of the scaled series and the static columns; the penalty is chosen on validation."""
+
+    def peer(train: Part, validation: Part, test: Part, seed: int) -> np.ndarray:
+        series = [np.ascontiguousarray(p.transpose(0, 2, 1)) for p in scaled_series(train, train, validation, test)]
+        features, statics = transform(series, seed), static_features(train, train, validation, test)
+        scaler = StandardScaler().fit(features[0])
+        size = 10 / np.sqrt(features[0].shape[1])  # all features together as large as a hundred columns
+        inputs, seen, unseen = (
+            np.concatenate([np.nan_to_num(scaler.transform(own)) * size, static], axis=1)
+            for own, static in zip(features, statics, strict=True)
+        )
+        models = [Ridge(alpha=penalty).fit(inputs, train.labels) for penalty in np.logspace(-2, 4, 19)]
+        return min(models, key=lambda model: rmse(model.predict(seen), validation.labels)).predict(unseen)
+
+    return peer
+
+
+def catch22_features(series: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Catch22 of each variate, its mean and its spread (Lubba et al. 2019, by aeon)."""
+    from aeon.transformations.collection.feature_based import Catch22  # slow to import: numba compiles
+
+    transform = Catch22(catch24=True, replace_nans=True)
+    return [np.asarray(transform.fit_transform(part)) for part in series]
+
+
+def minirocket_features(series: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """10 000 kernels of MiniROCKET, by aeon; no series is normalised by itself."""
+    from aeon.transformations.collection.convolution_based import MiniRocket
+
+    transform = MiniRocket(10_000, n_jobs=torch.get_num_threads(), random_state=seed).fit(series[0])
+    return [np.asarray(transform.transform(part)) for part in series]
+
+
 class PatchTSTWithStatic(nn.Module):
     """`PatchTSTForRegression` whose head reads out a hidden layer, to which the static columns are added.
 
@@ -173,4 +209,9 @@ PEERS: dict[str, Peer] = {
     "gradient boosting": gradient_boosting,
     "ROCKET + ridge": rocket,
     "PatchTST": patchtst,
+}
+# Beside these in the table of frozen towers.
+FEATURE_PEERS: dict[str, Peer] = {
+    "Catch22 + ridge": on_features(catch22_features),
+    "MiniROCKET + ridge": on_features(minirocket_features),
 }

@@ -94,29 +94,32 @@ def score(
 def closed_form(
     readings: dict[str, dict[str, np.ndarray]], num_static: int, targets: dict[str, np.ndarray], rows: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What `fit_head` with kernels would say of the parts other than train, from readings that are there already.
+    """What `fit_head` with kernels and `validation` would say of the other parts, from readings that are there.
 
     Args:
-        readings: part -> branch -> `(n, width)`, static values last.
-        num_static: how many those are.
+        readings: part -> branch -> `(n, width)`, static values last; `series` has values, then their running sums.
+        num_static: how many static values there are.
         targets: part -> `(n,)`.
         rows: of the training part, to fit on.
     """
     known = targets["train"][rows]
-    y = ((known - known.mean()) / known.std())[:, None]
-    left_out, said = [], []
+    mean, spread = known.mean(), known.std()
+    y, y_seen = (known - mean)[:, None] / spread, (targets["validation"] - mean)[:, None] / spread
+    said_of_known, said = [], []
     for branch, all_rows in readings["train"].items():
-        own = all_rows[rows]
-        space = choose_space(own, y, num_static, None, 0)
+        own, seen = all_rows[rows], readings["validation"][branch]
+        half = (own.shape[1] - num_static) // 2
+        choices = [slice(0, half), slice(half, 2 * half)] if branch == "series" else [slice(None)]
+        space = choose_space(own, y, num_static, None, 0, choices=choices, seen=(seen, y_seen))
         among = np.exp(-squared_distances(space.centers, space.centers))
         ridge = KernelRidge(among if len(among) == len(own) else space.compare(own), among)
-        penalty, _ = ridge.best_penalty(y)
+        penalty, _ = ridge.best_penalty(y, (space.compare(seen), y_seen))
         weight = ridge.solve(y, penalty)
-        left_out.append(ridge.left_out(y, penalty))
         said.append({part: space.compare(readings[part][branch]) @ weight for part in readings if part != "train"})
-    weights = fit_branch_weights(np.stack(left_out, axis=1), y)
+        said_of_known.append(np.concatenate([ridge.left_out(y, penalty), said[-1]["validation"]]))
+    weights = fit_branch_weights(np.stack(said_of_known, axis=1), np.concatenate([y, y_seen]))
     return {
-        part: sum(w * s[part] for w, s in zip(weights, said, strict=True))[:, 0] * known.std() + known.mean()
+        part: sum(w * own[part] for w, own in zip(weights, said, strict=True))[:, 0] * spread + mean
         for part in said[0]
     }
 

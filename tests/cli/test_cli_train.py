@@ -186,11 +186,11 @@ def test_columns_named_by_dates_or_a_pattern_are_read(fields: Path, tmp_path: Pa
 
 def test_parts_of_a_season_give_a_curve(fields: Path, tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "model"
-    words = ("--target", "yield", "--output", output, "--epochs", 1, "--random-length", 3, 8)
+    words = ("--target", "yield", "--output", output, "--no-peers", "--random-length", 3, 8)
     assert train(fields, *words) == 0
     assert "steps seen" in capsys.readouterr().out and (output / "steps_seen.png").exists()
     curve = json.loads((output / "metrics.json").read_text())["by steps seen"]
-    assert [*curve] == ["3", "4", "5", "6", "7", "8"] and set(curve["3"]) == {"TimesCLIP late", "ridge for each"}
+    assert [*curve] == ["3", "4", "5", "6", "7", "8"] and set(curve["3"]) == {"TimesCLIP probe", "ridge for each"}
     # A table that ends after five steps is answered as the curve says.
     table = pd.read_csv(fields)
     table = table[table["year"] == 2015].drop(columns=[f"{band}_{step:02d}" for band in BANDS for step in (5, 6, 7)])
@@ -199,7 +199,7 @@ def test_parts_of_a_season_give_a_curve(fields: Path, tmp_path: Path, capsys: An
     assert main(list(map(str, words))) == 0
     found = pd.read_csv(tmp_path / "predictions.csv")["predicted_yield"].to_numpy()
     error = np.abs(found - table["yield"].to_numpy()).mean()
-    assert error == pytest.approx(curve["5"]["TimesCLIP late"]["mae"], rel=1e-4)
+    assert error == pytest.approx(curve["5"]["TimesCLIP probe"]["mae"], rel=1e-4)
 
 
 def test_a_forecaster_stands_beside_seasonal_naive(loads: Path, tmp_path: Path, capsys: Any) -> None:
@@ -221,6 +221,20 @@ def test_rows_without_a_target_are_left_out_and_told(fields: Path, tmp_path: Pat
     table.to_csv(fields, index=False)
     assert train(fields, "--target", "yield", "--output", tmp_path / "model", *FAST) == 0
     assert "3 rows without yield are left out" in capsys.readouterr().err
+
+
+def test_changed_series_are_learnt_where_asked_for(fields: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, words in (("plain", ()), ("heads", ("--augment", "jitter=0.1", "shift=0.1"))):
+        words = ("--target", "yield", "--output", tmp_path / name, "--no-peers", *words)
+        assert train(fields, *words) == 0
+        found[name] = json.loads((tmp_path / name / "config.json").read_text())["num_centers"]
+    assert found == {"plain": 40, "heads": 4 * 40}
+    words = ("--target", "yield", "--output", tmp_path / "net", *FAST, "--augment")
+    assert train(fields, *words) == 0
+    saved = json.loads((tmp_path / "net" / "training_args.json").read_text())
+    assert saved["augment"].startswith("jitter=0.05 scale=0.05")
+    assert "--augment --" in (tmp_path / "net" / "README.md").read_text()
 
 
 def test_nothing_is_left_of_an_earlier_training_in_the_folder(fields: Path, tmp_path: Path) -> None:
@@ -270,6 +284,7 @@ def test_the_same_seed_gives_the_same_model(fields: Path, tmp_path: Path) -> Non
         (["--target", "yield", "--learnin-rate", "1"], "unknown: --learnin-rate 1"),
         (["--target", "yield", "--learning-rate", "fast"], "invalid float value"),
         (["--target", "yield", "--random-length", "3"], "give LOW and HIGH"),
+        (["--target", "yield", "--augment", "noise=1"], "augment: unknown 'noise'"),
         (["--target", "yield", "--random-length", "3", "9"], "the 8 steps of the table"),
         (["--horizon", "3"], "need --timestamp and --horizon"),
         (["--target", "yield", "--context", "3"], "--context is for forecasts"),

@@ -33,6 +33,7 @@ examples:
 
 --help-all lists the training arguments of transformers, which may be given, too (--learning-rate 3e-4, ...)."""
 
+_MAY_STAND_ALONE = ("random_length", "augment")  # words that mean something without any after them
 _WHOLE_SEASON = 4  # --random-length alone begins at this fraction of a season
 
 
@@ -82,6 +83,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     any_step = "LOW HIGH: learn from parts of the season, so that the model answers at any step"
     model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS", help=any_step)
+    change = "change training series a little: jitter, shift, gaps, ...; alone, or with amounts: jitter=0.1 mixup=0.2"
+    model.add_argument("--augment", nargs="*", metavar="AMOUNT", help=change)
     model.add_argument(
         "--seed", type=int, metavar="N", default=0, help="of weights, batches and what is drawn at random (0)"
     )
@@ -157,6 +160,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
         "epochs": options.epochs,
         "seed": options.seed,
         "ensemble": options.ensemble,
+        "augment": None if options.augment is None else _augmentation(options.augment),
         "training": read_training(words),
     }
     command = shlex.join(["timesclip", "train", *_shown(options, words)])
@@ -263,8 +267,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"forecasts need --timestamp and --horizon, found only --{found}")
     if not forecast and options.target is None:
         raise ValueError("--target says which column to predict; for forecasts give --timestamp and --horizon")
-    names = ("target", "task", "static", "group", "time", "split", "random_length", "column_pattern")
-    given = [name for name in names if getattr(options, name) not in (None, [])]
+    names = ("target", "task", "static", "group", "time", "split", "random_length", "augment", "column_pattern")
+    given = [
+        name for name in names if getattr(options, name) not in ((None,) if name in _MAY_STAND_ALONE else (None, []))
+    ]
     if forecast and given:
         flag = given[0].replace("_", "-")
         raise ValueError(f"--{flag} is for tables with one row per series; --horizon is for forecasts")
@@ -277,7 +283,9 @@ def _shown(options: argparse.Namespace, words: list[str]) -> list[str]:
     """The command line again, without folders of this machine."""
     shown = [Path(options.table).name]
     for name, value in vars(options).items():
-        if name in ("table", "output", "run", "takes_words", "command") or value in (None, [], "", False):
+        if name in ("table", "output", "run", "takes_words", "command") or value in (None, "", False):
+            continue
+        if value == [] and name not in _MAY_STAND_ALONE:
             continue
         flag = f"--{name.replace('_', '-')}"
         if (name, value) in (("preset", "auto"), ("towers", "auto"), ("seed", 0)):
@@ -287,6 +295,12 @@ def _shown(options: argparse.Namespace, words: list[str]) -> list[str]:
         values = value if isinstance(value, list) else [] if value is True else [value]
         shown += [flag, *map(str, values)]
     return [*shown, *words, "--output", Path(options.output).name]
+
+
+def _augmentation(words: list[str]) -> str:
+    from ..data.augmentation import Augmentation
+
+    return str(Augmentation.read(" ".join(words)))
 
 
 def _tell(line: str) -> None:

@@ -15,6 +15,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
+from ..data.augmentation import Augmentation, AugmentedSeries
 from ..data.partial import PartialSeries
 from ..model.configuration_timesclip import PRESETS, TOWERS, TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForPrediction, TimesCLIPForRegression
@@ -35,6 +36,10 @@ MODEL_CLASSES: dict[str, Any] = {
 }
 
 
+# Of each series, where heads in closed form learn from changed ones or from parts of them.
+_COPIES = 4
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What is asked for of a model, beside its way.
@@ -47,6 +52,7 @@ class Recipe:
         seed: of weights, batches and dropout; the further models of an ensemble have those that follow.
         ensemble: so many models, averaged; `None`: as the way says.
         random_length: `(low, high)`: train on parts of the series, see `PartialSeries`.
+        augment: change the training series a little, see `Augmentation`; `None`: no.
         training: arguments of training that win over all others.
     """
 
@@ -56,6 +62,7 @@ class Recipe:
     seed: int = 0
     ensemble: int | None = None
     random_length: tuple[int, int] | None = None
+    augment: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -180,7 +187,8 @@ def _fit_heads(
     """Heads in closed form, and a trainer that asks, saves and describes the model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)  # R2 of a single row that was left out
-        heads = fit_head(model, processor, data.train, data.groups, seed=seed)
+        rows, groups = _copies(data, recipe, processor, seed)
+        heads = fit_head(model, processor, rows, groups, seed=seed)
     arguments = TimesCLIPTrainingArguments(
         str(folder), eval_strategy="no", save_strategy="no", load_best_model_at_end=False, feature_cache="off",
         report_to="none", disable_tqdm=True, seed=seed, per_device_eval_batch_size=256,
@@ -191,6 +199,16 @@ def _fit_heads(
     lost = f"{', '.join(unused)}: without effect on heads in closed form; --preset late trains a network"
     trainer = _trainer(model, arguments, processor, data)
     return Fitted(trainer, processor, warnings=[lost] if unused else [], notes=notes, heads=heads)
+
+
+def _copies(data: SeriesData, recipe: Recipe, processor: TimesCLIPProcessor, seed: int) -> tuple[Any, Any]:
+    """What heads in closed form are fitted on, and its groups: rows, or changed or shortened copies beside them."""
+    if recipe.augment is None and recipe.random_length is None:
+        return data.train, data.groups
+    copies = AugmentedSeries(data.train, recipe.augment or Augmentation(), _COPIES, seed, data.groups)
+    if recipe.random_length is None:
+        return copies, copies.owners
+    return PartialSeries(copies, recipe.random_length, processor.padding_side or "right", seed), copies.owners
 
 
 def _trainer(
@@ -211,7 +229,7 @@ def _told_weights(config: TimesCLIPConfig) -> list[str]:
 
 
 def _arguments(way: Way, recipe: Recipe, seed: int, count: int, folder: Path) -> TimesCLIPTrainingArguments:
-    given = {**way.training, **recipe.training}
+    given = {**way.training, **recipe.training} | ({"augment": recipe.augment} if recipe.augment else {})
     epochs = recipe.epochs or given.pop("num_train_epochs", None)
     batch_size, partial = int(given["per_device_train_batch_size"]), recipe.random_length is not None
     plan = schedule(count, batch_size, epochs, partial)

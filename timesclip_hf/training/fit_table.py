@@ -235,8 +235,6 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
     train, validation = prepared.parts["train"], prepared.parts["validation"]
     partial = recipe.random_length is not None
     way = choose_way(len(train), roles.task, preset=job.preset, pretrained=bool(recipe.checkpoints), partial=partial)
-    if partial and way.kind == "heads":
-        raise ValueError(f"--random-length trains a network, and --preset {way.preset} has heads in closed form")
     tell(f"model: preset {way.preset} ({way.reason})")
     shape: dict[str, Any] = {"num_variates": len(roles.variates), "context_length": prepared.num_steps}
     shape |= patches(prepared.num_steps)

@@ -7,6 +7,7 @@ any torch data set or stream of them. One row is looked at.
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import datasets
@@ -15,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import default_data_collator
 
+from ..data.augmentation import AugmentedSeries
 from ..data.collator import TimesCLIPDataCollator
 from ..data.long import SeriesCollection
 from ..data.tables import is_table
@@ -81,6 +83,25 @@ def check_data(name: str, data: Any, collator: Any, parts: bool = False) -> None
         raise ValueError(_without_processor(name))
     if isinstance(collator, TimesCLIPDataCollator) and "past_values" not in row:
         raise ValueError(f"{name} has no 'past_values', only {sorted(map(str, row))}; {_WANTED}")
+
+
+@contextmanager
+def augmented(trainer: Any) -> Iterator[None]:
+    """Inside, the trainer's training data come changed, as `args.augment` says; see `data.augmentation`.
+
+    Raises:
+        ValueError: a stream, or a task whose labels are no numbers or classes of whole series.
+    """
+    rows, task = trainer.train_dataset, trainer.task
+    if not hasattr(rows, "__len__") or not isinstance(trainer.data_collator, TimesCLIPDataCollator):
+        raise ValueError("augment needs rows of raw series with a length, and a processor: leave it out for a stream")
+    if not task.has_labels or task.reads_newest_steps:
+        raise ValueError(f"augment is for whole series with labels, and this is a model for {task.name}: leave it out")
+    trainer.train_dataset = AugmentedSeries(rows, trainer.args.augment, seed=trainer.args.seed)
+    try:
+        yield
+    finally:
+        trainer.train_dataset = rows
 
 
 def _without_processor(name: str) -> str:

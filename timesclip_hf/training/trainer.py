@@ -33,7 +33,7 @@ from .branch_weights import BranchWeights
 from .checkpoints import ResumableCheckpoints
 from .covariate_effects import covariate_paths, fit_effects, unfitted_effects
 from .evaluation import BatchedMetrics, BoundedEmbeds, evaluating, every_row, whole
-from .given_data import check_data, check_given, check_labels
+from .given_data import augmented, check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
 from .heads import fit_head
 from .hooks import check_hooks
@@ -136,7 +136,13 @@ class TimesCLIPTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Trainer's; on several processes every sample is used once an epoch, none to fill up the last batch."""
+        if self.args.augment is not None:
+            with augmented(self):
+                return self._train_loader()
         self.features.prepare(self.model, self.data_collator, self.train_dataset)
+        return self._train_loader()
+
+    def _train_loader(self) -> DataLoader:
         if self.args.world_size == 1 or self.train_dataset is None:
             return super().get_train_dataloader()
         batch_size = whole_batch_size(self)

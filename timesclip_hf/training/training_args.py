@@ -12,6 +12,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from ..data.augmentation import Augmentation
 from ..model.plain import plain
 from .refusals import check_values
 
@@ -60,6 +61,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
             Probabilities are those of classes so weighted. Not set: as the configuration says.
         early_stopping_patience (`int`, *optional*): evaluations without improvement after which training stops.
             Not set: never.
+        augment (`str` or `dict`, *optional*): change the training series a little, anew in every epoch: `"default"`,
+            or amounts, `"jitter=0.1 shift=0.05 mixup=0.2"`; the rule stands in `data/augmentation.py`. For whole
+            series with labels. Their plots are drawn and encoded at every step. Not set: no.
         feature_cache (`str`, defaults to `"auto"`): where the features of a frozen vision tower are kept, so that each
             series is drawn and encoded once: `"auto"` is `timesclip_hf/features` in the folder that `HF_HOME` names;
             the path of another folder; or `"off"`: draw and encode at every step. Needs data with a length, and has
@@ -95,6 +99,9 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     alignment_over_accumulation: bool = _option(False, "Compare samples over all accumulated batches.")
     class_weights: None | str | list[float] = _option(None, "Of classes in the task loss: balanced, or [1, 2, ...].")
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations that bring nothing.")
+    augment: None | str | dict = _option(
+        None, "Change training series a little: default, or jitter=0.1 shift=0.05 ..."
+    )
     feature_cache: str = _option("auto", "Folder for the features of a frozen vision tower; auto; or off.")
     feature_cache_dtype: str = _option("float32", "Precision to compute them in: float32 or bfloat16.")
     feature_cache_max_size: float = _option(50.0, "GB that all features in the folder may take.")
@@ -121,6 +128,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
         super().__post_init__()
         self.greater_is_better = greater_is_better  # transformers takes all but losses for scores; the trainer decides
         self.class_weights = _read_class_weights(self.class_weights)
+        if self.augment is not None:
+            self.augment = str(Augmentation.read(self.augment)) or None
         check_values(self)
 
     def save(self, folder: Path) -> None:

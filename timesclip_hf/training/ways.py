@@ -50,7 +50,7 @@ def choose_way(
         task: `"regression"`, `"classification"` or `"forecasting"`.
         preset: a preset to train in any case; `"auto"`: the best for this number.
         pretrained: whether the vision tower comes from a checkpoint.
-        partial: whether parts of series are learnt, which heads in closed form cannot.
+        partial: whether parts of series are learnt.
 
     Raises:
         ValueError: an unknown preset.
@@ -60,7 +60,7 @@ def choose_way(
     way = Way("heads" if preset == "probe" else "network", preset, "as asked for")
     if preset == "auto" and task == "forecasting":
         way = replace(way, preset="paper" if pretrained else "forecast", reason="the preset for forecasts")
-    elif preset == "auto" and preset_for(num_series) == "probe" and not partial:
+    elif preset == "auto" and preset_for(num_series) == "probe":
         reason = f"{num_series} training series, fewer than {ENOUGH_TO_TRAIN}: frozen towers, kernels in closed form"
         way = replace(way, kind="heads", preset="probe", reason=reason)
     elif preset == "auto":
