@@ -9,6 +9,7 @@ from typing import Any
 
 import huggingface_hub
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers.utils.hub
@@ -19,6 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForTimeSeriesPrediction
 
 from timesclip_hf import (
     TimesCLIPForClassification,
+    TimesCLIPForecaster,
     TimesCLIPForPrediction,
     TimesCLIPForPreTraining,
     TimesCLIPForRegression,
@@ -722,3 +724,14 @@ def test_a_push_that_fails_while_training_is_reported_and_training_goes_on(
     assert run.state.global_step == run.state.max_steps
     assert "A push to the Hub failed; training goes on." in caplog.text
     assert set(logged_in.files(REPO)) == {".gitattributes"}
+
+
+def test_a_pushed_forecaster_predicts_the_same_from_the_hub(logged_in: HubServer) -> None:
+    days = pd.date_range("2024-01-01", periods=40)
+    frame = pd.DataFrame({"unique_id": "a", "ds": days, "y": np.arange(40) % 7.0})
+    forecaster = TimesCLIPForecaster(epochs=1, config={"projection_dim": 8}).fit(frame, horizon=3, context_length=14)
+    forecaster.push_to_hub("me/load", dataset="loads", private=True)
+    files = logged_in.files("me/load")
+    assert {"forecaster.json", "model.safetensors", "modeling_timesclip.py", "README.md"} <= set(files)
+    assert b"loads" in files["README.md"]
+    pd.testing.assert_frame_equal(TimesCLIPForecaster.load("me/load").predict(frame), forecaster.predict())

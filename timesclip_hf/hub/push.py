@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, create_branch, create_commit, run_as_future
+from huggingface_hub import CommitOperationAdd, create_branch, create_commit, create_repo, run_as_future
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils import PushInProgress, logging
 
@@ -67,6 +67,23 @@ def push_to_hub(
         revision or args.hub_revision,
     )
     return upload() if blocking else _in_background(upload)
+
+
+def push_folder(
+    repo_id: str,
+    folder: str | os.PathLike,
+    commit_message: str,
+    token: str | None = None,
+    revision: str | None = None,
+    private: bool | None = None,
+) -> Any:
+    """Uploads a saved model in one commit, with the code that loads it; the repository is made where there is none.
+
+    Raises:
+        huggingface_hub.errors.HfHubHTTPError: the Hub refused; nothing of the commit is then there.
+    """
+    create_repo(repo_id, token=token, private=private, exist_ok=True)
+    return _prepared_upload(repo_id, folder, commit_message, token, revision)()
 
 
 def push_checkpoint(trainer: Any, folder: str) -> None:

@@ -2,6 +2,7 @@
 """Frames in, frames out: one global forecaster of the series of a long table."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -232,8 +233,12 @@ class TimesCLIPForecaster:
             df,
         )
 
-    def save(self, folder: str | Path) -> None:
-        """Writes model, processor and all else that `predict` needs into a folder.
+    def save(self, folder: str | Path, **facts: Any) -> None:
+        """Writes model, processor and all else that `predict` needs into a folder, and a model card.
+
+        Args:
+            folder: it is made.
+            **facts: for the card: `model_name`, `dataset`, `license`, ... (see `hub.card_callback`).
 
         Raises:
             ValueError: not fitted.
@@ -245,6 +250,26 @@ class TimesCLIPForecaster:
         settings = {**tables_to_dict(tables), "frame": self.frame, "preset": self.plan.preset}
         settings |= {"season": core.season, "seed": core.seed, "quantile_levels": core.levels}
         (Path(folder) / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        if core.trainer is not None:
+            core.trainer.create_model_card(folder, **facts)
+
+    def push_to_hub(self, repo_id: str, *, token: str | None = None, private: bool | None = None, **facts: Any) -> Any:
+        """Saves, and uploads it in one commit with its card and the code that loads the model.
+
+        Args:
+            repo_id: of the repository, which is made where there is none.
+            token: with the right to write; None: that of `hf auth login`.
+            private: whether a new repository becomes private.
+            **facts: see `save`.
+
+        Raises:
+            huggingface_hub.errors.HfHubHTTPError: the Hub refused.
+        """
+        from ..hub.push import push_folder
+
+        with tempfile.TemporaryDirectory(prefix="timesclip-push-") as folder:
+            self.save(folder, **facts)
+            return push_folder(repo_id, folder, "A forecaster", token, private=private)
 
     @classmethod
     def load(cls, folder: str | Path, **kwargs: Any) -> "TimesCLIPForecaster":

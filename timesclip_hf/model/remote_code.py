@@ -22,9 +22,9 @@ from typing import Any
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, PROCESSOR_NAME
 
-# What saving a model, an adapter or a processor writes, in shards and variants, too, and its card.
+# What saving a model, an adapter, a processor or a forecaster writes, in shards and variants, too, and its card.
 _SAVED = re.compile(
-    r"(config|processor_config|generation_config|adapter_config)\.json|README\.md|"
+    r"(config|processor_config|generation_config|adapter_config|forecaster)\.json|README\.md|"
     r"(adapter_)?model(\.\w+)?(-\d{5}-of-\d{5})?\.safetensors|(adapter_)?model\.safetensors\.index(\.\w+)?\.json"
 )
 
