@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .inference.loading import pipeline_task as pipeline_task
     from .inference.numpy_processing import NumpyProcessor as NumpyProcessor
     from .inference.predictor import TimesCLIPPredictor as TimesCLIPPredictor
+    from .inference.report import write_report as write_report
     from .inference.task_pipelines import TimeSeriesClassificationPipeline as TimeSeriesClassificationPipeline
     from .inference.task_pipelines import TimeSeriesFeatureExtractionPipeline as TimeSeriesFeatureExtractionPipeline
     from .inference.task_pipelines import TimeSeriesForecastingPipeline as TimeSeriesForecastingPipeline
@@ -95,6 +96,7 @@ _NAMES = {
         "TimeSeriesRegressionPipeline",
     ],
     ".inference.predictor": ["TimesCLIPPredictor"],
+    ".inference.report": ["write_report"],
     ".metrics": ["classification_metrics", "forecast_metrics", "m4_metrics", "regression_metrics"],
     ".model.configuration_timesclip": ["PRESETS", "TOWERS", "TimesCLIPConfig"],
     ".model.losses": ["alignment_loss", "info_nce"],

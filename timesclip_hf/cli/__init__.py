@@ -20,10 +20,13 @@ from .options import readable
 from .pretrain import add_pretrain
 from .probe import add_probe
 from .render import add_render
+from .report import add_report
 from .train import add_train
 
 # In the order in which the help lists them.
-_VERBS = (add_predict, add_explain, add_embed, add_render, add_train, add_probe, add_pretrain)
+_VERBS = (
+    add_predict, add_explain, add_report, add_embed, add_render, add_train, add_probe, add_pretrain,
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,6 +9,7 @@ import pandas as pd
 from ..data.columns import step_columns
 from ..escaping import with_unit
 from ..model.intervals import has_ends, interval_of
+from ..hub.facts import training_curve
 from . import train_report as report
 from .fit_table import Outcome, Prepared, TableJob
 
@@ -60,6 +61,7 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
             "test": outcome.measured,
             "intervals": {"calibration": report.calibration_facts(config), "test": outcome.intervals},
             "by steps seen": outcome.curve,
+            "curve": training_curve(fitted.trainer),
         },
     )
     count = f"{len(prepared.rows['test'])} series"
