@@ -3,9 +3,9 @@
 other: kept beside a model, small enough to travel with it.
 
 The rule. Of a series is taken what the model is given and what it makes of it, in blocks: the features of the towers
-(`get_features`), the scaled series, its level and spread where scaling takes these away, and static values that the
-model reads. Numbers of a block are standardised by the training series and divided by the root of their count, so that
-blocks count alike, however wide; the first two blocks are brought to their 16 main directions. Distances are Euclidean.
+(`get_features`), the scaled series, its level and spread where scaling takes these away, and static values that it
+reads. Numbers of a block are standardised by the training series and divided by the root of their count, so that
+blocks count alike, however wide; the first two are brought to their 16 main directions. Distances are Euclidean.
 A series is *unusual* if its nearest training series is farther away than 99 % of training series are from theirs.
 
 What is kept, in `similar.safetensors`: up to 2 000 training series, some forty numbers each in half precision, the
@@ -75,9 +75,7 @@ class SimilarSeries:
             ValueError: fewer than three series, or names that do not fit them.
         """
         if len(samples) < 3:
-            raise ValueError(
-                f"samples are {len(samples)} series: at least three are needed to say how far apart they are"
-            )
+            raise ValueError(f"samples are {len(samples)} series: at least three tell how far apart series are")
         if names is not None and len(names) != len(samples):
             raise ValueError(f"names has {len(names)} entries, expected one for each of {len(samples)} samples")
         rows = np.sort(np.random.default_rng(seed).permutation(len(samples))[:max_series])
@@ -100,7 +98,7 @@ class SimilarSeries:
         given = {name: block.shape[1] for name, block in readings.items()}
         if given != expected:
             raise ValueError(
-                f"{SIMILAR_FILE} is of another model: it holds {expected} numbers of each series, this one gives {given}"
+                f"{SIMILAR_FILE} is of another model: it holds {expected} numbers of a series, this one gives {given}"
             )
         apart = self._distances(_project(readings, self.spaces))
         places = np.argsort(apart, axis=1, kind="stable")[:, :count]
@@ -117,7 +115,10 @@ class SimilarSeries:
 
     def save(self, folder: str | Path) -> Path:
         """Writes `similar.safetensors` into a model's folder."""
-        tensors = {"points": self.points.astype(np.float16), "rows": self.rows.astype(np.int64)}
+        tensors: dict[str, NDArray[Any]] = {
+            "points": self.points.astype(np.float16),
+            "rows": self.rows.astype(np.int64),
+        }
         for name, space in self.spaces.items():
             for part, array in space.items():
                 kind = np.float16 if part == "directions" else np.float32

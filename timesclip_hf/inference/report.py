@@ -1,5 +1,5 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""One page about a model and a table: how good, where bad, why, how sure, and what to distrust; it needs no network."""
+"""One page about a model and a table: how good, where bad, why, how sure, what to distrust; it needs no network."""
 
 import json
 import warnings
@@ -142,11 +142,11 @@ def write_report(
 ) -> Path:
     """Writes one self-contained HTML page about a saved model and a table: no network, no script, printable.
 
-    It tells what was trained on what, how good the model is beside its peers, predictions against observations with
-    intervals (of a calibrated model), errors by group and over time, what the answers come from, the best and the
+    It tells what was trained on what, how good the model is beside its peers, predictions against observations, with
+    intervals of a calibrated model, errors by group and over time, what the answers come from, the best and the
     worst samples with the plots that the model sees, and what to distrust. What `timesclip train` left in the model's
-    folder (`metrics.json`, `test_predictions.csv`) is read along: rows that the model has learnt from are then left out
-    of all errors.
+    folder (`metrics.json`, `test_predictions.csv`) is read along: rows that the model has learnt from are then left
+    out of all errors.
 
     Args:
         model: folder of a saved model, or its Hub id.

@@ -5,6 +5,7 @@ import base64
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,9 @@ def as_svg(figure: Figure, alt: str) -> Markup:
     """A figure as an `<svg>` element with an alternative text, whose names clash with no other figure's."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with page_style():
+    with page_style(), warnings.catch_warnings():
+        # Widths are matplotlib's guess then; the page is read by a browser, which has more glyphs.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing", UserWarning)
         figure.savefig(stream, format="svg", metadata=nothing, dpi=110)
     text = stream.getvalue()
     text = text[text.index("<svg") :]

@@ -1,71 +1,24 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The page about a model that answers for whole series: numbers, or classes."""
 
-import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..data.roles import find_roles
 from ..data.tables import decoded, some_of
-from ..escaping import csv_quoting, safe_cells, with_unit
-from ..metrics import classification_metrics, regression_metrics
+from ..escaping import with_unit
 from ..plots import part_name, plot_confusion, plot_curves, plot_importance
 from ..training.train_report import COLUMNS, figure
 from . import report_figures as figures
-from .explanations import METHODS, Explanation, explain
-from .pipelines import PIPELINES
+from .explanations import Explanation
 from .report import Block, Card, Figure, Page, Section, Source, footer, table
-from .series_batch import SeriesBatch
+from .report_answers import Answered, ask, columns_of, explain_rows, guess_error, measure
 
+_AGREEMENT = ("correlation", "mean_difference")
 _LISTED, _SHOWN_GROUPS, _SAMPLES, _FEW = 300, 20, 5, 20
-_SEEN_TWICE = 0.5  # of the rows: a table that holds so many that the model has learnt from is that of its training
-
-
-@dataclass
-class Answered:
-    """A table's rows with what the model says of them.
-
-    Args:
-        series: the rows that can be read.
-        names: what each is called on the page.
-        said: all answers; `numbers` `(n,)`: the predicted number, or the likeliest class.
-        truth: `(n,)`, NaN (of classes -1) where it is not known; `None`: of none.
-        ends: of intervals, where the model has some.
-        counted: which rows count for errors: known ones, without those that the model may have learnt from.
-        why: which ones these are, in words.
-        classes: names, of a classification.
-    """
-
-    series: SeriesBatch
-    names: list[str]
-    said: NDArray[Any]
-    numbers: NDArray[Any]
-    truth: NDArray[Any] | None
-    ends: tuple[NDArray[Any], NDArray[Any]] | None
-    counted: NDArray[np.bool_]
-    why: str
-    classes: list[str]
-
-    @property
-    def wrong(self) -> NDArray[np.float64]:
-        """How far off each row is: the absolute error, or one less the true class's probability."""
-        assert self.truth is not None
-        if not self.classes:
-            return np.abs(self.numbers - self.truth)
-        return 1 - self.said[np.arange(len(self.said)), self.truth.astype(int)]
-
-    def shown(self, number: Any) -> str:
-        """An answer, or a truth, as text."""
-        if self.classes:
-            return self.classes[int(number)] if number >= 0 else ""
-        return "" if not np.isfinite(number) else figure(float(number))
 
 
 def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
@@ -75,12 +28,12 @@ def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
         source: model and table.
         told: gives the warnings of the run so far.
     """
-    found = _ask(source)
-    columns = _columns(source, found)
-    why = _explain(source, found)
+    found = ask(source)
+    columns = columns_of(source, found)
+    why = explain_rows(source, found)
     sections = [
-        _quality(source, found), _where(source, found, columns), _sure(source, found), _reasons(source, why),
-        _training(source), _samples(source, found), _rows(source, found), _model(source),
+        _quality(source, found), _where(source, found, columns), _sure(source, found), reasons(source, why),
+        learning_curve(source), _samples(source, found), _rows(source, found), model_facts(source),
     ]  # fmt: skip
     shown = [section for section in sections if section is not None]
     distrust = _distrust(source, found, why, told())
@@ -89,159 +42,22 @@ def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
     return Page(title, _verdict(source, found), shown, footer(source))
 
 
-# --- what is asked ----------------------------------------------------------------------------------------------------
-
-
-def _ask(source: Source) -> Answered:
-    answerer = source.answerer
-    series = answerer.read(source.frame, source.labels, **source.reading)
-    said = answerer.answers(series)
-    classes = [str(name) for _, name in sorted((answerer.config.id2label or {}).items())]
-    classes = classes if answerer.task.name == "classification" else []
-    numbers = said.argmax(axis=1) if classes else said[:, 0]
-    truth = None if series.labels is None else series.labels.reshape(len(series), -1)[:, 0]
-    known = np.zeros(len(series), bool) if truth is None else np.isfinite(truth)
-    counted, why = _counted(source, series, known, numbers)
-    ends = None if classes else _intervals(source, series)
-    return Answered(series, _names(series), said, numbers, truth, ends, counted, why, classes)
-
-
-def _names(series: SeriesBatch) -> list[str]:
-    """What rows are called: by the column that tells most of them apart, beside their row."""
-    identity = series.identity
-    text = [name for name in identity if identity[name].nunique() == len(identity) and len(identity)]
-    if text:
-        return [str(name) for name in decoded(identity[text[0]])]
-    telling = [name for name in identity if 1 < identity[name].nunique()][:3]
-    return [
-        " ".join(["row", str(row), *(str(identity[name].iloc[k]) for name in telling)])
-        for k, row in enumerate(series.names)
-    ]
-
-
-def _counted(
-    source: Source, series: SeriesBatch, known: NDArray[np.bool_], numbers: NDArray[Any]
-) -> tuple[NDArray[np.bool_], str]:
-    """The rows of the table that errors may be taken from: those of the test part, if the table is its own."""
-    tested = _test_rows(source, series)
-    if tested is None or not (tested & known).any():
-        return known, "rows of this table, whether the model has learnt from some of them is not known"
-    sizes = source.metrics.get("sizes") or {}
-    learnt = sum(int(sizes.get(part, 0)) for part in ("train", "validation"))
-    others = int((known & ~tested).sum())
-    if learnt and others >= _SEEN_TWICE * learnt:
-        return tested & known, "rows of the test part, from which the model has not learnt"
-    return known, "rows of this table"
-
-
-def _test_rows(source: Source, series: SeriesBatch) -> NDArray[np.bool_] | None:
-    """Which rows stand in the `test_predictions.csv` beside the model; `None`: there is none, or nothing to tell by."""
-    path = Path(source.model) / "test_predictions.csv"
-    target = source.metrics.get("target")
-    if not path.is_file() or target is None:
-        return None
-    try:
-        tested = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError):
-        return None
-    safe, _ = safe_cells(series.identity)
-    text = io.StringIO()
-    safe.to_csv(text, index=False, quoting=csv_quoting(safe))
-    text.seek(0)
-    own = pd.read_csv(text, dtype=str, keep_default_na=False) if len(safe.columns) else pd.DataFrame()
-    shared = [name for name in own if name in tested]
-    if not shared:
-        return None
-    keys = pd.MultiIndex.from_frame(tested[shared])
-    return np.asarray(pd.MultiIndex.from_frame(own[shared]).isin(keys))
-
-
-def _intervals(source: Source, series: SeriesBatch) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Ends of the intervals of the rows that were read, of a model that was calibrated."""
-    answerer = source.answerer
-    if getattr(answerer.config, "calibration", None) is None:
-        return None
-    predict = PIPELINES[str(answerer.task.pipeline)](answerer.model, answerer.processor)
-    found = predict(source.frame, interval=source.level, **source.reading).reset_index(drop=True)
-    lower = [name for name in found if "_lower_" in str(name)]
-    upper = [name for name in found if "_upper_" in str(name)]
-    rows = pd.Index(range(len(found)))[np.isin(np.arange(len(found)), _positions(source, series))]
-    return found.loc[rows, lower[0]].to_numpy(float), found.loc[rows, upper[0]].to_numpy(float)
-
-
-def _positions(source: Source, series: SeriesBatch) -> NDArray[np.int64]:
-    """Rows of the table that were read."""
-    index = pd.Index(source.frame.index if isinstance(source.frame, pd.DataFrame) else range(len(source.frame)))
-    return np.asarray(index.get_indexer(pd.Index(series.names)))
-
-
-def _columns(source: Source, found: Answered) -> dict[str, str | None]:
-    """The columns of group and time by which errors are shown: as said, as the split had them, or found."""
-    identity, split = found.series.identity, source.metrics.get("split") or {}
-    chosen = {"group": source.group, "time": source.time}
-    if split.get("by") in chosen and chosen[split["by"]] is None and split.get("column") in identity:
-        chosen[split["by"]] = split["column"]
-    target = source.labels or (source.answerer.processor.target_names or [source.metrics.get("target")])[0]
-    if target in source.frame and None in chosen.values():
-        try:
-            roles = find_roles(source.frame, target, variates=source.answerer.processor.variate_names)
-        except ValueError:
-            return chosen
-        for kind, candidates in (("group", roles.groups), ("time", roles.times)):
-            fitting = [c.name for c in candidates if c.name in identity and c.count < len(identity)]
-            chosen[kind] = chosen[kind] or next(iter(sorted(fitting, key=lambda n: identity[n].nunique())), None)
-    return chosen
-
-
-def _explain(source: Source, found: Answered) -> Explanation | None:
-    if not source.explained or len(found.series) < 2:
-        return None
-    rows = np.flatnonzero(found.counted) if found.counted.sum() > 1 else np.arange(len(found.series))
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[: source.explained])
-    methods = [name for name in METHODS if name != "gradients" or find_spec("captum") is not None]
-    part = source.frame.iloc[_positions(source, found.series)[rows]]
-    return explain(
-        source.answerer.model, source.answerer.processor, part, methods=methods, labels=source.labels, repeats=2,
-        max_samples=None, **source.reading,
-    )  # fmt: skip
-
-
-# --- what is told -----------------------------------------------------------------------------------------------------
-
-
-def _measure(found: Answered) -> dict[str, float]:
-    rows = found.counted
-    if found.truth is None or not rows.any():
-        return {}
-    if found.classes:
-        scores = np.log(np.maximum(found.said[rows], 1e-12))
-        return classification_metrics(scores, found.truth[rows].astype(int))
-    return regression_metrics(found.numbers[rows], found.truth[rows])
-
-
-def _guess(source: Source, found: Answered) -> float | None:
-    """The typical error of always guessing the training mean."""
-    targets = (source.answerer.processor.statistics or {}).get("targets")
-    if found.classes or found.truth is None or not targets:
-        return None
-    return float(np.abs(found.truth[found.counted] - targets["mean"][0]).mean())
-
-
 def _unit(source: Source) -> str:
     return source.answerer.unit
 
 
 def _verdict(source: Source, found: Answered) -> str:
-    measured, count = _measure(found), int(found.counted.sum())
+    measured, count = measure(found), int(found.counted.sum())
     if not measured:
-        return f"Predictions for {len(found.series)} series; the table has no column of what is true, so errors are unknown."
+        known = "the table has no column of what is true, so errors are unknown"
+        return f"Predictions for {len(found.series)} series; {known}."
     if found.classes:
         often = np.bincount(found.truth[found.counted].astype(int)).max() / count  # type: ignore[index]
         return (
-            f"Right for {measured['accuracy']:.0%} of {count} {found.why}; always naming the most frequent class would "
+            f"Right for {measured['accuracy']:.0%} of {count} {found.why}; naming the most frequent class alone would "
             f"be right for {often:.0%}."
         )
-    guess = _guess(source, found)
+    guess = guess_error(source, found)
     beside = "" if guess is None else f"; always guessing the training mean: {figure(guess)} {_unit(source)}".rstrip()
     own = f"{figure(measured['mae'])} {_unit(source)}".rstrip()
     return f"Typical error {own} (mean absolute error) on {count} {found.why}{beside}."
@@ -249,14 +65,14 @@ def _verdict(source: Source, found: Answered) -> str:
 
 def _quality(source: Source, found: Answered) -> Section:
     """How good it is: figures, the comparison table, predictions against observations."""
-    measured, blocks = _measure(found), []
+    measured, blocks = measure(found), []
     task = source.answerer.task.name
     if measured:
         words = COLUMNS[task]
         tiles = [(text, figure(measured[name]), _note(name, _unit(source))) for name, text in words.items()]
         tiles.insert(0, ("series", str(int(found.counted.sum())), f"of {len(found.series)} in the table"))
         blocks.append(Block("tiles", tiles=tiles))
-    compared = _compared(source)
+    peers = compared(source)
     row = []
     if measured and found.truth is not None:
         with figures.page_style():
@@ -290,8 +106,8 @@ def _quality(source: Source, found: Answered) -> Section:
                     "Small numbers: series.",
                 )  # fmt: skip
             )
-    if compared is not None:
-        row.append(compared)
+    if peers is not None:
+        row.append(peers)
     blocks.append(Block("row", blocks=row))
     return Section("quality", "How good is it?", blocks)
 
@@ -301,7 +117,7 @@ def _note(metric: str, unit: str) -> str:
     return told.get(metric, "")
 
 
-def _compared(source: Source) -> Block | None:
+def compared(source: Source) -> Block | None:
     """The table of peers that `timesclip train` measured on the test part."""
     measured = source.metrics.get("test")
     task = source.answerer.task.name
@@ -370,7 +186,8 @@ def _error_table(source: Source, found: Answered, column: str, cells: pd.Series)
             rows.append([str(value), int(own.sum()), Figure(f"{right:.0%}")])
         else:
             bias = (found.numbers - found.truth)[found.counted][own].mean()
-            rows.append([str(value), int(own.sum()), Figure(figure(off[own].mean())), Figure(figure(bias))])
+            typical = Figure(figure(float(off[own].mean())))
+            rows.append([str(value), int(own.sum()), typical, Figure(figure(float(bias)))])
     words = ["right"] if found.classes else [with_unit("typical error", _unit(source)), "too high (low: -)"]
     more = f" ({len(rows)} in all)" if len(rows) > _SHOWN_GROUPS else ""
     return table([column, "series", *words], rows[:_SHOWN_GROUPS], f"The worst {column} first{more}.")
@@ -383,13 +200,13 @@ def _sure(source: Source, found: Answered) -> Section:
         text = (
             "Probabilities are the model's own; the figure above says how far to believe them."
             if found.classes
-            else "This model was not calibrated, so it has no intervals. As a rule of thumb, half of its errors on the "
+            else "This model was not calibrated, so it has no intervals. As a rule of thumb, half of its errors on "
             "counted series were below the median and one in ten above the last figure here."
         )
         blocks = [Block("text", text=text)]
         if not found.classes and found.truth is not None and found.counted.sum() > 4:
             off = found.wrong[found.counted]
-            tiles = [(f"{share:.0%} of errors", f"below {figure(np.quantile(off, share))}", _unit(source))
+            tiles = [(f"{share:.0%} of errors", f"below {figure(float(np.quantile(off, share)))}", _unit(source))
                      for share in (0.5, 0.8, 0.9)]  # fmt: skip
             blocks.append(Block("tiles", tiles=tiles))
         return Section("sure", "How wide are the errors?", blocks)
@@ -410,7 +227,7 @@ def _sure(source: Source, found: Answered) -> Section:
     return Section("sure", "How wide are the errors?", blocks)
 
 
-def _reasons(source: Source, why: Explanation | None) -> Section | None:
+def reasons(source: Source, why: Explanation | None) -> Section | None:
     """Which variates, spans and branches answers come from."""
     if why is None or why.importance.empty:
         return None
@@ -428,23 +245,27 @@ def _reasons(source: Source, why: Explanation | None) -> Section | None:
         row.append(
             Block("figure", svg=figures.as_svg(drawn, f"Importance by {method}; first: {top}."), caption=caption)
         )
+    first = "removal" if "removal" in why.measures else "gradients"
+    most = [part_name(own.iloc[0]) for kind in ("variate", "span", "cell") if len(own := why.top(kind, first))]
+    blocks.append(Block("text", text=f"Most of all, by {first}: {'; '.join(most)}."))
     blocks.append(Block("row", blocks=row))
     rows = [
         [part_name(part), Figure(figure(part["importance"])), f"{figure(part['lower'])} to {figure(part['upper'])}"]
         for _, part in why.top("cell").head(10).iterrows()
     ]
     if rows:
-        method = "removal" if "removal" in why.measures else "gradients"
-        blocks.append(table(["what", "importance", "95 % interval"], rows, why.measures[method]))
+        blocks.append(table(["what", "importance", "95 % interval"], rows, why.measures[first]))
     if len(why.branches):
-        shown = [[f"{r['branch']} and {r['other']}", Figure(f"{r['correlation']:.2f}"), Figure(figure(r["mean_difference"]))]
-                 for _, r in why.branches.iterrows()]  # fmt: skip
-        blocks.append(table(["branches", "correlation of answers", "mean difference"], shown,
-                            "How far the branches agree; where they do not, the answer rests on one of them."))  # fmt: skip
+        shown = [
+            [f"{pair['branch']} and {pair['other']}", *(Figure(figure(pair[name])) for name in _AGREEMENT)]
+            for _, pair in why.branches.iterrows()
+        ]
+        told = "How far the branches agree; where they do not, the answer rests on one of them."
+        blocks.append(table(["branches", "correlation of answers", "mean difference"], shown, told))
     return Section("why", "What does it go by?", blocks)
 
 
-def _training(source: Source) -> Section | None:
+def learning_curve(source: Source) -> Section | None:
     """Learning curve."""
     curve = source.metrics.get("curve")
     names = ("training task loss", "training loss", "validation loss")
@@ -542,7 +363,7 @@ def _rows(source: Source, found: Answered) -> Section:
     )
 
 
-def _model(source: Source) -> Section:
+def model_facts(source: Source) -> Section:
     """What was trained on what."""
     answerer, metrics = source.answerer, source.metrics
     processor, config = answerer.processor, answerer.config
@@ -550,20 +371,22 @@ def _model(source: Source) -> Section:
     split = metrics.get("split") or {}
     numbers, dates = answerer.step_axis()
     first, last = (dates[k] or f"step {numbers[k]}" for k in (0, -1))
+    named = [with_unit(*pair) for pair in zip(answerer.variate_names, answerer.variate_units, strict=True)]
+    towers = {branch: getattr(config, f"{branch}_config") for branch in ("vision", "text")}
     facts = [
         ("predicts", source.title),
         ("reads", f"{config.num_variates} variates from {first} to {last} ({config.context_length} steps)"),
-        ("variates", some_of([with_unit(*p) for p in zip(answerer.variate_names, answerer.variate_units, strict=True)], 30)),
+        ("variates", some_of(named, 30)),
         ("static columns", some_of([column["name"] for column in answerer.static_columns], 20)),
-        ("kind", f"{type(answerer.base).__name__}, {(metrics.get('model') or {}).get('preset', '')}".rstrip(", ")),
-        ("towers", ", ".join(f"{branch} {getattr(config, f'{branch}_config').model_type}" for branch in ("vision", "text")
-                             if getattr(config, f"{branch}_config") is not None)),
+        ("kind", type(answerer.base).__name__),
+        ("preset", str((metrics.get("model") or {}).get("preset") or "")),
+        ("towers", ", ".join(f"{branch} {tower.model_type}" for branch, tower in towers.items() if tower is not None)),
         ("parameters", f"{answerer.base.num_parameters():,}"),
         ("learnt from", ", ".join(f"{count} {part}" for part, count in sizes.items())),
         ("split by", " ".join(str(part) for part in (split.get("by"), split.get("column")) if part)),
         ("scaling", processor.scaling),
         ("command", str(metrics.get("command") or "")),
-    ]  # fmt: skip
+    ]
     return Section("model", "The model", [table(["", ""], [list(fact) for fact in facts if fact[1]])])
 
 
@@ -587,19 +410,20 @@ def _distrust(source: Source, found: Answered, why: Explanation | None, told: li
         notes.append("Branches of the model disagree (see above): its answers rest on one reading of the series.")
     if why is not None:
         notes.append(
-            "Importance says what this model goes by, not what causes the target; of two variates that carry the same, "
-            "neither may seem important."
+            "Importance says what this model goes by, not what causes the target; of two variates that carry the "
+            "same, neither may seem important."
         )
     processor = source.answerer.processor
     if processor.statistics is not None and processor.scaling == "dataset":
         values, seen = found.series.values, found.series.observed
         fitted = processor.statistics["variates"]
-        beyond = seen & ((values > np.array(fitted["maximum"])) | (values < np.array(fitted["minimum"])))
+        above, below = values > np.array(fitted["maximum"]), values < np.array(fitted["minimum"])
+        beyond: NDArray[np.bool_] = seen & (above | below)
         rows = beyond.any(axis=(1, 2))
         if rows.any():
-            named = [n for n, away in zip(source.answerer.variate_names, beyond.any(axis=(0, 1)), strict=True) if away]
+            named = [source.answerer.variate_names[k] for k in np.flatnonzero(beyond.any(axis=(0, 1)))]
             notes.append(f"{int(rows.sum())} series leave the range of the training part, in {some_of(named)}.")
     return notes + [f"Told on the way: {line}" for line in told]
 
 
-__all__ = ["build_page"]
+__all__ = ["build_page", "compared", "learning_curve", "model_facts", "reasons"]

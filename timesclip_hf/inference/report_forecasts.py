@@ -1,0 +1,277 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The page about a forecaster: errors by step ahead beside repeating the last value, fans, what it goes by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.long import load_long_table
+from ..data.windows import ForecastWindows
+from ..escaping import with_unit
+from ..training.train_report import figure
+from . import report_figures as figures
+from .explanations import METHODS, Explanation, explain
+from .report import Block, Card, Figure, Page, Section, Source, footer, table
+from .report_samples import compared, learning_curve, model_facts, reasons
+from .task_pipelines import PIPELINES
+
+_SHARE, _WINDOWS, _EXAMPLES, _SERIES = 0.2, 200, 3, 20
+_FORECAST_NOTES = (
+    "Errors are those of the last fifth of each series. `timesclip train` keeps it for testing; a model that was "
+    "trained otherwise may have learnt from it.",
+    "The future may differ from all of the past: a forecast tells what follows if things go on as they did.",
+)
+
+
+@dataclass
+class Forecasts:
+    """Windows of the newest steps, what was forecast, and what came.
+
+    Args:
+        windows: `rows` of it are those that are shown.
+        past: `(n, T, V)`; truth, said: `(n, H, targets)`.
+        ends: of intervals, `(n, H, targets)` each, where the model has some.
+        spread: `(targets,)` by which errors of several variates are divided, ones for a single one.
+    """
+
+    windows: ForecastWindows
+    rows: NDArray[np.int64]
+    past: NDArray[np.float64]
+    truth: NDArray[np.float64]
+    said: NDArray[np.float64]
+    ends: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    spread: NDArray[np.float64]
+    names: list[str]
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Absolute errors `(n, H, targets)`, in `spread`."""
+        return np.abs(self.said - self.truth) / self.spread
+
+    @property
+    def naive(self) -> NDArray[np.float64]:
+        """The same of repeating the last value that was observed."""
+        last = np.stack([_last_observed(past) for past in self.past])[:, None, : self.truth.shape[2]]
+        return np.abs(last - self.truth) / self.spread
+
+
+def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
+    """Asks the forecaster, and puts together all that the page tells.
+
+    Args:
+        source: model and table, with one row per time step.
+        told: gives the warnings of the run so far.
+    """
+    found = _ask(source)
+    why = _explain(source, found)
+    sections = [
+        _quality(source, found), _where(found), _sure(source, found), reasons(source, why), learning_curve(source),
+        _examples(source, found),
+    ]  # fmt: skip
+    shown = [section for section in sections if section is not None]
+    notes = list(_FORECAST_NOTES)
+    if found.ends is None:
+        notes.append("There are no intervals: the model was not calibrated.")
+    if len(found.rows) < _EXAMPLES * 4:
+        notes.append(f"Only {len(found.rows)} windows count for the figures above: they are rough.")
+    notes += [f"Told on the way: {line}" for line in told()]
+    shown.append(Section("distrust", "What to distrust", [Block("notes", notes=notes)]))
+    shown.append(model_facts(source))
+    return Page(f"{source.title}: a forecaster's report", _verdict(source, found), shown, footer(source))
+
+
+def _ask(source: Source) -> Forecasts:
+    answerer, config = source.answerer, source.answerer.config
+    processor = answerer.processor
+    reading = {name: value for name, value in source.reading.items() if name != "column_pattern"}
+    collection = load_long_table(source.frame, variates=processor.variate_names, **reading)
+    windows = ForecastWindows(collection, config.context_length, config.prediction_length)
+    if not len(windows):
+        raise ValueError(
+            f"no series of the table has the {config.context_length} + {config.prediction_length} steps of a window"
+        )
+    rows = _newest(windows)
+    samples = [windows[int(row)] for row in rows]
+    past, truth = (np.stack([sample[name] for sample in samples]).astype(float) for name in ("past_values", "labels"))
+    predict = PIPELINES[str(answerer.task.pipeline)](answerer.model, processor)
+    asked: dict[str, Any] = {"interval": source.level} if getattr(config, "calibration", None) is not None else {}
+    answers = predict([{"past_values": sample["past_values"]} for sample in samples], **asked)
+    kept = [number for number, answer in enumerate(answers) if "predictions" in answer]
+    if not kept:
+        raise ValueError(f"no window can be forecast: {answers[0].get('skipped')}")
+    said = np.stack([answers[number]["predictions"] for number in kept]).astype(float)
+    ends = None
+    if asked:
+        low, high = (np.stack([answers[number][name] for number in kept]).astype(float) for name in ("lower", "upper"))
+        ends = (low, high)
+    count = said.shape[2]
+    fitted = (processor.statistics or {}).get("variates", {}).get("std", [1.0] * count)
+    spread = np.ones(1) if count == 1 else np.array(fitted[:count])
+    names = [with_unit(*pair) for pair in zip(answerer.variate_names, answerer.variate_units, strict=True)][:count]
+    return Forecasts(windows, rows[kept], past[kept], truth[kept], said, ends, spread, names)
+
+
+def _newest(windows: ForecastWindows) -> NDArray[np.int64]:
+    """Windows whose forecasts lie in the last fifth of their series; evenly some of them where there are many."""
+    places = [windows.locate(row) for row in range(len(windows))]
+    lengths = [len(values) for values in windows.series]
+    newest = [
+        row
+        for row, (series, start) in enumerate(places)
+        if start + windows.context_length >= round((1 - _SHARE) * lengths[series])
+    ]
+    rows = np.array(newest or range(len(windows)), np.int64)
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _WINDOWS)).round().astype(int))]
+
+
+def _last_observed(past: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`(T, V)` to `(V,)`."""
+    seen = ~np.isnan(past)
+    last = len(past) - 1 - seen[::-1].argmax(axis=0)
+    return past[last, np.arange(past.shape[1])]
+
+
+def _unit(source: Source, found: Forecasts) -> str:
+    return source.answerer.unit if len(found.spread) == 1 else "spreads"
+
+
+def _explain(source: Source, found: Forecasts) -> Explanation | None:
+    if not source.explained or len(found.rows) < 2:
+        return None
+    chosen = found.rows[np.unique(np.linspace(0, len(found.rows) - 1, source.explained).astype(int))]
+    methods = [name for name in METHODS if name != "gradients" or find_spec("captum") is not None]
+    return explain(
+        source.answerer.model, source.answerer.processor, [found.windows[int(row)] for row in chosen],
+        methods=methods, repeats=2, max_samples=None,
+    )  # fmt: skip
+
+
+def _verdict(source: Source, found: Forecasts) -> str:
+    own, naive = float(np.nanmean(found.errors)), float(np.nanmean(found.naive))
+    unit = _unit(source, found)
+    return (
+        f"Typical error {figure(own)} {unit}".rstrip()
+        + f" (mean absolute error over {found.said.shape[1]} steps, {len(found.rows)} windows of the last fifth of "
+        f"each series); repeating the last value: {figure(naive)}."
+    )
+
+
+def _quality(source: Source, found: Forecasts) -> Section:
+    """Tiles, errors by step ahead, and the table of peers."""
+    own, naive = np.nanmean(found.errors), np.nanmean(found.naive)
+    unit = _unit(source, found)
+    tiles = [
+        ("windows", str(len(found.rows)), f"of {len(found.windows.series)} series"),
+        ("typical error", figure(float(own)), unit),
+        ("repeating the last value", figure(float(naive)), unit),
+        ("better by", f"{1 - own / naive:.0%}" if naive > 0 else "", "of that error"),
+    ]
+    by_step = {"this model": np.nanmean(found.errors, axis=(0, 2)), "last value": np.nanmean(found.naive, axis=(0, 2))}
+    with figures.page_style():
+        drawn = figures.errors_by_horizon(by_step, with_unit("mean absolute error", unit))
+    caption = "How the error grows with the steps ahead."
+    if unit == "spreads":
+        caption += " In units of each variate's spread in the training part."
+    row = [Block("figure", svg=figures.as_svg(drawn, "Mean absolute error by step ahead."), caption=caption)]
+    peers = compared(source)
+    row += [peers] if peers is not None else []
+    return Section("quality", "How good is it?", [Block("tiles", tiles=tiles), Block("row", blocks=row)])
+
+
+def _where(found: Forecasts) -> Section | None:
+    """Errors of each variate, and of each series."""
+    blocks = []
+    if len(found.names) > 1:
+        rows = [
+            [name, *(Figure(figure(float(np.nanmean(part[..., k])))) for part in (found.errors, found.naive))]
+            for k, name in enumerate(found.names)
+        ]
+        blocks.append(table(["variate", "typical error", "last value"], rows, "In units of each variate's spread."))
+    names = np.array([found.windows.series_names[found.windows.locate(int(row))[0]] for row in found.rows], object)
+    if len(set(names)) > 1:
+        means = {
+            name: (np.nanmean(found.errors[names == name]), (names == name).sum()) for name in dict.fromkeys(names)
+        }
+        order = sorted(means, key=lambda name: -means[name][0])
+        listed: list[list[Any]] = [
+            [str(name), int(means[name][1]), Figure(figure(float(means[name][0])))] for name in order[:_SERIES]
+        ]
+        blocks.append(
+            table(["series", "windows", "typical error"], listed, f"The worst series first ({len(order)} in all).")
+        )
+    return Section("where", "Where is it bad?", [Block("row", blocks=blocks)]) if blocks else None
+
+
+def _sure(source: Source, found: Forecasts) -> Section:
+    """What intervals held, step by step."""
+    if found.ends is None:
+        off = found.errors[np.isfinite(found.errors)]
+        tiles = [(f"{share:.0%} of errors", f"below {figure(float(np.quantile(off, share)))}", _unit(source, found))
+                 for share in (0.5, 0.8, 0.9)]  # fmt: skip
+        return Section("sure", "How wide are the errors?", [Block("tiles", tiles=tiles)])
+    known = np.isfinite(found.truth)
+    inside = np.where(known, (found.truth >= found.ends[0]) & (found.truth <= found.ends[1]), np.nan)
+    width = (found.ends[1] - found.ends[0]) / found.spread
+    tiles = [
+        (f"{source.level:.0%} intervals held", f"{np.nanmean(inside):.0%}", f"of {int(known.sum())} values"),
+        ("mean width", figure(float(np.nanmean(width))), _unit(source, found)),
+    ]
+    steps = np.unique(np.linspace(0, inside.shape[1] - 1, 6).round().astype(int))
+    rows = [
+        [
+            int(step + 1),
+            Figure(f"{np.nanmean(inside[:, step]):.0%}"),
+            Figure(figure(float(np.nanmean(width[:, step])))),
+        ]
+        for step in steps
+    ]
+    told = f"How many values lay between the ends, step by step; {source.level:.0%} should."
+    return Section("sure", "How wide are the errors?",
+                   [Block("tiles", tiles=tiles), table(["steps ahead", "held", "width"], rows, told)])  # fmt: skip
+
+
+def _examples(source: Source, found: Forecasts) -> Section:
+    """The worst, the middle and the best windows, with their fans."""
+    off = np.nanmean(found.errors, axis=(1, 2))
+    order = np.argsort(off, kind="stable")
+    order = order[np.isfinite(off[order])]
+    middle = len(order) // 2
+    blocks: list[Block] = []
+    for text, chosen in (
+        ("The worst windows", order[::-1][:_EXAMPLES]),
+        ("Windows of the middle", order[middle : middle + _EXAMPLES]),
+        ("The best windows", order[:_EXAMPLES]),
+    ):
+        blocks += [
+            Block("text", text=f"{text}:"),
+            Block("cards", cards=[_card(source, found, int(k)) for k in chosen]),
+        ]
+    told = "Black: what was, dotted: what came; blue: the forecast"
+    told += f", between the ends of its {source.level:.0%} interval." if found.ends is not None else "."
+    return Section("samples", "Examples", [Block("text", text=told), *blocks])
+
+
+def _card(source: Source, found: Forecasts, number: int) -> Card:
+    """One window: the variate with the largest error, with the newest steps of its context."""
+    row = int(found.rows[number])
+    variate = int(np.nan_to_num(np.nanmean(found.errors[number], axis=0)).argmax())
+    ends = None if found.ends is None else tuple(end[number, :, variate] for end in found.ends)
+    shown = max(4 * found.said.shape[1], 24)
+    with figures.page_style():
+        drawn = figures.fan(
+            found.past[number, -shown:, variate], found.truth[number, :, variate], found.said[number, :, variate],
+            ends, found.names[variate],  # type: ignore[arg-type]
+        )  # fmt: skip
+    name = str(found.windows.series_names[found.windows.locate(row)[0]])
+    times = found.windows.timestamps(row)
+    when = "" if times is None else f" from {str(times[found.windows.context_length])[:16]}"
+    off = figure(float(np.nanmean(found.errors[number])))
+    return Card(f"{name}{when}", [f"error {off} {_unit(source, found)}".rstrip()],
+                svg=figures.as_svg(drawn, f"Forecast of {found.names[variate]}, {name}{when}."))  # fmt: skip
+
+
+__all__ = ["build_page"]
