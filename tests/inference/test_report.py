@@ -202,8 +202,8 @@ def test_names_in_figures_stay_text_too() -> None:
         with report_figures.page_style():
             drawn = report_figures.errors_by(groups, names[first])
         found = ElementTree.fromstring(str(report_figures.as_svg(drawn, names[first])))
-        assert {element.tag.rpartition("}")[2] for element in found.iter()} <= {"svg", "g", "path", "defs", "use",
-                                                                                "text", "clipPath", "rect"}  # fmt: skip
+        elements = {element.tag.rpartition("}")[2] for element in found.iter()}
+        assert elements <= {"svg", "g", "path", "defs", "use", "text", "clipPath", "rect"}
     several = report_figures.errors_by({text: np.arange(4.0) for text in HOSTILE[:9]}, HOSTILE[0])
     shown = "".join(ElementTree.fromstring(str(report_figures.as_svg(several, "errors"))).itertext())
     assert "<script>alert(1)</script>" in shown

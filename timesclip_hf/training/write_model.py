@@ -8,8 +8,8 @@ import pandas as pd
 
 from ..data.columns import step_columns
 from ..escaping import with_unit
-from ..model.intervals import has_ends, interval_of
 from ..hub.facts import training_curve
+from ..model.intervals import has_ends, interval_of
 from . import train_report as report
 from .fit_table import Outcome, Prepared, TableJob
 
