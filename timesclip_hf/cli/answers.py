@@ -28,7 +28,8 @@ _PREDICT_EXAMPLES = """\
 examples:
   timesclip predict new_fields.csv --model runs/fields/small/seed0 --output predictions.csv
   timesclip predict new_fields.csv --model runs/fields/small/seed0 --interval 0.9 --output predictions.csv
-  timesclip predict sensors.csv --model runs/sensors/forecast/seed0 --timestamp-column time --output next.csv"""
+  timesclip predict sensors.csv --model runs/sensors/forecast/seed0 --timestamp-column time --output next.csv
+  timesclip predict loads.csv --future forecast_of_weather.csv --model model/ --timestamp-column time"""
 
 _EMBED = """\
 Write what a model's towers say of each series of a table: columns of numbers, embed_0000, embed_0001, ..., for models
@@ -55,6 +56,11 @@ def add_predict(commands: Any) -> None:
         metavar="SHARE",
         help="such as 0.9: two more columns for each prediction, between which so large a share of truths lies; of "
         "classes, the set that holds the right one so often (models of timesclip train know intervals)",
+    )
+    command.add_argument(
+        "--future",
+        metavar="CSV",
+        help="of forecasts with covariates known in advance: their values in the steps to come",
     )
     _add_answering(command)
 
@@ -119,6 +125,8 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
     asked = {"batch_size": options.batch_size, "progress_bar": sys.stderr.isatty(), **reading_of(options)}
     if not embeds and options.interval is not None:
         asked["interval"] = options.interval
+    if not embeds and options.future is not None:
+        asked["future"] = options.future
     written = _answer_in_parts(predict, options, output, asked) if output is not None and in_parts else None
     if written is None:
         table = _read_table(options) if table is None else table

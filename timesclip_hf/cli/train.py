@@ -29,6 +29,7 @@ examples:
   timesclip train fields.csv --target yield --target-unit t/ha --output model/
   timesclip train fields.csv --target crop --group farm --static soil elevation --output model/
   timesclip train loads.csv --timestamp date --horizon 24 --output model/
+  timesclip train loads.csv --timestamp date --horizon 24 --target load --future-covariates temperature --output model/
   timesclip predict new_fields.csv --model model/ --output predictions.csv
 
 --help-all lists the training arguments of transformers, which may be given, too (--learning-rate 3e-4, ...)."""
@@ -94,6 +95,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     series.add_argument("--horizon", type=positive, metavar="H", help="steps to forecast")
     series.add_argument("--context", type=positive, metavar="T", help="steps to look back")
     series.add_argument("--series", "--series-column", metavar="COL", help="column of the series' names")
+    series.add_argument(
+        "--future-covariates", nargs="+", metavar="COL", default=[], help="known in advance: temperature, price, ..."
+    )
+    series.add_argument("--past-covariates", nargs="+", metavar="COL", default=[], help="known up to now alone")
+    series.add_argument(
+        "--calendar", nargs="+", metavar="PART", default=[], help="hour, weekday, year_day, holidays:FR, ...; or: auto"
+    )
     series.add_argument("--season", type=positive, metavar="S", help="steps in a season; else by the times' rhythm")
     parser.add_argument(
         "--help-all", action=_HelpAll, nargs=0, help="also list the training arguments of transformers"
@@ -165,11 +173,16 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     }
     command = shlex.join(["timesclip", "train", *_shown(options, words)])
     if options.timestamp is not None or options.horizon is not None:
+        from ..data.covariates import CovariateRoles
         from ..training.fit_forecast import ForecastJob, train_forecast
 
         forecast = ForecastJob(
-            options.table, options.timestamp, options.horizon, options.context, options.series, options.variates,
+            options.table, options.timestamp, options.horizon, options.context, options.series,
+            options.variates or (None if options.target is None else [options.target]),
             options.season, options.preset, Recipe(**recipe), not options.no_peers,
+            CovariateRoles(
+                (), options.future_covariates, options.past_covariates, options.static, options.calendar
+            ),
         )  # fmt: skip
         print(train_forecast(forecast, output, command, _tell))
         return
@@ -267,14 +280,17 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"forecasts need --timestamp and --horizon, found only --{found}")
     if not forecast and options.target is None:
         raise ValueError("--target says which column to predict; for forecasts give --timestamp and --horizon")
-    names = ("target", "task", "static", "group", "time", "split", "random_length", "augment", "column_pattern")
+    names = ("task", "group", "time", "split", "random_length", "augment", "column_pattern")
     given = [
         name for name in names if getattr(options, name) not in ((None,) if name in _MAY_STAND_ALONE else (None, []))
     ]
     if forecast and given:
         flag = given[0].replace("_", "-")
         raise ValueError(f"--{flag} is for tables with one row per series; --horizon is for forecasts")
-    given = [name for name in ("context", "series", "season") if getattr(options, name) is not None]
+    if forecast and options.target is not None and options.variates is not None:
+        raise ValueError("--target and --variates both say what to forecast: give one of them")
+    names = ("context", "series", "season", "future_covariates", "past_covariates", "calendar")
+    given = [name.replace("_", "-") for name in names if getattr(options, name) not in (None, [])]
     if not forecast and given:
         raise ValueError(f"--{given[0]} is for forecasts: give --timestamp and --horizon, too")
 

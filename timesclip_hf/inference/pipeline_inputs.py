@@ -30,7 +30,8 @@ from .table_inputs import (
 )
 
 _LOOKED_AT = 16  # parts of a list that tell what it is a list of
-_SAMPLE_KEYS = ("past_values", "past_observed_mask", "static_values")
+_BESIDE = ("static_values", "future_values")
+_SAMPLE_KEYS = ("past_values", "past_observed_mask", *_BESIDE)
 
 
 def read_samples(
@@ -46,6 +47,7 @@ def read_samples(
     column_pattern: str | None = None,
     variate_column: str | None = None,
     value_column: str | None = None,
+    future: Any = None,
     faults: dict[int, str] | None = None,
 ) -> Samples:
     """Read anything that a pipeline takes, but for series that `skipped` leaves out.
@@ -62,6 +64,7 @@ def read_samples(
         column_pattern: for tables with one row per series, see `load_wide_table`; None: as the processor was fitted,
             or by the usual names.
         variate_column, value_column: for tables with one row per value, see `load_long_table`.
+        future: a table with the covariates whose future is known, a row for each series and step to forecast.
         faults: of a table with one row per series that is part of a larger one: takes the rows that cannot be read,
             and why; that none can is then no error. See `PartFaults`.
 
@@ -72,6 +75,7 @@ def read_samples(
     roles: dict[str, Any] = {"timestamp_column": timestamp_column, "series_column": series_column}
     pivot: dict[str, Any] = {"variate_column": variate_column, "value_column": value_column}
     given = " and ".join(role for role, name in roles.items() if name is not None)
+    asked = {"column_pattern": column_pattern, **pivot, "future": future}
     if is_table(inputs) or (isinstance(inputs, Dataset) and "past_values" not in inputs.column_names):
         frame = read_table(inputs)
         if variate_column is not None or value_column is not None:
@@ -81,11 +85,13 @@ def read_samples(
         if not is_wide(frame, processor.variate_names, pattern):
             if timestamp_column is None and isinstance(index, pd.DatetimeIndex | pd.PeriodIndex):
                 roles["timestamp_column"] = str(index.name or "index")
-            return read_long(frame, processor, roles, fill_gaps, reads_static, prediction_length, newest_steps)
-        if given:
-            raise ValueError(f"{given}: only for tables with one row per time step; this one has one per series")
+            return read_long(frame, processor, roles, fill_gaps, reads_static, prediction_length, newest_steps, future)
+        if given or future is not None:
+            raise ValueError(
+                f"{given or 'future'}: only for tables with one row per time step; this one has one per series"
+            )
         return read_wide(frame, index, processor, newest_steps, reads_static, pattern, faults)
-    for role, name in {"column_pattern": column_pattern, **pivot}.items():
+    for role, name in asked.items():
         given += "" if name is None else f"{' and ' if given else ''}{role}"
     if given:
         raise ValueError(f"{given}: only for tables and files, found {type(inputs).__name__}")
@@ -194,7 +200,7 @@ def _read_sample(
         observed = ~np.isnan(values)
     kept = kept_steps(processor.context_length, sides(processor)[1])
     read = {"past_values": values[kept], "past_observed_mask": observed[kept]}
-    return read if sample.get("static_values") is None else {**read, "static_values": sample["static_values"]}
+    return read | {name: sample[name] for name in _BESIDE if sample.get(name) is not None}
 
 
 __all__ = ["Samples", "TableRows", "read_samples"]

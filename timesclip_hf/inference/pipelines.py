@@ -287,9 +287,15 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
 
     def preprocess(self, input_: list[dict[str, Any]], **preprocess_parameters: Any) -> dict[str, Any]:
         """Samples to a batch."""
-        if not self._reads("static_values"):
-            input_ = [{k: value for k, value in sample.items() if k != "static_values"} for sample in input_]
-        elif any("static_values" not in sample for sample in input_):
+        unread = {name for name in ("static_values", "future_values") if not self._reads(name)}
+        input_ = [{k: value for k, value in sample.items() if k not in unread} for sample in input_]
+        if "future_values" not in unread and any("future_values" not in sample for sample in input_):
+            names = [column["name"] for column in (self.processor.statistics or {}).get("future") or []]
+            raise ValueError(
+                f"this model also needs the covariates {names} of the steps to forecast: pass a table and its "
+                "future=, or samples {'past_values': series, 'future_values': array or DataFrame}"
+            )
+        if "static_values" not in unread and any("static_values" not in sample for sample in input_):
             names = [column["name"] for column in (self.processor.statistics or {}).get("static") or []]
             raise ValueError(
                 f"this model also needs the static values {names} of each series: pass samples "

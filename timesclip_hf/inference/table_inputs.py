@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..data.calendar import calendar_columns
 from ..data.columns import Step, number_steps, step_columns, suggested_pattern
+from ..data.covariates import changing_statics, read_with_covariates, with_future
 from ..data.long import SeriesCollection, read_long_series
 from ..data.tables import check_known, decoded, row_number, some_of, warn_caller
 from ..data.timestamps import Times, continue_timestamps
@@ -250,14 +252,18 @@ def read_long(
     reads_static: bool,
     prediction_length: int,
     newest_steps: bool,
+    future: Any = None,
 ) -> Samples:
-    """A table with one row per time step; `columns`: `timestamp_column` and `series_column`, or None for them."""
+    """A table with one row per time step; `columns`: `timestamp_column` and `series_column`, or None for them.
+
+    `future`: the same of the steps to forecast, with the covariates whose future is known.
+    """
     timestamp_column, series_column = columns["timestamp_column"], columns["series_column"]
     roles = [name for name in columns.values() if name is not None]
     static = _static_columns(processor, frame, reads_static)
     values = [name for name in frame.columns if name not in (*roles, *static)]
-    names = _known_variates(processor, values)
-    others = [name for name in values if name not in (names or values)]
+    names, known = _known_variates(processor, values), known_columns(processor)
+    others = [name for name in values if name not in (names or values) and name not in {c["name"] for c in known}]
     unknown = [name for name in others if not pd.api.types.is_numeric_dtype(decoded(frame[name]))]
     if unknown and not roles:
         raise ValueError(
@@ -270,15 +276,21 @@ def read_long(
     ids = pd.Series(0, frame.index) if series_column is None else decoded(frame[series_column])
     texts = ids.astype(str)
     all_names = {name: k for k, name in enumerate(texts.unique())}
-    faults = _changing_statics(frame[static], texts) if reads_static else {}
-    collection = read_long_series(
-        frame,
-        timestamp_column=timestamp_column,
-        series_column=series_column,
-        variates=names,
-        fill_gaps=fill_gaps,
-        faults=faults,
-    )
+    past: Any = slice(None)
+    if known and future is None and names is not None:  # rows of the future are of covariates alone
+        past = frame[names[: processor.num_target_variates]].notna().any(axis=1)
+    faults = _changing_statics(frame.loc[past, static], texts[past]) if reads_static else {}
+    named: dict[str, Any] = dict(columns)
+    reading: dict[str, Any] = {"fill_gaps": fill_gaps, "faults": faults, **named}
+    if prediction_length and (known or processor.calendar) and names is not None:
+        count = processor.num_target_variates
+        collection = read_with_covariates(frame, names, known, num_targets=count, **reading)
+        calendar = processor.calendar or []
+        collection = with_future(collection, prediction_length, future, calendar=calendar, **named)
+    elif future is not None:
+        raise ValueError("future: this model reads no covariates of the steps to forecast; leave it out")
+    else:
+        collection = read_long_series(frame, variates=names, **reading)
     firsts = ~texts.duplicated()
     names_of_series = {} if series_column is None else {series_column: ids[firsts].to_numpy()}
     table = TableRows(
@@ -298,17 +310,17 @@ def read_long(
 
 
 def _changing_statics(statics: pd.DataFrame, series: pd.Series) -> dict[str, str]:
-    """Series whose static values are not the same in all of their rows, and why they cannot be read."""
-    if statics.empty:
-        return {}
-    changing = statics.groupby(series, sort=False).nunique(dropna=False) > 1
-    told = {
-        str(name): f"static columns that change within a series: {some_of(row.index[row])}"
-        for name, row in changing[changing.any(axis=1)].iterrows()
-    }
-    if told and len(told) == len(changing):
+    """As `changing_statics`; raises where it is all series."""
+    told = changing_statics(statics, series)
+    if told and len(told) == series.nunique():
         raise ValueError(next(iter(told.values())))
     return told
+
+
+def known_columns(processor: TimesCLIPProcessor) -> list[dict[str, Any]]:
+    """The covariates whose future is known that a table must have: what the calendar says is none of them."""
+    told = {column["name"] for column in calendar_columns(processor.calendar or [])}
+    return [column for column in (processor.statistics or {}).get("future") or [] if column["name"] not in told]
 
 
 def read_collection(
@@ -336,6 +348,10 @@ def read_collection(
             newest = newest[kept]
         newest = mark_missing(newest, processor.missing_values, processor.variate_names)
         rows.append({"past_values": newest})
+        if processor.num_future_covariates and prediction_length:
+            rows[-1]["future_values"] = _future_rows(collection, number, processor, prediction_length)
+        if collection.static is not None:
+            rows[-1]["static_values"] = collection.static[number]
         following: Any = None
         if number in skipped:
             pass
@@ -352,6 +368,21 @@ def read_collection(
     continued = times if collection.timestamps is not None and prediction_length else None
     rows = [row for number, row in enumerate(rows) if number not in skipped]
     return Samples(rows, "many", replace(table, times=continued).without(skipped), len(rows))
+
+
+def _future_rows(
+    collection: SeriesCollection, number: int, processor: TimesCLIPProcessor, horizon: int
+) -> NDArray[np.float64]:
+    """What is known of the steps that are read of a series, and of those to come."""
+    steps, known = len(collection.values[number]), np.zeros((0, 0))
+    if collection.future is not None:
+        known = collection.future[number]
+    if len(known) != steps + horizon:
+        raise ValueError(
+            f"series {collection.series_names[number]!r} has {max(0, len(known) - steps)} rows of covariates behind "
+            f"its end, expected {horizon}: see data.covariates.with_future"
+        )
+    return known[max(0, steps - processor.context_length) :]
 
 
 def _in_season(values: NDArray[np.floating], times: Any, processor: TimesCLIPProcessor) -> NDArray[np.floating]:

@@ -141,7 +141,10 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
     rows for each series: its name, the continued timestamps (or `step`, 1 to H, where there are none), and a column
     for each variate. Timestamps continue the rhythm of the local calendar that the series follows, in the zone and of
     the dtype of the column that they continue; text comes back as the dates that it stands for. Inputs and arguments:
-    see `TimeSeriesPipeline`.
+    see `TimeSeriesPipeline`, and
+
+        future: of a model that reads covariates whose future is known, a table with a row for each series and step to
+            forecast; without, these rows stand behind each series in the table itself, their targets blank.
 
     ```python
     >>> forecast = pipeline("time-series-forecasting", model="runs/sensors/forecast/seed0")
@@ -150,6 +153,12 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
     """
 
     model_class = TimesCLIPForPrediction
+
+    def _sanitize_parameters(  # type: ignore[override]
+        self, future: Any = None, **parameters: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        reading, forward, writing = super()._sanitize_parameters(**parameters)
+        return reading if future is None else {**reading, "future": future}, forward, writing
 
     def postprocess(  # type: ignore[override]
         self, model_outputs: Any, interval: float | None = None, groups: Any = None, **postprocess_parameters: Any
@@ -163,7 +172,8 @@ class TimeSeriesForecastingPipeline(TimeSeriesPipeline):
     def _as_table(
         self, results: list[Any], table: TableRows, interval: float | None = None, **postprocess_parameters: Any
     ) -> pd.DataFrame:
-        names, steps = self.processor.variate_names or ["value"], self.model.config.prediction_length
+        count, steps = self.model.config.num_answered_variates, self.model.config.prediction_length
+        names = (self.processor.variate_names or ["value"])[:count]
 
         def by_name(end: str) -> dict[str, Any]:
             found = np.asarray([result[end] for result in results] or np.zeros(0, np.float32))

@@ -2,7 +2,7 @@
 """From a table with one row per time step to a forecaster beside its peers: `timesclip train --horizon`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..data.calendar import read_calendar
+from ..data.covariates import CovariateRoles, load_covariate_table
 from ..data.long import SeriesCollection, load_long_table
 from ..data.rhythms import instants
 from ..data.splits import WindowSplits, split_windows
@@ -42,9 +44,10 @@ class ForecastJob:
         timestamp, series: columns of the times and of the series' names.
         horizon: steps to forecast.
         context: steps to look back; `None`: four horizons or two seasons, as far as the series are long enough.
-        variates: columns to read and forecast; `None`: all but those two.
+        variates: columns to forecast; `None`: all that have no other role.
         season: steps in a season; `None`: by the rhythm of the times.
         preset, recipe, peers: see `TableJob`.
+        covariates: what else of the table is read; its targets are `variates`.
     """
 
     table: Any
@@ -57,6 +60,7 @@ class ForecastJob:
     preset: str = "auto"
     recipe: Recipe = field(default_factory=Recipe)
     peers: bool = True
+    covariates: CovariateRoles = field(default_factory=CovariateRoles)
 
 
 def train_forecast(job: ForecastJob, output: Path, command: str, tell: Callable[[str], None]) -> str:
@@ -74,25 +78,29 @@ def train_forecast(job: ForecastJob, output: Path, command: str, tell: Callable[
     Raises:
         ValueError, FileNotFoundError: whatever is wrong with the table, in words.
     """
-    series = load_long_table(
-        job.table, timestamp_column=job.timestamp, series_column=job.series, variates=job.variates, fill_gaps=True
-    )
+    reading: dict[str, Any] = {"timestamp_column": job.timestamp, "series_column": job.series, "fill_gaps": True}
+    if job.covariates.any:
+        series = load_covariate_table(job.table, replace(job.covariates, targets=job.variates or ()), **reading)
+    else:
+        series = load_long_table(job.table, variates=job.variates, **reading)
     season = job.season or find_season(series)
     context = job.context or choose_context(series, job.horizon, season)
     splits = cut(series, context, job.horizon)
-    tell(f"{series!r}: {some_of(series.variate_names, 12)}")
+    tell(f"{series!r}: {some_of(series.target_names, 12)}")
+    for line in _told_covariates(series):
+        tell(line)
     tell(f"looks back {context} steps, forecasts {job.horizon}" + (f", a season has {season}" if season > 1 else ""))
     how = "each series by time: the last fifth is the test part, the tenth before it validation"
     tell(f"split {how} ({_sizes(splits)})")
     way = choose_way(len(splits.train), "forecasting", preset=job.preset, pretrained=bool(job.recipe.checkpoints))
     tell(f"model: preset {way.preset} ({way.reason})")
-    shape = {"num_variates": len(series.variate_names), "context_length": context, "prediction_length": job.horizon}
-    processing = {"variate_names": list(series.variate_names), "scaling": "instance"}
+    shape, processing = _settings(series, job, context)
     if job.recipe.ensemble is not None:
         raise ValueError("--ensemble is for numbers and classes; a forecaster stands alone")
     data = SeriesData(
-        "forecasting", shape | patches(context), processing, splits.train.series, splits.train, splits.validation
-    )
+        "forecasting", shape, processing, splits.train.series, splits.train, splits.validation,
+        fit_with=splits.train.collection.to_fit,
+    )  # fmt: skip
     fitted = fit_series(data, way, job.recipe, output / "training")
     config = fitted.trainer.model.config
     config.calibration = calibration_of(config, *fitted.said(splits.validation), source=_SOURCE)
@@ -101,6 +109,28 @@ def train_forecast(job: ForecastJob, output: Path, command: str, tell: Callable[
         tell("comparing with seasonal naive and a linear map")
         answers |= measure_naive(splits, season)
     return _write(job, splits, way, fitted, answers, how, output, command)
+
+
+def _settings(series: SeriesCollection, job: ForecastJob, context: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of the configuration that follow from the data, and of the processor."""
+    shape: dict[str, Any] = {
+        "num_variates": len(series.variate_names), "context_length": context, "prediction_length": job.horizon,
+        "num_target_variates": series.num_targets, "forecast_static": series.static is not None,
+    }  # fmt: skip
+    processing: dict[str, Any] = {"variate_names": list(series.variate_names), "scaling": "instance"}
+    if series.future is not None:
+        calendar = read_calendar(job.covariates.calendar, None if series.timestamps is None else series.timestamps[0])
+        processing |= {"prediction_length": job.horizon, "calendar": calendar or None}
+    return shape | patches(context), processing
+
+
+def _told_covariates(series: SeriesCollection) -> list[str]:
+    """What is read beside the targets, line by line."""
+    known = [column["name"] for column in series.future_columns or []]
+    past = [name for name in series.variate_names[len(series.target_names) :] if name not in known]
+    static = list(series.static[0]) if series.static else []
+    told = {"known in advance": known, "known up to now": past, "of each series as a whole": static}
+    return [f"{words}: {some_of(names, 12)}" for words, names in told.items() if names]
 
 
 def find_season(series: SeriesCollection) -> int:
@@ -162,10 +192,12 @@ def _write(
     how: str, output: Path, command: str,
 ) -> str:  # fmt: skip
     labels = np.stack([splits.test[row]["labels"] for row in range(len(splits.test))])
-    alone = len(splits.test.variate_names) == 1 and len(splits.test.series_names) == 1
-    scale = None if alone else np.stack([splits.std[splits.test.series_index(n)] for n in range(len(splits.test))])
+    names = splits.test.collection.target_names
+    alone = len(names) == 1 and len(splits.test.series_names) == 1
+    spreads = [splits.std[splits.test.series_index(n)][: len(names)] for n in range(len(splits.test))]
+    scale = None if alone else np.stack(spreads)
     measured = {name: forecast_metrics(forecasts, labels, scale) for name, forecasts in answers.items()}
-    unit = splits.test.variate_names[0] if alone else "spreads"
+    unit = names[0] if alone else "spreads"
     words = "in units of the column" if alone else "in units of each variate's spread in the training part"
     config = fitted.trainer.model.config
     found = measure_intervals(config, fitted.said(splits.test)[0], labels)
@@ -210,7 +242,8 @@ def _write(
         [
             *lines,
             f"written to {output}: the model, README.md, metrics.json, {', '.join(files)}",
-            f"next: timesclip predict NEW.csv --model {output} --timestamp-column {job.timestamp} --output next.csv",
+            f"next: timesclip predict NEW.csv --model {output} --timestamp-column {job.timestamp} --output next.csv"
+            + (" --future FUTURE.csv" if job.covariates.future else ""),
         ]
     )
 
@@ -219,7 +252,7 @@ def _predictions(splits: WindowSplits, forecasts: NDArray[np.float64], job: Fore
     """Forecasts of test windows that do not overlap, beside what came: a row for each series and step."""
     test, rows = splits.test, []
     last: dict[int, int] = {}
-    context, horizon, names = test.context_length, test.prediction_length, test.variate_names
+    context, horizon, names = test.context_length, test.prediction_length, test.collection.target_names
     for number in range(len(test)):
         series, start = test.locate(number)
         if start < last.get(series, 0):
@@ -242,10 +275,10 @@ def _draw(splits: WindowSplits, answers: dict[str, NDArray[np.float64]], labels:
     names = [name for name in answers if name in (next(iter(answers)), "seasonal naive")]
     times = test.timestamps(len(test) - 1)
     return plot_forecasts(
-        test[len(test) - 1]["past_values"],
+        test[len(test) - 1]["past_values"][:, : labels.shape[-1]],
         labels[-1],
         {name: answers[name][-1] for name in names},
-        test.variate_names,
+        test.collection.target_names,
         None if times is None or np.issubdtype(instants(times).dtype, np.object_) else np.asarray(times),
         "the last window of the test part",
     )

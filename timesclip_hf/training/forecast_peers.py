@@ -39,6 +39,7 @@ def window_arrays(windows: ForecastWindows, rows: Any = None) -> tuple[NDArray[n
     chosen = range(len(windows)) if rows is None else rows
     past = np.stack([np.asarray(windows[int(row)]["past_values"], np.float64) for row in chosen])
     future = np.stack([np.asarray(windows[int(row)]["labels"], np.float64) for row in chosen])
+    past = past[..., : future.shape[-1]]
     return fill_missing(past, ~np.isnan(past)), future
 
 
@@ -56,6 +57,7 @@ def linear_map(splits: WindowSplits) -> NDArray[np.float64]:
     parts = {"train": window_arrays(train, rows)}
     parts |= {name: window_arrays(getattr(splits, name)) for name in ("validation", "test")}
     spread = np.stack([splits.std[splits.test.series_names.index(name)] for name in train.series_names]).mean(axis=0)
+    spread = spread[: parts["train"][1].shape[-1]]
     inputs, targets = (_flat(array) for array in _deviations(*parts["train"], spread))
     complete = ~np.isnan(targets).any(axis=1)
     inputs, targets = inputs[complete], targets[complete]
