@@ -28,8 +28,7 @@ TRAIN_EXAMPLES = """\
 examples:
   timesclip train fields.csv --target yield --target-unit t/ha --output model/
   timesclip train fields.csv --target crop --group farm --static soil elevation --output model/
-  timesclip train loads.csv --timestamp date --horizon 24 --output model/
-  timesclip train loads.csv --timestamp date --horizon 24 --target load --future-covariates temperature --output model/
+  timesclip train loads.csv --timestamp date --horizon 24 --future-covariates temperature --output model/
   timesclip predict new_fields.csv --model model/ --output predictions.csv
 
 --help-all lists the training arguments of transformers, which may be given, too (--learning-rate 3e-4, ...)."""
@@ -289,8 +288,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--{flag} is for tables with one row per series; --horizon is for forecasts")
     if forecast and options.target is not None and options.variates is not None:
         raise ValueError("--target and --variates both say what to forecast: give one of them")
-    names = ("context", "series", "season", "future_covariates", "past_covariates", "calendar")
-    given = [name.replace("_", "-") for name in names if getattr(options, name) not in (None, [])]
+    forecasts = ("context", "series", "season", "future_covariates", "past_covariates", "calendar")
+    given = [name.replace("_", "-") for name in forecasts if getattr(options, name) not in (None, [])]
     if not forecast and given:
         raise ValueError(f"--{given[0]} is for forecasts: give --timestamp and --horizon, too")
 
