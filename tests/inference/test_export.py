@@ -99,6 +99,23 @@ def test_onnxruntime_gives_what_the_model_gives(
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_int8_rounds_the_towers_and_nothing_else(build: Any, make_batch: Any, tmp_path: Path) -> None:
+    model, processor = build(TimesCLIPForRegression, "late", head="linear", alignment=None, variate_selection=None)
+    path = export_onnx(model, processor, tmp_path / "model.onnx", int8=True)
+    graph = onnx.load(path).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("MatMulInteger") == 24  # of two towers with two layers: q, k, v, output, two of the MLP
+    rounded = {weight.name for weight in graph.initializer if weight.data_type == onnx.TensorProto.INT8}
+    assert not [name for name in rounded if "head" in name or "tokenizer" in name]
+    session = onnxruntime.InferenceSession(path)
+    for batch in batches(model, make_batch):
+        with torch.no_grad():
+            expected = model(**batch).predictions
+        (found,) = session.run(None, {key.name: batch[key.name].numpy() for key in session.get_inputs()})
+        assert np.isfinite(found).all() and not np.array_equal(found, expected.numpy())
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0.2, atol=0.2)
+
+
 TOWERS = [(family, "clip") for family in TINY_VISION] + [("clip", family) for family in TINY_TEXT]
 
 
