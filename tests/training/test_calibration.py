@@ -27,7 +27,7 @@ from timesclip_hf.cli import main
 from timesclip_hf.data.long import SeriesCollection
 from timesclip_hf.metrics import coverage
 from timesclip_hf.model.intervals import interval_of
-from timesclip_hf.training.calibration import answers_to
+from timesclip_hf.training.calibration import answers_to, group_names
 
 STEPS, SERIES = 8, {"num_variates": 2, "context_length": 8, "patch_length": 4, "patch_stride": 2, "projection_dim": 16}
 
@@ -233,6 +233,13 @@ def test_an_ensemble_of_calibrated_models_is_to_be_calibrated_itself():
     (model, processor), (other, _) = model_of(), model_of()
     calibrate(model, processor, rows_of(30, 1))
     assert join_models([model, other]).config.calibration is None
+
+
+def test_groups_may_be_static_values():
+    rows = [{"past_values": np.ones((4, 1)), "static_values": {"soil": k % 2}} for k in range(4)]
+    assert group_names(rows, "soil") == ["0", "1", "0", "1"]
+    with pytest.raises(ValueError, match="group='crop': not every row has it"):
+        group_names(rows, "crop")
 
 
 def test_numpy_and_frozen_datasets_with_text_groups_give_the_same():

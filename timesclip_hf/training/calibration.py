@@ -68,7 +68,8 @@ def calibrate(
         processor: its own.
         validation: rows with `past_values` and `labels`, with a length, that nothing was learnt from.
         levels: of the intervals that can be asked for.
-        group: a column of the rows, or one value for each row: intervals then hold within each of its values.
+        group: a column of the rows or of their static values, or one value for each row: intervals then hold within
+            each of its values.
         batch_size: series that are read at once.
 
     Returns:
@@ -116,7 +117,7 @@ def group_names(rows: Any, group: str | Sequence[Any] | None) -> list[str] | Non
     if isinstance(group, str):
         columns = getattr(rows, "column_names", None)
         whole = columns is not None and group in columns
-        found: Any = rows[group][:] if whole else [row.get(group) for row in map(rows.__getitem__, range(len(rows)))]
+        found: Any = rows[group][:] if whole else [_told(rows[k], group) for k in range(len(rows))]
         if any(name is None for name in found):
             known = columns if columns is not None else rows[0]
             raise ValueError(f"group={group!r}: not every row has it; the columns are {some_of(map(repr, known))}")
@@ -143,6 +144,12 @@ def answers_to(
         return batch
 
     return read_answers(model, map(drawn, DataLoader(rows, batch_size, collate_fn=collator)))
+
+
+def _told(row: Mapping[str, Any], name: str) -> Any:
+    """A column of a row, or one of its static values."""
+    statics = row.get("static_values")
+    return row.get(name, statics.get(name) if isinstance(statics, Mapping) else None)
 
 
 @torch.no_grad()

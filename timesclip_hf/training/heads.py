@@ -122,8 +122,8 @@ def fit_head(
     seen: dict[str, NDArray[Any]] = {}
     checked = None
     if validation is not None:
-        seen, labels = _read(model, processor, validation, layers, batch_size)
-        checked = _checked_classes(labels, num_classes, 1) if classes else _standardised(model, labels)
+        seen, others = _read(model, processor, validation, layers, batch_size)
+        checked = _checked_classes(others, num_classes, 1) if classes else _standardised(model, others)
     fit = _Fit(targets, classes, num_classes, _owners(groups), seed, max_centers, checked)
     penalties, said, said_of_seen = {}, [], []
     for branch, inputs in readings.items():
