@@ -104,6 +104,19 @@ def test_a_pair_is_loaded_as_far_as_it_is_read_and_without_noise(tiny_towers, tm
     )
 
 
+def test_a_whole_model_of_ours_can_be_read_up_to_a_layer(tiny_config, tmp_path, caplog, capfd):
+    torch.manual_seed(0)
+    TimesCLIPForRegression(tiny_config(vision_pooling="mean")).save_pretrained(tmp_path)
+    logging.getLogger("transformers").propagate = True
+    with caplog.at_level(logging.WARNING):
+        model, report = TimesCLIPForRegression.from_pretrained(
+            tmp_path, vision_feature_layer=1, output_loading_info=True
+        )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert "UNEXPECTED" not in caplog.text + capfd.readouterr().err
+    assert len(model.timesclip.vision_tower.encoder.layers) == 1
+
+
 @every_vision_family
 def test_every_weight_up_to_the_layer_learns(family, tiny_config, tiny_towers, make_batch):
     torch.manual_seed(0)

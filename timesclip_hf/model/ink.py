@@ -14,6 +14,7 @@ their mean (`"merge"`): to rounding, for images are read in batches of about as 
 masked. In a compiled graph, whose shapes cannot depend on what is drawn, it is done that way: as exact, not faster.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
 
 from .tower_configs import WITHOUT_CLS
 
@@ -78,7 +80,9 @@ _INSIDE: dict[str, _Inside] = {
     "vit": _Inside(lambda tower, images: tower.embeddings(images.to(tower.dtype)), _encode_vit),
     "dinov2": _Inside(lambda tower, images: tower.embeddings(images), _encode_dinov2),
 }
-# Families whose tokens are patches in every layer.
+if "attention_mask" not in inspect.signature(Dinov2Layer.forward).parameters:
+    del _INSIDE["dinov2"]  # of an older transformers (5.10), whose layers leave a mask unread
+# Families whose tokens are patches in every layer, and can be masked.
 WITH_PATCHES = tuple(_INSIDE)
 
 
@@ -119,6 +123,10 @@ def encode_ink(
         chunk_size: images that the whole tower would see at once: so many tokens are; `None`: all.
         split: `encode`, chunk size and images to features, for a compiled graph.
     """
+    if (kernel := tower.config._attn_implementation) not in (None, "eager", "sdpa"):
+        raise ValueError(
+            f"blank_patches={blanks.mode!r} masks keys, which attn_implementation={kernel!r} cannot: use 'sdpa'"
+        )
     if torch.compiler.is_compiling():
         return split(partial(_encode_whole, tower, blanks, pooling), chunk_size, images)
     with torch.no_grad():

@@ -16,13 +16,13 @@ class TimesCLIPOutput(ModelOutput):
     """What the two branches say about each variate.
 
     Args:
-        image_embeds: `(B, V, D)`, absent without a vision branch.
+        image_embeds: `(B, V, D)`, absent without a vision branch; `(B, 1, D)` with `layout="grid"`.
         text_embeds: `(B, V, D)`, absent without a text branch.
         text_tokens: `(B, V, 1 + N, width)`, the text tower's output, CLS first; absent without a text branch.
         selected_embeds: `(B, V, D)` after variates informed each other, absent without variate selection. With
             `branch_fusion="late"` each branch has its own, side by side, vision first.
         vision_features: `(B, V, width)`, what `config.vision_pooling` makes of the vision tower's output; can be fed
-            back in place of images.
+            back in place of images. `(B, 1, width)` with `layout="grid"`.
         selection_attentions: `(B, heads, V, V)`, on request: how much variate i (row) listens to variate j (column);
             with `branch_fusion="late"` the heads of the vision branch, then those of the text branch.
         hidden_states: on request, of the text tower: `(B * V, 1 + N, width)` before the first layer and after each;

@@ -76,11 +76,14 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
             module.reset_parameters()
 
     def post_init(self) -> None:
-        """As in transformers; of the weights that stay in fp32, only those are named that this model has."""
+        """As in transformers; of weights that stay in fp32, only those are named that this model has, and what lies
+        behind the layer that is read of a tower is no surprise in a file."""
         own_names = {name.rpartition(".")[2] for name, _ in self.named_parameters()}
         kernels = [name for name, module in self.named_modules() if isinstance(module, KernelLayer)]
         kept = [name for name in self._keep_in_fp32_modules_strict if name in own_names]
         self._keep_in_fp32_modules_strict = [*kept, *kernels]
+        if self.config.vision_feature_layer is not None:  # a whole tower may be read up to a layer
+            self._keys_to_ignore_on_load_unexpected = {r"vision_tower\."}
         super().post_init()
 
     @classmethod
