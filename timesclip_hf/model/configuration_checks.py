@@ -74,8 +74,8 @@ def _check_branches(config: Any) -> None:
     family = getattr(config.vision_config, "model_type", None)
     if config.blank_patches != "keep" and family is not None and family not in WITH_PATCHES:
         raise ValueError(
-            f"blank_patches={config.blank_patches!r}, but the layers of a {family} read no sequence of patches that can be masked; "
-            f"choose 'keep', or a tower of {', '.join(WITH_PATCHES)}."
+            f"blank_patches={config.blank_patches!r}, but the layers of a {family} read no sequence of patches that "
+            f"can be masked; choose 'keep', or a tower of {', '.join(WITH_PATCHES)}."
         )
     if config.variate_selection == "cross_attention" and config.text_config is None:
         raise ValueError(
