@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .data.wide import read_wide_table as read_wide_table
     from .data.windows import ForecastWindows as ForecastWindows
     from .features.cache import FeatureCache as FeatureCache
+    from .features.similar import SimilarSeries as SimilarSeries
     from .inference.embedder import TimesCLIPEmbedder as TimesCLIPEmbedder
     from .inference.explanations import Explanation as Explanation
     from .inference.explanations import explain as explain
@@ -83,6 +84,7 @@ _NAMES = {
     ".data.wide": ["find_variates", "load_wide_table", "read_wide_table"],
     ".data.windows": ["ForecastWindows"],
     ".features.cache": ["FeatureCache"],
+    ".features.similar": ["SimilarSeries"],
     ".inference.embedder": ["TimesCLIPEmbedder"],
     ".inference.explanations": ["Explanation", "explain"],
     ".inference.export": ["export_onnx", "export_program"],

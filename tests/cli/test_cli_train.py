@@ -74,7 +74,8 @@ def test_a_regression_is_trained_told_and_written(fields: Path, tmp_path: Path, 
         assert told in err
     files = {path.name for path in output.iterdir()}
     assert {"config.json", "model.safetensors", "processor_config.json", "README.md", "metrics.json"} <= files
-    assert {"test_predictions.csv", "predictions.png", "learning_curve.png"} <= files
+    assert {"test_predictions.csv", "predictions.png", "learning_curve.png", "similar.safetensors"} <= files
+    assert "can be told from it roughly" in (output / "README.md").read_text()
     assert "training" not in files  # checkpoints are gone
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["sizes"] == {"train": 32, "validation": 8, "test": 8}

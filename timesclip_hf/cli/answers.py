@@ -62,6 +62,16 @@ def add_predict(commands: Any) -> None:
         metavar="CSV",
         help="of forecasts with covariates known in advance: their values in the steps to come",
     )
+    command.add_argument(
+        "--similar",
+        nargs="?",
+        type=positive,
+        const=True,
+        metavar="K",
+        help="how far each series is from those of the training (distance, unusual; told anyway by models of "
+        "timesclip train), and which K of them are nearest",
+    )
+    command.add_argument("--no-similar", action="store_true", help="leave these columns out")
     _add_answering(command)
 
 
@@ -122,17 +132,32 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
     model = checkpoint_folder(options.model) if embeds else options.model
     task: Any = find_task(model, embeds)  # transformers' types know its own tasks only
     predict: Any = pipeline(task, model=model, device=options.device or process_device())
-    asked = {"batch_size": options.batch_size, "progress_bar": sys.stderr.isatty(), **reading_of(options)}
+    asked: dict[str, Any] = {
+        "batch_size": options.batch_size,
+        "progress_bar": sys.stderr.isatty(),
+        **reading_of(options),
+    }
     if not embeds and options.interval is not None:
         asked["interval"] = options.interval
     if not embeds and options.future is not None:
         asked["future"] = options.future
+    if not embeds and (similar := _similar(options)) is not None:
+        asked["similar"] = similar
     written = _answer_in_parts(predict, options, output, asked) if output is not None and in_parts else None
     if written is None:
         table = _read_table(options) if table is None else table
         written = _answer_at_once(predict, table, options, output, asked, embeds)
     if output is not None and written >= 0:
         print(f"{written} rows written to {one_line(output)}")
+
+
+def _similar(options: argparse.Namespace) -> bool | int | None:
+    """What is asked for of training series, or told unasked where they lie beside the model."""
+    from ..features.similar import SimilarSeries
+
+    if options.no_similar:
+        return None
+    return options.similar or (True if SimilarSeries.load(options.model) is not None else None)
 
 
 def _answer_at_once(

@@ -89,6 +89,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, metavar="N", default=0, help="of weights, batches and what is drawn at random (0)"
     )
     model.add_argument("--no-peers", action="store_true", help="do not fit ridge and boosting beside it")
+    model.add_argument(
+        "--no-similar", action="store_true", help="keep nothing by which new series are compared with training series"
+    )
+    model.add_argument("--similar-names", metavar="COL", help="also keep their names, from this column")
     series = parser.add_argument_group("forecasts")
     series.add_argument("--timestamp", "--timestamp-column", metavar="COL", help="column of the times")
     series.add_argument("--horizon", type=positive, metavar="H", help="steps to forecast")
@@ -190,7 +194,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     job = TableJob(
         options.table, options.target, options.target_unit, options.task, options.variates, options.static,
         options.group, options.time, options.split, options.preset, Recipe(**recipe), not options.no_peers,
-        options.column_pattern,
+        options.column_pattern, not options.no_similar, options.similar_names,
     )  # fmt: skip
     prepared = prepare(job, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
     job = with_lengths(job, options.random_length, prepared.num_steps)

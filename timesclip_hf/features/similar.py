@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from torch import Tensor
 from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils import cached_file
 
@@ -80,9 +81,14 @@ class SimilarSeries:
             raise ValueError(f"names has {len(names)} entries, expected one for each of {len(samples)} samples")
         rows = np.sort(np.random.default_rng(seed).permutation(len(samples))[:max_series])
         readings = read_blocks(model, processor, [samples[int(row)] for row in rows])
+        return cls.of_readings(readings, rows, [] if names is None else [str(names[row]) for row in rows])
+
+    @classmethod
+    def of_readings(cls, readings: Readings, rows: NDArray[np.int64], names: Sequence[str] = ()) -> "SimilarSeries":
+        """Takes up readings of training series, as `read_blocks` gives them; `rows` and `names` as for the class."""
         spaces = {name: _space(block, name in _REDUCED) for name, block in readings.items()}
         points = _project(readings, spaces).astype(np.float16)
-        found = cls(spaces, points, 0.0, rows, [] if names is None else [str(names[row]) for row in rows])
+        found = cls(spaces, points, 0.0, rows, names)
         apart = found._distances(points.astype(np.float64))
         np.fill_diagonal(apart, np.inf)
         found.threshold = float(np.quantile(apart.min(axis=1), _NEARLY_ALL))
@@ -178,21 +184,30 @@ def read_blocks(model: Any, processor: TimesCLIPProcessor, samples: Sequence[Any
     for first in range(0, len(samples), _AT_ONCE):
         batch = collate([samples[number] for number in range(first, min(first + _AT_ONCE, len(samples)))])
         for name, block in blocks_of(model, processor, batch).items():
-            parts.setdefault(name, []).append(block)
+            parts.setdefault(name, []).append(block.cpu().numpy())
     return {name: np.concatenate(blocks) for name, blocks in parts.items()}
 
 
 @torch.no_grad()
-def blocks_of(model: Any, processor: TimesCLIPProcessor, batch: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """The same of a batch with `plot_values` in place of images, or with images."""
+def blocks_of(
+    model: Any, processor: TimesCLIPProcessor, batch: Mapping[str, Any], said: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
+    """The same of a batch of the processor, whose images are drawn where it has `plot_values` in their place.
+
+    `said`: the model's output for the batch, as far as it is known, so that no tower is asked twice.
+    """
     base = unwrap_peft_model(model)
     reads, device = base.answer_inputs(base.config), base.device
-    on_device = {name: tensor.to(device) for name, tensor in batch.items() if isinstance(tensor, torch.Tensor)}
-    body = base.base_model
-    if body.vision_tower is not None and "pixel_values" not in on_device:
-        processor.add_images(on_device)
-    found = {}
-    if body.vision_tower is not None or body.text_tower is not None:
+    on_device = {name: tensor.to(device) for name, tensor in batch.items() if isinstance(tensor, Tensor)}
+    body, found = base.base_model, {}
+    towers = [branch for branch in ("vision", "text") if getattr(body, f"{branch}_tower") is not None]
+    known = [(said or {}).get(f"{branch}_features") for branch in towers]
+    given = [features.float() for features in known if features is not None]
+    if towers and len(given) == len(towers):
+        found["towers"] = torch.cat(given, dim=-1)  # as `get_features` has them
+    elif towers:
+        if "vision" in towers and "pixel_values" not in on_device:
+            processor.add_images(on_device)
         found["towers"] = body.get_features(**on_device)
     found["series"] = on_device["variate_values"]
     if processor.scaling == "instance":
@@ -200,7 +215,7 @@ def blocks_of(model: Any, processor: TimesCLIPProcessor, batch: Mapping[str, Any
         found["level"] = torch.cat([on_device["loc"].double(), scale.clamp(min=1e-30).log()], dim=1)
     if "static_values" in reads and "static_values" in on_device:
         found["static"] = on_device["static_values"]
-    return {name: block.flatten(1).float().cpu().numpy() for name, block in found.items()}
+    return {name: block.flatten(1).float() for name, block in found.items()}
 
 
 def _space(block: NDArray[np.floating], reduced: bool) -> dict[str, NDArray[np.float64]]:

@@ -15,6 +15,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils import ModelOutput
 
 from ..data.collator import TimesCLIPDataCollator
+from ..features.similar import blocks_of
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
 from ..model.heads import unfitted_kernels
@@ -28,6 +29,7 @@ from ..model.screening import RangeReport, reported_to
 from ..model.task_models import UNFITTED
 from ..training.hooks import check_hooks
 from .intervals import BESIDE_ANSWER, check_interval, groups_of
+from .neighbours import check_similar, load_similar, neighbours, told, with_neighbours
 from .pipeline_inputs import Samples, TableRows, read_samples
 from .run_report import RunReport
 from .skipped import Skipped
@@ -36,6 +38,8 @@ check_hooks()
 
 # Images that a batch holds unless its size is asked for: 150 MB of 224 x 224 pixels.
 _IMAGES = 256
+# In front of the names of what neighbours are found by, among a model's answers.
+_BLOCK = "similar "
 # Before the results for a part of a table: the number of its row.
 ROW = "row of the part"
 
@@ -80,6 +84,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
             the form of what is predicted; tables the columns `{name}_lower_90`, `{name}_upper_90`. Of classes: the set
             that holds the right one so often, in place of the likeliest; tables have it in `label_set_90`.
         groups (list): of each input, where the calibration went by a group that the inputs themselves do not tell.
+        similar (bool or int): results have `distance` and `unusual` too, and with a number the names of so many
+            training series that are nearest, see `inference.neighbours`; where they were kept beside the model.
 
     Raises:
         ValueError: inputs of which none can be read, or a model that was trained for something else.
@@ -92,6 +98,9 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
     _load_feature_extractor: Any = False
     _load_image_processor: Any = False
     _load_video_processor: Any = False
+
+    # Training series that were kept beside the model; loaded when they are asked for, or set.
+    similar_series: Any = None
 
     # What a pipeline is for: its task stands on this class.
     model_class: type[TimesCLIPPreTrainedModel]
@@ -190,7 +199,9 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
     ) -> pd.DataFrame:
         """Results in the form of a table."""
         table = table.without(run.skipped)
-        frame = self._as_table([result for k, result in enumerate(results) if k not in run.skipped], table, **writing)
+        answered = [k for k in range(len(results)) if k not in run.skipped]
+        frame = self._as_table([results[k] for k in answered], table, **writing)
+        frame = with_neighbours(frame, table, [run.near[k] for k in answered if k in run.near])
         frame.attrs["skipped"] = table.skipped_by_name
         return frame
 
@@ -210,11 +221,17 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
                 prepared, faults = self._prepare(batch, run)
                 results: Iterator[Any] = iter(())
                 if prepared is not None:
-                    answers = self.forward(prepared, beside="interval" in writing)
+                    answers = self.forward(prepared, beside="interval" in writing, similar="similar" in writing)
                     numbers = [done + k for k in range(len(batch)) if k not in faults]
                     run.see_answers(answers[self._answer], numbers)
                     own: dict[str, Any] = {} if groups is None else {"groups": [groups[number] for number in numbers]}
                     results = iter(self.postprocess(answers, **writing, **own))
+                    if "similar" in writing:
+                        blocks = {n.removeprefix(_BLOCK): b for n, b in answers.items() if n.startswith(_BLOCK)}
+                        near = neighbours(self.similar_series, blocks, writing["similar"])
+                        run.near |= dict(zip(numbers, near, strict=True))
+                        if samples.table is None:
+                            results = iter([told(*pair) for pair in zip(results, near, strict=True)])
                 run.skipped |= {done + k: reason for k, reason in faults.items()}
                 yield from ({"skipped": faults[k]} if k in faults else next(results) for k in range(len(batch)))
                 done += len(batch)
@@ -262,6 +279,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         variate_column: str | None = None,
         value_column: str | None = None,
         interval: float | None = None,
+        similar: bool | int | None = None,
         **writing: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if writing:
@@ -276,10 +294,18 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         }
         if interval is not None:
             writing["interval"] = self._check_interval(interval)
+        if similar is not None and similar is not False:
+            writing["similar"] = self._check_similar(similar)
         return {name: value for name, value in reading.items() if value is not None}, {}, writing
 
     def _check_interval(self, interval: Any) -> float:
         return check_interval(self.model.config, interval)
+
+    def _check_similar(self, similar: Any) -> int:
+        count = check_similar(similar)
+        if self.similar_series is None:
+            self.similar_series = load_similar(str(self.model.name_or_path))
+        return count
 
     def _reads(self, name: str) -> bool:
         """Whether the model's answer depends on this key of the processor's batch."""
@@ -304,16 +330,21 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         return TimesCLIPDataCollator(self.processor, draw=False)(input_)
 
     def _forward(self, input_tensors: dict[str, Any], **forward_parameters: Any) -> ModelOutput:
-        """The model's answer, with `beside` what intervals rest on: no more need travel back from an accelerator.
+        """The model's answer, with `beside` what intervals rest on, with `similar` what neighbours are found by: no
+        more need travel back from an accelerator.
 
         Images are drawn where the model is, and only for models that look at them.
         """
         if self._reads("pixel_values"):
             self.processor.add_images(input_tensors)
-        input_tensors.pop("plot_values", None)
+        plots = {"plot_values": input_tensors.pop("plot_values")} if "plot_values" in input_tensors else {}
         said = self._ask(input_tensors)
         wanted = (self._answer, *(BESIDE_ANSWER if forward_parameters.get("beside") else ()))
-        return ModelOutput({name: said[name] for name in wanted if said.get(name) is not None})
+        found = {name: said[name] for name in wanted if said.get(name) is not None}
+        if forward_parameters.get("similar"):
+            blocks = blocks_of(self.model, self.processor, {**input_tensors, **plots}, said)
+            found |= {f"{_BLOCK}{name}": block for name, block in blocks.items()}
+        return ModelOutput(found)
 
     def _ask(self, batch: dict[str, Any]) -> Any:
         """What the model says of a batch."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..data.roles import find_roles
 from ..data.tables import decoded
 from ..escaping import csv_quoting, safe_cells
+from ..features.similar import SimilarSeries
 from ..metrics import classification_metrics, regression_metrics
 from ..training.train_report import figure
 from .explanations import METHODS, Explanation, explain
@@ -37,6 +38,7 @@ class Answered:
         counted: which rows count for errors: known ones, without those that the model may have learnt from.
         why: which ones these are, in words.
         classes: names, of a classification.
+        near: `distance`, `unusual` and `nearest_1` of each row, where training series were kept beside the model.
     """
 
     series: SeriesBatch
@@ -48,6 +50,7 @@ class Answered:
     counted: NDArray[np.bool_]
     why: str
     classes: list[str]
+    near: pd.DataFrame | None = None
 
     @property
     def wrong(self) -> NDArray[np.float64]:
@@ -74,8 +77,8 @@ def ask(source: Source) -> Answered:
     truth = None if series.labels is None else series.labels.reshape(len(series), -1)[:, 0]
     known = np.zeros(len(series), bool) if truth is None else np.isfinite(truth)
     counted, why = _counted(source, series, known, numbers)
-    ends = None if classes else _intervals(source, series)
-    return Answered(series, _names(series), said, numbers, truth, ends, counted, why, classes)
+    ends, near = _beside(source, series)
+    return Answered(series, _names(series), said, numbers, truth, ends, counted, why, classes, near)
 
 
 def _names(series: SeriesBatch) -> list[str]:
@@ -130,17 +133,26 @@ def _test_rows(source: Source, series: SeriesBatch) -> NDArray[np.bool_] | None:
     return np.asarray(pd.MultiIndex.from_frame(own[shared]).isin(keys))
 
 
-def _intervals(source: Source, series: SeriesBatch) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Ends of the intervals of the rows that were read, of a model that was calibrated."""
+def _beside(source: Source, series: SeriesBatch) -> tuple[Any, pd.DataFrame | None]:
+    """Ends of the intervals of the rows that were read, of a model that was calibrated, and how like the training
+    series they are, where such were kept beside it."""
     answerer = source.answerer
-    if getattr(answerer.config, "calibration", None) is None:
-        return None
+    asked: dict[str, Any] = {}
+    if getattr(answerer.config, "calibration", None) is not None and answerer.task.name == "regression":
+        asked["interval"] = source.level
+    if SimilarSeries.load(source.model) is not None:
+        asked["similar"] = 1
+    if not asked:
+        return None, None
     predict = PIPELINES[str(answerer.task.pipeline)](answerer.model, answerer.processor)
-    found = predict(source.frame, interval=source.level, **source.reading).reset_index(drop=True)
-    lower = [name for name in found if "_lower_" in str(name)]
-    upper = [name for name in found if "_upper_" in str(name)]
-    rows = pd.Index(range(len(found)))[np.isin(np.arange(len(found)), _positions(source, series))]
-    return found.loc[rows, lower[0]].to_numpy(float), found.loc[rows, upper[0]].to_numpy(float)
+    own = [name for name in ("distance", "unusual", "nearest_1") if name in source.frame]
+    found = predict(source.frame.drop(columns=own), **asked, **source.reading).reset_index(drop=True)
+    rows = found.iloc[_positions(source, series)]
+    ends = [[name for name in found if f"_{end}_" in str(name)][-1:] for end in ("lower", "upper")]
+    near = rows[["distance", "unusual", "nearest_1"]].reset_index(drop=True) if "similar" in asked else None
+    if "interval" not in asked:
+        return None, near
+    return tuple(rows[name[0]].to_numpy(float) for name in ends), near
 
 
 def _positions(source: Source, series: SeriesBatch) -> NDArray[np.int64]:

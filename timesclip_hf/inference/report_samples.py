@@ -319,6 +319,9 @@ def _cards(source: Source, found: Answered, rows: NDArray[np.int64]) -> list[Car
             lines[0] += f" ({found.said[row].max():.0%} sure)"
         if found.ends is not None:
             lines.append(f"{source.level:.0%} interval {figure(found.ends[0][row])} to {figure(found.ends[1][row])}")
+        if found.near is not None:
+            like = "unlike all training series" if found.near["unusual"][row] else "most like"
+            lines.append(f"{like}{'; nearest' if found.near['unusual'][row] else ''} {found.near['nearest_1'][row]}")
         card = Card(found.names[row], lines)
         if images is not None:
             card.images = [(name, figures.as_png(image)) for name, image in zip(names, images[place], strict=False)]
@@ -341,8 +344,11 @@ def _rows(source: Source, found: Answered) -> Section:
         columns += [f"{source.level:.0%} from", "to"]
     if found.truth is not None:
         columns += [with_unit("observed", unit)]
-    rows = []
-    for row in range(min(len(found.names), _LISTED)):
+    if found.near is not None:
+        columns += ["distance", "like the training series?", "most like"]
+    rows: list[list[Any]] = []
+    marks: list[str] = []
+    for row in _listed(found):
         cells: list[Any] = [found.names[row]]
         cells.append(found.shown(found.numbers[row]) if found.classes else Figure(found.shown(found.numbers[row])))
         if found.classes:
@@ -352,15 +358,32 @@ def _rows(source: Source, found: Answered) -> Section:
         if found.truth is not None:
             shown = found.shown(found.truth[row])
             cells.append(shown if found.classes else Figure(shown))
+        if found.near is not None:
+            distance, unusual, nearest = found.near.iloc[row]
+            cells += [Figure(figure(float(distance))), "unusual" if unusual else "yes", str(nearest)]
+        marks.append("alert" if found.near is not None and found.near["unusual"][row] else "")
         rows.append(cells)
     more = (
         f" The first {_LISTED} of {len(found.names)}; timesclip predict writes all."
         if len(found.names) > _LISTED
         else ""
     )
-    return Section(
-        "rows", "May I use it for this field?", [table(columns, rows, f"Each series of {source.table_name}.{more}")]
-    )
+    blocks = [table(columns, rows, f"Each series of {source.table_name}.{more}", marks)]
+    if found.near is not None:
+        told = (
+            "Where a series is unlike all that the model has learnt from (marked; those first), do not rely on its "
+            "prediction, nor on errors and intervals that were measured on others."
+        )
+        blocks.insert(0, Block("text", text=told))
+    return Section("rows", "May I use it for this field?", blocks)
+
+
+def _listed(found: Answered) -> NDArray[np.int64]:
+    """Rows that are listed: of many, unusual ones first."""
+    rows = np.arange(len(found.names))
+    if found.near is not None:
+        rows = rows[np.argsort(~found.near["unusual"].to_numpy(bool), kind="stable")]
+    return rows[:_LISTED]
 
 
 def model_facts(source: Source) -> Section:
@@ -404,6 +427,11 @@ def _distrust(source: Source, found: Answered, why: Explanation | None, told: li
         )
     if "test part" in found.why:
         notes.append("Errors are those of the test part alone. Series from other places or sensors may be worse.")
+    if found.near is not None and (away := found.near["unusual"].to_numpy(bool)).any():
+        notes.append(
+            f"{int(away.sum())} of {len(away)} series are unusual: farther from all training series than nearly all "
+            "of these are from each other (marked in the list of series). Errors there may be larger than all above."
+        )
     if found.ends is None and not found.classes:
         notes.append("There are no intervals: the model was not calibrated.")
     if why is not None and len(why.branches) and (why.branches["correlation"] < 0.5).any():

@@ -24,6 +24,8 @@ class RunReport:
         self.told, self.ranges = Run(at_end=True), RangeReport()
         self.skipped: dict[int, str] = {}  # number of the sample -> reason
         self.not_finite: list[int] = []
+        self.near: dict[int, dict[str, Any]] = {}  # number of the sample -> what is told of its neighbours
+        self.unusual = self.compared = 0  # in other parts
 
     def see_answers(self, answers: Any, numbers: list[int]) -> None:
         """Takes note of answers `(B, ...)` that are no numbers; `numbers` are those of their samples."""
@@ -49,6 +51,12 @@ class RunReport:
             warn_caller(
                 f"the model's answers are not finite for {some_of(self.not_finite)} of the inputs (counted from 0): "
                 "its weights are not finite, or its precision is too low for them"
+            )
+        unusual = self.unusual + sum(one["unusual"] for one in self.near.values())
+        if unusual:
+            warn_caller(
+                f"{unusual} of {self.compared + len(self.near)} series are unusual: farther from all training series "
+                "than nearly all of these are from each other; errors may be larger"
             )
 
 
@@ -89,6 +97,8 @@ class PartReport(RunReport):
             "samples": self.count,
             "failed": len(self.skipped),
             "not_finite": self.not_finite,
+            "unusual": sum(one["unusual"] for one in self.near.values()),
+            "compared": len(self.near),
             "warnings": list(dict.fromkeys(self.warnings)),
             "told": {message: list(items) for message, items in self.told.told.items()},
             "ranges": {"rows": self.ranges.rows, "worst": self.ranges.worst, "seen": self.ranges.seen},
@@ -120,6 +130,7 @@ class WholeReport(RunReport):
                 self.names[f"{prefix}{first + int(row)}"] = reason
         self.left_out += len(notes["skipped"])
         self.not_finite += [self.samples + number for number in notes["not_finite"]]
+        self.unusual, self.compared = self.unusual + notes["unusual"], self.compared + notes["compared"]
         self.warnings |= dict.fromkeys(notes["warnings"])
         for message, items in notes["told"].items():
             self.told.told.setdefault(message, {}).update(dict.fromkeys(items))

@@ -225,6 +225,9 @@ class TimeSeriesFeatureExtractionPipeline(TimeSeriesPipeline):
     def _check_interval(self, interval: Any) -> float:
         raise TypeError(f"{type(self).__name__} takes no 'interval'")
 
+    def _check_similar(self, similar: Any) -> int:
+        raise TypeError(f"{type(self).__name__} takes no 'similar'")
+
     def _sanitize_parameters(  # type: ignore[override]
         self, per_variate: bool | None = None, **reading: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -22,9 +22,10 @@ from typing import Any
 from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import CONFIG_NAME, PROCESSOR_NAME
 
-# What saving a model, an adapter, a processor or a forecaster writes, in shards and variants, too, and its card.
+# What saving a model, an adapter, a processor or a forecaster writes, in shards and variants, too, its card, and
+# what is kept of training series (`features.similar`).
 _SAVED = re.compile(
-    r"(config|processor_config|generation_config|adapter_config|forecaster)\.json|README\.md|"
+    r"(config|processor_config|generation_config|adapter_config|forecaster)\.json|README\.md|similar\.safetensors|"
     r"(adapter_)?model(\.\w+)?(-\d{5}-of-\d{5})?\.safetensors|(adapter_)?model\.safetensors\.index(\.\w+)?\.json"
 )
 

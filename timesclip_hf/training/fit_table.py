@@ -49,6 +49,8 @@ class TableJob:
         recipe: towers, checkpoints, epochs, seed, ...
         peers: whether to fit the peers, too.
         column_pattern: how columns of steps are named, see `data.columns`.
+        similar: whether readings of training series are kept beside the model, see `features.similar`.
+        similar_names: column of the names that are kept with them; `None`: no names.
     """
 
     table: Any
@@ -64,6 +66,8 @@ class TableJob:
     recipe: Recipe = field(default_factory=Recipe)
     peers: bool = True
     column_pattern: str | None = None
+    similar: bool = True
+    similar_names: str | None = None
 
 
 @dataclass
@@ -154,6 +158,8 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
     )
     how = {"group": job.group, "time": job.time, "split": job.split}
     plan = asked_split(frame, roles, how) or (ask(roles) if ask is not None else None) or choose_split(roles)
+    if job.similar_names is not None and job.similar_names not in frame:
+        raise ValueError(f"--similar-names {job.similar_names}: the table has no such column, only {some_of(frame)}")
     frame, left_out = _with_target(frame, job.target)
     dataset, class_names, unseen = _load(frame, roles, job.column_pattern)
     numbers = np.asarray(dataset[_ROW][:], np.int64)

@@ -7,11 +7,15 @@ from typing import Any
 import pandas as pd
 
 from ..data.columns import step_columns
+from ..data.tables import decoded
 from ..escaping import with_unit
+from ..features.similar import SIMILAR_FILE, SimilarSeries
 from ..hub.facts import training_curve
 from ..model.intervals import has_ends, interval_of
 from . import train_report as report
 from .fit_table import Outcome, Prepared, TableJob
+
+_FEWEST_SIMILAR = 3  # distances need as many
 
 
 def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, output: Path, command: str) -> str:
@@ -33,6 +37,7 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
     source = Path(str(job.table)).name if isinstance(job.table, str | Path) else "a table"
     report.clear(output)
     fitted.trainer.save_model(str(output))
+    limits = _keep_similar(prepared, outcome, job, output)
     fitted.trainer.create_model_card(
         output,
         model_name=f"timesclip-{roles.target}",
@@ -43,6 +48,7 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
         hyperparameters={"preset": outcome.way.preset},
         command=command,
         table=tables[0],
+        limits=limits,
         kept={"closed_form": "; ".join(fitted.notes)} if fitted.heads is not None else {},
     )
     files = _write_test(prepared, outcome, output, job)
@@ -81,6 +87,24 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
 def _of_90(outcome: Outcome) -> dict[str, float]:
     """What the card's table says of intervals."""
     return {name: value for name, value in outcome.intervals.items() if name.endswith("_90")}
+
+
+def _keep_similar(prepared: Prepared, outcome: Outcome, job: TableJob, output: Path) -> list[str]:
+    """Keeps training series beside the model, by which new ones are compared; what the card says of it."""
+    (output / SIMILAR_FILE).unlink(missing_ok=True)
+    train, fitted = prepared.parts["train"], outcome.fitted
+    if not job.similar or len(train) < _FEWEST_SIMILAR:
+        return []
+    names: Any = None
+    if job.similar_names is not None:
+        names = decoded(prepared.frame[job.similar_names]).astype(str).to_numpy()[prepared.rows["train"]]
+    kept = SimilarSeries.fit(fitted.trainer.model, fitted.processor, train, names, seed=job.recipe.seed)
+    kept.save(output)
+    named = f", with their names ({job.similar_names})" if names is not None else ", without names"
+    return [
+        f"{SIMILAR_FILE} holds readings of {len(kept.rows)} training series{named}, by which predictions say how like "
+        "them a series is: they can be told from it roughly. Leave the file out where the data must not be shared."
+    ]
 
 
 def _write_test(prepared: Prepared, outcome: Outcome, output: Path, job: TableJob) -> list[str]:

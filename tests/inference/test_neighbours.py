@@ -1,0 +1,112 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""`similar=` of the pipelines and of `timesclip predict`: how like the training series a series is."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import pipeline
+
+import timesclip_hf  # noqa: F401, registers the pipelines
+from timesclip_hf import (
+    SimilarSeries,
+    TimesCLIPForClassification,
+    TimesCLIPForPrediction,
+    TimesCLIPForRegression,
+    TimesCLIPProcessor,
+)
+from timesclip_hf.cli import main
+from timesclip_hf.features.similar import read_blocks
+from timesclip_hf.model.remote_code import pushed_files
+
+TRAIN = np.random.default_rng(0).normal(size=(40, 12, 3)) * [0.1, 30.0, 500.0] + [0.5, 100.0, 3000.0]
+STRANGE = TRAIN[:2] * [1, 1, -1] + [1.0, 0, 0]
+NAMES = ["ndvi", "rain", "nir"]
+
+
+def wide(series: np.ndarray) -> pd.DataFrame:
+    columns = {f"{n}_{t:02d}": series[:, t, v] for v, n in enumerate(NAMES) for t in range(12)}
+    return pd.DataFrame({"field": [f"f{k}" for k in range(len(series))], **columns})
+
+
+@pytest.fixture
+def saved(tiny_config: Any, tmp_path: Path) -> Any:
+    def build(model_class: Any = TimesCLIPForRegression, preset: str = "full", **fields: Any) -> Path:
+        torch.manual_seed(0)
+        config = tiny_config(preset, **fields)
+        processor = TimesCLIPProcessor.from_config(config, variate_names=NAMES).fit(TRAIN)
+        model = model_class(processor.complete_config(config))
+        rows = [{"past_values": values} for values in TRAIN]
+        found = SimilarSeries.fit(model, processor, rows, names=[f"training field {k}" for k in range(40)])
+        model.save_pretrained(tmp_path / "model"), processor.save_pretrained(tmp_path / "model")
+        found.save(tmp_path / "model")
+        return tmp_path / "model"
+
+    return build
+
+
+def test_tables_get_columns_and_a_warning_and_lists_the_same(saved: Any) -> None:
+    folder = saved()
+    predict = pipeline("time-series-regression", model=str(folder))
+    series = np.concatenate([TRAIN[:3], STRANGE])
+    plain = predict(wide(series))
+    with pytest.warns(UserWarning, match="2 of 5 series are unusual: farther from all training series"):
+        table = predict(wide(series), similar=2)
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
+    assert list(table.columns[-4:]) == ["distance", "unusual", "nearest_1", "nearest_2"]
+    assert table["unusual"].tolist() == [False] * 3 + [True] * 2
+    assert table["nearest_1"].tolist()[:3] == [f"training field {k}" for k in range(3)]
+    kept = SimilarSeries.load(folder)
+    model = TimesCLIPForRegression.from_pretrained(folder)
+    expected, _ = kept.nearest(read_blocks(model, predict.processor, [{"past_values": values} for values in series]))
+    np.testing.assert_allclose(table["distance"], expected[:, 0], atol=1e-3)  # asked in one go with the prediction
+    with pytest.warns(UserWarning, match="unusual"):
+        listed = predict(list(series), similar=True)
+    assert [one["unusual"] for one in listed] == table["unusual"].tolist() and "nearest_1" not in listed[0]
+
+
+def test_rows_that_are_left_out_stay_empty_and_batches_do_not_count(saved: Any) -> None:
+    predict = pipeline("time-series-regression", model=str(saved(preset="small")))
+    frame = wide(TRAIN[:4])
+    frame.loc[1, [c for c in frame if c.startswith("rain")]] = np.nan
+    with pytest.warns(UserWarning, match="rain"):
+        table = predict(frame, similar=True, batch_size=2)
+    assert np.isnan(table["distance"][1]) and table["distance"].drop(1).notna().all()
+    with pytest.raises(ValueError, match="the table already has a column 'unusual'"):
+        predict(wide(TRAIN[:4]).assign(unusual=1), similar=True)
+    with pytest.raises(ValueError, match=r"similar=0: expected True, or how many neighbours"):
+        predict(wide(TRAIN[:4]), similar=0)
+
+
+def test_classes_and_forecasts_have_it_too_and_embeds_do_not(saved: Any, tmp_path: Path) -> None:
+    folder = saved(TimesCLIPForClassification, "small", id2label={0: "a", 1: "b"})
+    first = pipeline("time-series-classification", model=str(folder))(TRAIN[:1], similar=1, top_k=2)[0]
+    assert first[0]["nearest_1"] == "training field 0" and "distance" not in first[1]
+    with pytest.raises(TypeError, match="takes no 'similar'"):
+        pipeline("time-series-feature-extraction", model=str(folder))(TRAIN[:1], similar=True)
+    folder = saved(TimesCLIPForPrediction, "forecast", prediction_length=4)
+    forecast = pipeline("time-series-forecasting", model=str(folder))
+    table = forecast(pd.DataFrame(TRAIN[5], columns=NAMES), similar=1)
+    assert len(table) == 4 and table["nearest_1"].tolist() == ["training field 5"] * 4
+
+
+def test_the_command_tells_it_unasked_and_a_push_takes_it_along(saved: Any, tmp_path: Path, capsys: Any) -> None:
+    folder = saved()
+    wide(np.concatenate([TRAIN[:2], STRANGE])).to_csv(tmp_path / "new.csv", index=False)
+    words = ["predict", str(tmp_path / "new.csv"), "--model", str(folder), "--output", str(tmp_path / "out.csv")]
+    assert main(words) == 0
+    assert "2 of 4 series are unusual" in capsys.readouterr().err
+    assert pd.read_csv(tmp_path / "out.csv")["unusual"].tolist() == [False, False, True, True]
+    assert main([*words, "--similar", "1"]) == 0
+    assert pd.read_csv(tmp_path / "out.csv")["nearest_1"][1] == "training field 1"
+    assert main([*words, "--no-similar"]) == 0
+    assert "unusual" not in pd.read_csv(tmp_path / "out.csv")
+    assert "similar.safetensors" in {file.name for file in pushed_files(folder)}
+    (folder / "similar.safetensors").unlink()
+    assert main(words) == 0 and "unusual" not in pd.read_csv(tmp_path / "out.csv")
+    capsys.readouterr()
+    assert main([*words, "--similar"]) == 2
+    assert "no similar.safetensors lies beside" in capsys.readouterr().err
