@@ -160,3 +160,12 @@ def test_an_ensemble_of_quantiles_averages_them(make_case, enlarge):
 def test_settings_that_fit_nothing_are_named(tiny_config, fields, told):
     with pytest.raises((StrictDataclassError, ValueError), match=told):
         tiny_config(**fields)
+
+
+@pytest.mark.parametrize("loss", ["quantile", "gaussian"])
+def test_distributions_are_one_graph(make_case, loss):
+    model, batch = make_case(TimesCLIPForPrediction, preset="forecast", loss=loss, quantile_levels=LEVELS)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    said, plain = compiled(**batch), model(**batch)
+    torch.testing.assert_close(said.quantiles, plain.quantiles)
+    torch.testing.assert_close(said.loss, plain.loss)

@@ -38,7 +38,7 @@ _ALWAYS_SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_si
 # Fields of the configuration that the card shows elsewhere.
 _SHOWN_ELSEWHERE = {
     "vision_config", "text_config", "variate_mean", "variate_std", "target_mean", "target_std", "num_variates",
-    "context_length", "vision_chunk_size", "text_chunk_size",
+    "context_length", "vision_chunk_size", "text_chunk_size", "calibration",
 }  # fmt: skip
 
 

@@ -24,9 +24,14 @@ from torch import Tensor
 _LEAST_DEVIATION = 1e-3
 
 
+@torch.compiler.assume_constant_result
+def _normal_point(level: float) -> float:
+    return NormalDist().inv_cdf(level)
+
+
 def normal_points(levels: list[float]) -> list[float]:
     """Where the standard normal distribution has its quantiles."""
-    return [NormalDist().inv_cdf(level) for level in levels]
+    return [_normal_point(level) for level in levels]
 
 
 def _before_softplus(values: Tensor) -> Tensor:
