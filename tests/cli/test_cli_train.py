@@ -335,3 +335,55 @@ def test_somebody_at_a_terminal_is_asked_how_to_split(
     err = capsys.readouterr().err
     assert "1  the latest of year (6 of them)" in err and "2  whole values of farm (4 of them)" in err
     assert "choose [1]: choose [1]: group\nfarm\n" in err
+
+
+def test_a_forecaster_with_covariates_and_quantiles_is_trained_tested_and_asked(tmp_path: Path, capsys: Any) -> None:
+    hours = pd.date_range("2024-01-01", periods=24 * 8 + 6, freq="h")
+    price = np.random.default_rng(0).random(len(hours)).round(3)
+    table = pd.DataFrame({"hour": hours, "load": 500 - 100 * price, "price": price})
+    table[:-6].to_csv(tmp_path / "past.csv", index=False)
+    table[-6:].drop(columns="load").to_csv(tmp_path / "prices.csv", index=False)
+    words = (
+        "--timestamp",
+        "hour",
+        "--horizon",
+        6,
+        "--context",
+        24,
+        "--variates",
+        "load",
+        "--future-covariates",
+        "price",
+    )
+    output = tmp_path / "model"
+    quick = ("--quantiles", 0.05, 0.5, 0.95, "--epochs", 1, "--no-peers")
+    assert train(tmp_path / "past.csv", *words, *quick, "--output", output) == 0
+    out, err = capsys.readouterr()
+    assert "windows that it has not seen; seasonal naive: " in out and "90 % intervals held " in out
+    assert "the last 6 x 6 of each are the test part" in err and "a season has 24" in err
+    found = json.loads((output / "metrics.json").read_text())["test"]["TimesCLIP"]
+    assert {"mae", "wql", "coverage_90"} <= set(found) and "price" in (output / "forecaster.json").read_text()
+    assert len(pd.read_csv(output / "test_predictions.csv")) == 36
+    ask = ["predict", tmp_path / "past.csv", "--model", output]
+    for options, count in ((["--future", tmp_path / "prices.csv"], 6), (["--horizon", 3], None)):
+        code = main(list(map(str, [*ask, *options, "--output", tmp_path / "next.csv"])))
+        if count is None:
+            assert code == 2 and "has 0 rows of price behind its last value" in capsys.readouterr().err
+            continue
+        told = pd.read_csv(tmp_path / "next.csv", parse_dates=["hour"])
+        assert list(told.columns) == ["hour", "load", "load-lo-90", "load-median", "load-hi-90"] and len(told) == count
+        assert told["hour"].tolist() == hours[-6:].tolist()
+    assert train(tmp_path / "past.csv", *words, "--quantiles", 0.5, "--season", 24, "--output", output) == 2
+    assert "--season do not go with --quantiles" in capsys.readouterr().err
+
+
+def test_a_plain_forecaster_notes_its_columns(loads: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "model"
+    words = ("--timestamp", "date", "--horizon", 12, "--context", 48, "--output", output, "--epochs", 1, "--no-peers")
+    assert train(loads, *words) == 0
+    for options in ([], ["--horizon", "20"], ["--timestamp-column", "date"]):
+        assert (
+            main(["predict", str(loads), "--model", str(output), "--output", str(tmp_path / "x.csv"), *options]) == 0
+        )
+        told = pd.read_csv(tmp_path / "x.csv")
+        assert list(told.columns) == ["date", "load"] and len(told) == (20 if "--horizon" in options else 12)

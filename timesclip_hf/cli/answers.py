@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..escaping import csv_quoting, one_line, safe_cells, visible
+from . import forecasts
 from .options import (
     add_reading,
     add_verb,
@@ -72,6 +73,7 @@ def add_predict(commands: Any) -> None:
         "timesclip train), and which K of them are nearest",
     )
     command.add_argument("--no-similar", action="store_true", help="leave these columns out")
+    command.add_argument("--horizon", type=positive, metavar="H", help="of forecasts: so many steps")
     _add_answering(command)
 
 
@@ -131,6 +133,11 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
     table = None if in_parts else _read_table(options)
     model = checkpoint_folder(options.model) if embeds else options.model
     task: Any = find_task(model, embeds)  # transformers' types know its own tasks only
+    if not embeds and (answers := forecasts.predict(options, lambda: _read_table(options))) is not None:
+        count = _write(answers, options, output)
+        if output is not None:
+            print(f"{count} rows written to {one_line(output)}")
+        return
     predict: Any = pipeline(task, model=model, device=options.device or process_device())
     asked: dict[str, Any] = {
         "batch_size": options.batch_size,
@@ -164,14 +171,19 @@ def _answer_at_once(
     predict: Any, table: Any, options: argparse.Namespace, output: Path | None, asked: dict[str, Any], embeds: bool
 ) -> int:
     """Rows that were written of a table that is held as a whole."""
-    from ..data.files import write_excel
     from ..inference.any_series import pipeline_for_table
 
     if output is not None and not output.suffix:
         raise ValueError(f"--output {output}: a folder is for tables with one row per series: name a file")
     if embeds:
         predict = pipeline_for_table(predict, table, **reading_of(options))
-    result = predict(table, **asked)
+    return _write(predict(table, **asked), options, output)
+
+
+def _write(result: Any, options: argparse.Namespace, output: Path | None) -> int:
+    """Rows that were written."""
+    from ..data.files import write_excel
+
     if output is not None and output.suffix.lower() == ".parquet":
         result.to_parquet(output, index=False)
     elif output is not None and output.suffix.lower() == ".xlsx":

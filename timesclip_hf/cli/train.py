@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..escaping import one_line, visible
+from . import forecasts
 from .options import EXIT_CODES, positive, quiet
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calendar", nargs="+", metavar="PART", default=[], help="hour, weekday, year_day, holidays:FR, ...; or: auto"
     )
     series.add_argument("--season", type=positive, metavar="S", help="steps in a season; else by the times' rhythm")
+    series.add_argument(
+        "--quantiles", nargs="+", type=float, metavar="Q", default=[], help="learn these, such as 0.05 0.5 0.95"
+    )
     parser.add_argument(
         "--help-all", action=_HelpAll, nargs=0, help="also list the training arguments of transformers"
     )
@@ -176,6 +180,9 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     }
     command = shlex.join(["timesclip", "train", *_shown(options, words)])
     if options.timestamp is not None or options.horizon is not None:
+        if options.quantiles:
+            print(forecasts.train(options, recipe, output, command, _tell))
+            return
         from ..data.covariates import CovariateRoles
         from ..training.fit_forecast import ForecastJob, train_forecast
 
@@ -187,7 +194,9 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
                 (), options.future_covariates, options.past_covariates, options.static, options.calendar
             ),
         )  # fmt: skip
-        print(train_forecast(forecast, output, command, _tell))
+        told = train_forecast(forecast, output, command, _tell)
+        forecasts.note_columns(options, output)
+        print(told)
         return
     from ..training.fit_table import TableJob, fit, prepare
 
@@ -292,8 +301,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--{flag} is for tables with one row per series; --horizon is for forecasts")
     if forecast and options.target is not None and options.variates is not None:
         raise ValueError("--target and --variates both say what to forecast: give one of them")
-    forecasts = ("context", "series", "season", "future_covariates", "past_covariates", "calendar")
-    given = [name.replace("_", "-") for name in forecasts if getattr(options, name) not in (None, [])]
+    own = ("context", "series", "season", "future_covariates", "past_covariates", "calendar", "quantiles")
+    given = [name.replace("_", "-") for name in own if getattr(options, name) not in (None, [])]
     if not forecast and given:
         raise ValueError(f"--{given[0]} is for forecasts: give --timestamp and --horizon, too")
 

@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..data.panel import Panel
+from ..data.panel_covariates import observed
 from ..data.panel_windows import PanelWindows
 from ..data.tables import check_known, some_of, warn_caller
 from ..metrics.backtest import seasonal_changes, skill_interval, skill_score, win_rate
@@ -29,6 +30,7 @@ from ..model.intervals import percent
 from ..training.panel_peers import BASELINE, PANEL_PEERS, Answer, ask_peer, spreads_of
 from .forecast_frames import MODEL, answer_columns, same_kind
 from .forecast_tables import ForecastTables
+from .panel_forecaster import PanelForecaster, Plan, find_lengths, fit_forecaster
 
 _LEAST_SERIES = 10  # from so many on, skill is compared series by series, below it window by window
 _FEWEST_STEPS = 4  # of history before an origin
@@ -46,6 +48,7 @@ class Backtest:
             `(m, K)`, the spread of what was learnt from.
         levels: of quantiles.
         tables: how the user's table, `like`, was read.
+        core: the forecaster of the first origins.
     """
 
     answers: Mapping[str, Answer]
@@ -57,6 +60,7 @@ class Backtest:
     levels: Sequence[float]
     tables: ForecastTables
     like: Any
+    core: PanelForecaster
 
     def __repr__(self) -> str:
         count = len(np.unique(self.windows.series))
@@ -297,48 +301,52 @@ class Origins:
 
 
 def run_backtest(
-    origins: Origins,
-    fit: Callable[[Panel], Any],
-    num_targets: int,
+    df: Any,
+    tables: ForecastTables,
+    static: Any,
+    plan: Plan,
+    cut: tuple[int, int | None],
     refit: bool,
     peers: Sequence[str],
-    tables: ForecastTables,
-    like: Any,
+    batch_size: int,
 ) -> Backtest:
-    """Fits, forecasts and measures.
+    """Fits, forecasts and measures; see `TimesCLIPForecaster.cross_validation`.
 
     Args:
-        origins: where series are cut.
-        fit: trains a forecaster on a panel: an object with `answer(windows)`, `learn` (windows of training and
-            validation), `season`, `context_length`, `levels` and `seed`.
-        num_targets: variates that are forecast, the first ones.
+        df: the table, and `tables`, how it is read; static: a table of static columns.
+        plan: what is asked of the forecasters.
+        cut: number of origins, and steps between them.
         refit: train before each origin anew.
         peers: to stand beside it; the baseline always does.
-        tables, like: of `Backtest`.
+        batch_size: windows that go through a model at once.
     """
     check_known(peers, PANEL_PEERS, "peers: unknown")
-    names = [BASELINE, *(name for name in peers if name != BASELINE)]
+    panel = observed(tables.to_learn(df, static))
+    plan = dataclasses.replace(plan, horizon=find_lengths(panel, plan)[0])
+    horizon: Any = plan.horizon
+    origins = Origins(panel, horizon, cut[0], horizon if cut[1] is None else cut[1])
     parts: list[dict[str, Any]] = []
     for chosen in [[k] for k in range(origins.count)] if refit else [list(range(origins.count))]:
         started = time.perf_counter()
-        fitted = fit(origins.panel.head(np.maximum(origins.steps(chosen[0]), 0)))
-        windows, numbers = origins.windows(chosen, fitted.context_length, num_targets)
-        own = fitted.answer(windows)
+        known = panel.head(np.maximum(origins.steps(chosen[0]), 0))
+        core = fit_forecaster(known, plan, batch_size)
+        windows, numbers = origins.windows(chosen, core.context_length, plan.num_targets)
+        own = core.answer(windows)
         answers = {MODEL: dataclasses.replace(own, seconds=time.perf_counter() - started)}
-        for name in names:
-            answers[name] = ask_peer(name, windows, fitted.learn, fitted.season, fitted.levels, fitted.seed)
-        panel = origins.panel
-        targets = panel.values[:, :num_targets]
-        units, _ = seasonal_changes(targets, panel.offsets, windows.series, windows.steps, fitted.season)
-        units = np.where(units > 0, units, np.nan)
-        spreads = spreads_of(fitted.learn[0])[1][windows.series]
-        parts.append({"windows": windows, "origins": numbers, "answers": answers, "units": units, "spreads": spreads})
-    windows = parts[0]["windows"] if len(parts) == 1 else _joined([part["windows"] for part in parts])
-    together: dict[str, Any] = {
-        name: np.concatenate([part[name] for part in parts]) for name in ("origins", "units", "spreads")
-    }
-    answers = {name: _together([part["answers"][name] for part in parts]) for name in parts[0]["answers"]}
-    together |= {"levels": fitted.levels, "tables": tables, "like": like}
+        for name in [BASELINE, *(name for name in peers if name != BASELINE)]:
+            answers[name] = ask_peer(name, windows, core.learn, core.season, core.levels, core.seed)
+        targets = panel.values[:, : plan.num_targets]
+        units, _ = seasonal_changes(targets, panel.offsets, windows.series, windows.steps, core.season)
+        parts.append({
+            "windows": windows, "origins": numbers, "answers": answers, "units": np.where(units > 0, units, np.nan),
+            "spreads": spreads_of(core.learn[0])[1][windows.series], "core": core,
+        })  # fmt: skip
+    first = parts[0]
+    windows = first["windows"] if len(parts) == 1 else _joined([part["windows"] for part in parts])
+    names = ["origins", "units", "spreads"]
+    together: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    together |= {"levels": first["core"].levels, "tables": tables, "like": df, "core": first["core"]}
+    answers = {name: _together([part["answers"][name] for part in parts]) for name in first["answers"]}
     return Backtest(answers, windows.labels(slice(None)), windows, **together)
 
 

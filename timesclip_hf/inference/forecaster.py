@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.forecast_roles import FRAMES
-from ..data.panel_covariates import observed
+from ..data.calendar import calendar_columns
+from ..data.forecast_roles import FRAMES, ForecastRoles
 from ..data.panel_windows import PanelWindows
 from ..data.tables import is_table, some_of, warn_caller
 from ..metrics.probabilistic import checked_levels
@@ -20,13 +20,13 @@ from ..model.modeling_timesclip import TimesCLIPForPrediction
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .forecast_frames import lay_out, same_kind
 from .forecast_tables import ForecastTables, find_tables, tables_from_dict, tables_to_dict
-from .panel_forecaster import PanelForecaster, Plan, find_lengths, fit_forecaster, without_bars
+from .panel_forecaster import PanelForecaster, Plan, fit_forecaster, without_bars
 
 if TYPE_CHECKING:
     from .backtest import Backtest
 
 FILE = "forecaster.json"
-_COLUMNS = (
+COLUMNS = (
     "id_column", "timestamp_column", "target", "freq", "future_covariates", "past_covariates", "static", "calendar",
 )  # fmt: skip
 _ASKED = ("horizon", "context_length", "seed")
@@ -207,31 +207,19 @@ class TimesCLIPForecaster:
         Raises:
             ValueError: too short series, unknown peers, or what `fit` raises.
         """
-        from .backtest import Origins, run_backtest
+        from .backtest import run_backtest
 
-        if unknown := sorted(fit.keys() - {*_COLUMNS, *_ASKED, "quantile_levels"}):
+        if unknown := sorted(fit.keys() - {*COLUMNS, *_ASKED, "quantile_levels"}):
             raise TypeError(f"cross_validation takes no {', '.join(map(repr, unknown))}")
         static = fit.get("static", self._static)
         tables = self.tables
-        if tables is None or fit.keys() & set(_COLUMNS):
-            tables = find_tables(df, **{name: fit[name] for name in _COLUMNS if name in fit})
-        panel = observed(tables.to_learn(df, static))
+        if tables is None or fit.keys() & set(COLUMNS):
+            tables = find_tables(df, **{name: fit[name] for name in COLUMNS if name in fit})
         asked = {name: fit[name] for name in _ASKED if name in fit}
         if "quantile_levels" in fit:
             asked["levels"] = tuple(checked_levels(fit["quantile_levels"]).tolist())
         plan = replace(self.plan, num_targets=len(tables.roles.targets), **asked)
-        horizon, _ = find_lengths(panel, plan)
-        plan = replace(plan, horizon=horizon)
-        origins = Origins(panel, horizon, windows, horizon if step is None else step)
-        return run_backtest(
-            origins,
-            lambda known: fit_forecaster(known, plan, self.batch_size),
-            plan.num_targets,
-            refit,
-            peers,
-            tables,
-            df,
-        )
+        return run_backtest(df, tables, static, plan, (windows, step), refit, peers, self.batch_size)
 
     def save(self, folder: str | Path, **facts: Any) -> None:
         """Writes model, processor and all else that `predict` needs into a folder, and a model card.
@@ -306,6 +294,22 @@ class TimesCLIPForecaster:
         return self.core, self.tables
 
 
+def note_forecaster(folder: Path, timestamp: str, series: str | None, season: int, seed: int) -> None:
+    """Makes a forecaster of a folder that holds a model and its processor, trained on a table of such columns."""
+    processor = TimesCLIPProcessor.from_pretrained(folder)
+    names, statistics = list(processor.variate_names or []), processor.statistics or {}
+    targets, more = names[: processor.num_target_variates], names[len(names[: processor.num_target_variates]) :]
+    calendar = list(processor.calendar or [])
+    told = {column["name"] for column in calendar_columns(calendar)}
+    columns = [column for column in statistics.get("future") or [] if column["name"] not in told]
+    known = [column["name"] for column in columns]
+    static = [column["name"] for column in statistics.get("static") or []]
+    roles = ForecastRoles(timestamp, series, targets, known, [name for name in more if name not in known], static)
+    settings = {**tables_to_dict(ForecastTables(roles, columns, calendar)), "frame": "wide", "preset": "auto"}
+    settings |= {"season": season, "seed": seed, "quantile_levels": ()}
+    (folder / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
 def _check_history(windows: PanelWindows) -> None:
     """Series without a value to go on from are refused; short ones are told."""
     panel, context = windows.panel, windows.context_length
@@ -324,4 +328,4 @@ def _check_history(windows: PanelWindows) -> None:
         )
 
 
-__all__ = ["TimesCLIPForecaster"]
+__all__ = ["COLUMNS", "FILE", "TimesCLIPForecaster", "note_forecaster"]
