@@ -289,7 +289,7 @@ def test_the_same_seed_gives_the_same_model(fields: Path, tmp_path: Path) -> Non
         (["--target", "yield", "--random-length", "3", "9"], "the 8 steps of the table"),
         (["--horizon", "3"], "need --timestamp and --horizon"),
         (["--target", "yield", "--context", "3"], "--context is for forecasts"),
-        (["--target", "yield", "--timestamp", "year", "--horizon", "3"], "--target is for tables with one row"),
+        (["--group", "farm", "--timestamp", "year", "--horizon", "3"], "--group is for tables with one row"),
     ],
 )
 def test_errors_of_beginners_are_one_line(
@@ -343,18 +343,8 @@ def test_a_forecaster_with_covariates_and_quantiles_is_trained_tested_and_asked(
     table = pd.DataFrame({"hour": hours, "load": 500 - 100 * price, "price": price})
     table[:-6].to_csv(tmp_path / "past.csv", index=False)
     table[-6:].drop(columns="load").to_csv(tmp_path / "prices.csv", index=False)
-    words = (
-        "--timestamp",
-        "hour",
-        "--horizon",
-        6,
-        "--context",
-        24,
-        "--variates",
-        "load",
-        "--future-covariates",
-        "price",
-    )
+    roles = ("--target", "load", "--future-covariates", "price")
+    words = ("--timestamp", "hour", "--horizon", 6, "--context", 24, *roles)
     output = tmp_path / "model"
     quick = ("--quantiles", 0.05, 0.5, 0.95, "--epochs", 1, "--no-peers")
     assert train(tmp_path / "past.csv", *words, *quick, "--output", output) == 0
