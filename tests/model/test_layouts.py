@@ -18,10 +18,12 @@ from timesclip_hf import (
     TimesCLIPForPreTraining,
     TimesCLIPForRegression,
     TimesCLIPProcessor,
+    explain,
     export_program,
     info_nce,
     render_line,
 )
+from timesclip_hf.inference.explanations import usable_methods
 from timesclip_hf.metrics.retrieval import retrieval_accuracy
 from timesclip_hf.model.branches import feature_width
 from timesclip_hf.model.preprocessing import draw_plots, grid_shape
@@ -170,3 +172,11 @@ def test_ink_alone_the_cache_export_and_numpy_know_grids(tiny_config: Any, tmp_p
     numbers = NumpyProcessor.from_pretrained(tmp_path)(SERIES)["pixel_values"]
     np.testing.assert_allclose(numbers, batch["pixel_values"].numpy(), atol=1e-5)
     assert TimesCLIPProcessor.from_pretrained(tmp_path).layout == "grid"
+
+
+def test_gradients_by_variate_are_refused_and_not_tried(tiny_config: Any) -> None:
+    model, processor, _ = pair(tiny_config)
+    assert usable_methods(processor) == ["removal"]
+    assert usable_methods(TimesCLIPProcessor()) == ["gradients", "removal"]
+    with pytest.raises(ValueError, match="one image of all variates adds cannot be told apart by variate"):
+        explain(model, processor, list(SERIES), methods=["gradients"])

@@ -3,7 +3,6 @@
 
 import argparse
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +63,16 @@ def explain(options: argparse.Namespace) -> None:
 
     quiet()
     find_task(options.model)
-    methods = options.methods or [
-        name for name in explanations.METHODS if name != "gradients" or find_spec("captum") is not None
-    ]
+    processor = TimesCLIPProcessor.from_pretrained(options.model)
+    methods = options.methods or explanations.usable_methods(processor)
     if "gradients" not in methods and options.methods is None:
-        print("no gradients, which need captum: pip install 'timesclip-hf[explain]'", file=sys.stderr)
+        grid, captum = "a plot for each variate", "captum: pip install 'timesclip-hf[explain]'"
+        print(f"no gradients, which need {grid if processor.layout == 'grid' else captum}", file=sys.stderr)
     model = saved_model_class(own_config(options.model)).from_pretrained(options.model)
     table = read_table(options.table, header=not options.no_header)
     target = int(options.target) if (options.target or "").isdecimal() else options.target
     found = explanations.explain(
-        model, TimesCLIPProcessor.from_pretrained(options.model), table, methods=methods, target=target,
+        model, processor, table, methods=methods, target=target,
         horizon=options.horizon, labels=options.labels, groups=options.group, spans=options.spans,
         max_samples=options.rows, seed=options.seed, **reading_of(options),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import combinations
 from typing import Any
 
@@ -90,6 +91,12 @@ class Explanation:
                 own = self.attributions[self.attributions["sample"] == sample]
                 found[f"sample_{sample}"] = plot_attributions(own, with_unit(self.target, self.unit), str(sample))
         return found
+
+
+def usable_methods(processor: TimesCLIPProcessor) -> list[str]:
+    """Those of `METHODS` that work here: gradients need captum, and a plot for each variate."""
+    gradients = find_spec("captum") is not None and processor.layout != "grid"
+    return [name for name in METHODS if name != "gradients" or gradients]
 
 
 def explain(
@@ -352,4 +359,4 @@ def _branches(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["branch", "other", "correlation", "mean_difference"])
 
 
-__all__ = ["METHODS", "Explanation", "explain"]
+__all__ = ["METHODS", "Explanation", "explain", "usable_methods"]

@@ -3,7 +3,6 @@
 
 import io
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..escaping import csv_quoting, safe_cells
 from ..features.similar import SimilarSeries
 from ..metrics import classification_metrics, regression_metrics
 from ..training.train_report import figure
-from .explanations import METHODS, Explanation, explain
+from .explanations import Explanation, explain, usable_methods
 from .report import Source
 from .series_batch import SeriesBatch
 from .task_pipelines import PIPELINES
@@ -184,7 +183,7 @@ def explain_rows(source: Source, found: Answered) -> Explanation | None:
         return None
     rows = np.flatnonzero(found.counted) if found.counted.sum() > 1 else np.arange(len(found.series))
     rows = np.sort(np.random.default_rng(0).permutation(rows)[: source.explained])
-    methods = [name for name in METHODS if name != "gradients" or find_spec("captum") is not None]
+    methods = usable_methods(source.answerer.processor)
     part = source.frame.iloc[_positions(source, found.series)[rows]]
     return explain(
         source.answerer.model, source.answerer.processor, part, methods=methods, labels=source.labels, repeats=2,

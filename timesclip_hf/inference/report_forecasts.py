@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ..data.windows import ForecastWindows
 from ..escaping import with_unit
 from ..training.train_report import figure
 from . import report_figures as figures
-from .explanations import METHODS, Explanation, explain
+from .explanations import Explanation, explain, usable_methods
 from .report import Block, Card, Figure, Page, Section, Source, footer, table
 from .report_samples import compared, learning_curve, model_facts, reasons
 from .task_pipelines import PIPELINES
@@ -143,7 +142,7 @@ def _explain(source: Source, found: Forecasts) -> Explanation | None:
     if not source.explained or len(found.rows) < 2:
         return None
     chosen = found.rows[np.unique(np.linspace(0, len(found.rows) - 1, source.explained).astype(int))]
-    methods = [name for name in METHODS if name != "gradients" or find_spec("captum") is not None]
+    methods = usable_methods(source.answerer.processor)
     return explain(
         source.answerer.model, source.answerer.processor, [found.windows[int(row)] for row in chosen],
         methods=methods, repeats=2, max_samples=None,
