@@ -62,6 +62,17 @@ if TYPE_CHECKING:
     from .model.modeling_timesclip import TimesCLIPPreTrainedModel as TimesCLIPPreTrainedModel
     from .model.processing_timesclip import TimesCLIPProcessor as TimesCLIPProcessor
     from .model.rendering import render_line as render_line
+    from .model.views import register_view as register_view
+    from .plots import plot_ablation as plot_ablation
+    from .plots import plot_attributions as plot_attributions
+    from .plots import plot_backtest as plot_backtest
+    from .plots import plot_confusion as plot_confusion
+    from .plots import plot_curves as plot_curves
+    from .plots import plot_forecasts as plot_forecasts
+    from .plots import plot_importance as plot_importance
+    from .plots import plot_model_view as plot_model_view
+    from .plots import plot_predictions as plot_predictions
+    from .plots import plot_selection_attention as plot_selection_attention
     from .training.adapters import lora_config as lora_config
     from .training.calibration import calibrate as calibrate
     from .training.ensemble import join_models as join_models
@@ -112,6 +123,19 @@ _NAMES = {
     ],
     ".model.processing_timesclip": ["TimesCLIPProcessor"],
     ".model.rendering": ["render_line"],
+    ".model.views": ["register_view"],
+    ".plots": [
+        "plot_ablation",
+        "plot_attributions",
+        "plot_backtest",
+        "plot_confusion",
+        "plot_curves",
+        "plot_forecasts",
+        "plot_importance",
+        "plot_model_view",
+        "plot_predictions",
+        "plot_selection_attention",
+    ],
     ".training.adapters": ["lora_config"],
     ".training.calibration": ["calibrate"],
     ".training.heads": ["FittedHeads", "fit_head"],

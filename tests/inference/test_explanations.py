@@ -91,13 +91,25 @@ def test_the_answer_that_is_explained_is_the_model_s_own(tiny_config: Any) -> No
     np.testing.assert_allclose(found.samples["prediction"], said, rtol=1e-5)
 
 
-@pytest.mark.parametrize("view", ["gasf", "recurrence", "spectrogram"])
-def test_other_views_than_lines_add_up_too(view: str, tiny_config: Any) -> None:
+@pytest.mark.parametrize("view", ["gasf", "stacked", ["line", "mtf", "spectrogram"]], ids=str)
+def test_other_views_than_lines_add_up_too(view: Any, tiny_config: Any) -> None:
     model, processor = made(TimesCLIPForRegression, tiny_config("vision_only"), view=view)
     found = explain(model, processor, SERIES[:2], methods=["gradients"])
     change = found.samples["prediction"] - found.samples["baseline"]
     np.testing.assert_allclose(found.attributions.groupby("sample")["attribution"].sum(), change, rtol=0.01)
     assert found.vision.empty  # rows of these views are no values
+
+
+def test_in_one_image_for_all_each_variate_has_its_own_pixels(tiny_config: Any) -> None:
+    model, processor = made(TimesCLIPForRegression, tiny_config("vision_only", layout="grid", variate_selection=None))
+    series = np.repeat(np.nanmean(SERIES, axis=(0, 1))[None, None], STEPS, axis=1)  # at the baseline
+    series[0, 6:9, 2] += 800.0
+    found = explain(model, processor, series, methods=["gradients"])
+    assert found.samples["attributed"][0] == pytest.approx(
+        found.samples["prediction"][0] - found.samples["baseline"][0], rel=0.01
+    )
+    by_variate = found.attributions.groupby("variate")["attribution"].apply(lambda own: own.abs().sum())
+    assert by_variate["nir"] > 0 and by_variate[["ndvi", "rain"]].max() < 1e-6 * by_variate["nir"]
 
 
 def test_every_model_of_an_ensemble_is_part_of_it(tiny_config: Any) -> None:

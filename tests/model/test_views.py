@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
+from timesclip_hf import TimesCLIPProcessor
 from timesclip_hf.model import rendering
 from timesclip_hf.model.rendering import render_line
 from timesclip_hf.model.views import (
     VIEWS,
+    register_view,
     render_gadf,
     render_gasf,
     render_mtf,
@@ -398,3 +401,63 @@ def test_settings_out_of_range_raise() -> None:
     for decibels in (0.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="dynamic_range must be a positive number"):
             render_spectrogram(values, 8, 8, dynamic_range=decibels)
+
+
+def own_view(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Its mean as one grey."""
+    return values.nanmean(dim=1)[:, None, None].expand(-1, height, width).clamp(0, 1)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("timesclip_hf.model.views.VIEWS", dict(VIEWS))
+    monkeypatch.setattr("timesclip_hf.model.views.OWN_VIEWS", owned := set())
+    monkeypatch.setattr("timesclip_hf.model.processor_checks.OWN_VIEWS", owned)
+    register_view("grey", own_view)
+    return "grey"
+
+
+def test_a_view_of_one_s_own_is_drawn_saved_and_asked_for_where_it_is_not_known(
+    registered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = TimesCLIPProcessor(8, 4, 2, image_size=16, view=registered, scaling="none", value_range="window")
+    series = np.linspace(0, 1, 8)[None, :, None]
+    image = processor.to_images(processor(series)["pixel_values"])[0, 0]
+    ink = np.array([0x1F, 0x77, 0xB4]) / 255  # the first variate's colour, half of it on white
+    np.testing.assert_allclose(image[0, 0], (255 * (1 + 0.5 * (ink - 1))).round(), atol=1)
+    processor.save_pretrained(tmp_path)
+    again = TimesCLIPProcessor.from_pretrained(tmp_path)
+    assert torch.equal(again(series)["pixel_values"], processor(series)["pixel_values"])
+    monkeypatch.setattr("timesclip_hf.model.processor_checks.OWN_VIEWS", set())
+    with pytest.raises(
+        ValueError, match=r"got 'grey'; one of your own is known after register_view\(name, function\)"
+    ):
+        TimesCLIPProcessor.from_pretrained(tmp_path)
+
+
+def test_a_function_that_draws_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="name must be letters, digits and underscores, and none of"):
+        register_view("line", own_view)
+    with pytest.raises(ValueError, match=r"draws \(2, 6\) of two series at 8 x 10 pixels, expected \(2, 8, 10\)"):
+        register_view("flat", lambda values, height, width: values)
+    with pytest.raises(ValueError, match="intensities outside of 0 to 1, or no numbers"):
+        register_view("gaps", lambda values, height, width: values.sum(dim=1)[:, None, None].expand(-1, height, width))
+    assert "flat" not in VIEWS and "gaps" not in VIEWS
+
+
+def test_three_views_are_the_colours_of_one_image(tmp_path: Path) -> None:
+    views = ["line", "gasf", "recurrence"]
+    settings = {"image_size": [20, 24], "scaling": "none", "value_range": "window"}
+    series = np.random.default_rng(0).normal(size=(2, 10, 3))
+    processor = TimesCLIPProcessor(10, 4, 2, view=views, **settings)
+    plots = processor(series, draw=False)["plot_values"]
+    images = processor.to_images(processor(series)["pixel_values"])
+    for colour, view in enumerate(views):
+        ink = VIEWS[view](plots.reshape(-1, 10), 20, 24).reshape(2, 3, 20, 24).numpy()
+        np.testing.assert_allclose(images[..., colour], 255 * (1 - ink), atol=0.51)
+    processor.save_pretrained(tmp_path)
+    assert TimesCLIPProcessor.from_pretrained(tmp_path).view == views
+    with pytest.raises(ValueError, match="view must be a name, or a list of three, one for each colour"):
+        TimesCLIPProcessor(10, 4, 2, view=["line", "gasf"])
+    grid = TimesCLIPProcessor(10, 4, 2, view=views, layout="grid", **{**settings, "image_size": 48})
+    assert grid(series)["pixel_values"].shape == (2, 1, 3, 48, 48)

@@ -9,7 +9,7 @@ the answer changed on its account; together that is the whole change of the answ
 - `vision`: the pixels of the plots, where the answer depends on them. Drawing is not differentiable: what goes along
   the line is a blend of two images, that of the baseline and that of the sample. Each pixel's share goes to the step
   that it was drawn for, the nearest one that is observed; in a view whose rows are time, too, half of it to that of
-  the row.
+  the row. In a view of your own, time is taken to run from left to right.
 - `static`: encoded static values, summed over the categories of a column.
 
 The baseline is the mean of the training part at every step, with no static category more likely than another. Under
@@ -18,6 +18,7 @@ what is explained is the answer's change because the series is not flat. A basel
 raw units, and then level and spread are differentiated through, too.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ from torch import Tensor
 
 from ..data.tables import some_of, warn_caller
 from ..model.messages import one_run
-from ..model.preprocessing import instance_statistics
+from ..model.preprocessing import grid_shape, instance_statistics
+from ..model.processor_checks import views_of
 from .answers import Answerer, baseline_values
 from .series_batch import SeriesBatch
 
@@ -91,11 +93,6 @@ def integrated_gradients(
     start = None if baseline is None else baseline_values(baseline)
     static_start = _static_baseline(answerer, baseline)
     images = "pixel_values" in answerer.reads
-    if images and answerer.processor.layout == "grid":
-        raise ValueError(
-            "layout='grid': what one image of all variates adds cannot be told apart by variate; choose methods="
-            "['removal']"
-        )
     together = 1 if images else max(1, answerer.batch_size // 8)
     missed: list[Any] = []
     with one_run():
@@ -112,7 +109,14 @@ def integrated_gradients(
             f"{_GOOD:.1%}: along the way from the baseline it jumps (see `samples` of the explanation)"
         )
     if found.pixels is not None:
-        found.vision = _by_step(found.pixels, series.observed, answerer.processor)
+        if answerer.config.layout == "grid":
+            found.pixels = _out_of_grid(found.pixels, answerer.config.num_drawn_variates)
+        colours, views = np.moveaxis(found.pixels, 2, 0), views_of(answerer.processor)
+        colours = colours if len(views) > 1 else colours.sum(axis=0)[None]
+        found.vision = np.zeros(series.observed.shape)
+        for view, pixels in zip(views, colours, strict=True):  # of several views, each has a colour of its own
+            found.vision += _by_step(pixels, series.observed, answerer.processor, view)
+        found.pixels = found.pixels.sum(axis=2)
     return found
 
 
@@ -199,7 +203,7 @@ def _note(found: Attributed, rows: NDArray[np.int64], line: _Line, shares: dict[
     found.series[rows] = shares["series"].cpu().numpy()
     found.answers[rows], found.baselines[rows] = (part.cpu().numpy() for part in (line.answers, line.baselines))
     if "vision" in shares:
-        pixels = shares["vision"].double().sum(dim=2).cpu().numpy()  # over colours: (n, V, height, width)
+        pixels = shares["vision"].double().cpu().numpy()  # (n, V, 3, height, width)
         if found.pixels is None:
             found.pixels = np.zeros((len(found.answers), *pixels.shape[1:]))
         found.pixels[rows] = pixels
@@ -210,24 +214,50 @@ def _note(found: Attributed, rows: NDArray[np.int64], line: _Line, shares: dict[
         found.static[rows] = np.stack([part.sum(axis=1) for part in cut], axis=1)
 
 
-def _by_step(pixels: NDArray[np.float64], observed: NDArray[np.bool_], processor: Any) -> NDArray[np.float64]:
+def _by_step(
+    pixels: NDArray[np.float64], observed: NDArray[np.bool_], processor: Any, view: str
+) -> NDArray[np.float64]:
     """Shares of pixels `(n, V, height, width)` as shares of steps `(n, T, V)`."""
     length = observed.shape[1]
     height, width = pixels.shape[2:]
-    pairs = processor.view in _VIEWS_OF_PAIRS
+    if view == "stacked":
+        found = np.zeros(observed.shape)
+        places = _stacked_places(height, width, length)
+        _add(found, pixels.reshape(*pixels.shape[:2], -1), places, observed)
+        return found
+    pairs = view in _VIEWS_OF_PAIRS
     found = np.zeros(observed.shape)
     columns = pixels.sum(axis=2) * (0.5 if pairs else 1.0)  # (n, V, width)
-    _add(found, columns, _places(width, length, processor), observed)
+    _add(found, columns, _places(width, length, processor, view), observed)
     if pairs:
         rows = pixels.sum(axis=3)[..., ::-1] * 0.5  # time runs upwards
-        _add(found, rows, _places(height, length, processor), observed)
+        _add(found, rows, _places(height, length, processor, view), observed)
     return found
 
 
-def _places(size: int, length: int, processor: Any) -> NDArray[np.float64]:
+def _out_of_grid(pixels: NDArray[np.float64], variates: int) -> NDArray[np.float64]:
+    """Shares of the pixels of one image for all `(n, 1, 3, height, width)` as those of each variate's plot in it."""
+    rows, columns = grid_shape(variates)
+    height, width = pixels.shape[3] // rows, pixels.shape[4] // columns
+    corners = [(height * (k // columns), width * (k % columns)) for k in range(variates)]
+    plots = [pixels[:, 0, :, top : top + height, left : left + width] for top, left in corners]
+    return np.stack(plots, axis=1)  # what is left is paper, in both images that are blended
+
+
+def _stacked_places(height: int, width: int, length: int) -> NDArray[np.float64]:
+    """The step of each pixel of `render_stacked`, row by row."""
+    size = math.isqrt(length)
+    step = max(1, size // 10)
+    front = -(length - size) % step
+    windows = (length + front - size) // step + 1
+    row, column = np.arange(height) * windows // height, np.arange(width) * size // width
+    return (row[:, None] * step + column - front).clip(min=0).astype(float).ravel()
+
+
+def _places(size: int, length: int, processor: Any, view: str) -> NDArray[np.float64]:
     """The place on the axis of steps of the middle of each pixel `(size,)`."""
     middle = np.arange(size) + 0.5
-    if processor.view != "line":
+    if view != "line":
         return middle * length / size - 0.5
     margin = processor.line_width / 2 + 0.5
     return (middle - margin) / max(size - 2 * margin, 1e-9) * (length - 1)

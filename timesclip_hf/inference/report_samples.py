@@ -323,7 +323,9 @@ def _cards(source: Source, found: Answered, rows: NDArray[np.int64]) -> list[Car
             like = "unlike all training series" if found.near["unusual"][row] else "most like"
             lines.append(f"{like}{'; nearest' if found.near['unusual'][row] else ''} {found.near['nearest_1'][row]}")
         card = Card(found.names[row], lines)
-        if images is not None:
+        if images is not None and answerer.config.layout == "grid":
+            card.images = [("all variates", figures.as_png(images[place][0]))]
+        elif images is not None:
             card.images = [(name, figures.as_png(image)) for name, image in zip(names, images[place], strict=False)]
         else:
             values = np.where(part.observed[place], part.values[place], np.nan)

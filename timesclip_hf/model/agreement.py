@@ -8,6 +8,7 @@ from typing import Any
 from .future_values import future_width
 from .messages import warn_caller
 from .precision import costs_digits
+from .processor_checks import views_of
 from .static_values import static_width
 from .tasks import Task
 
@@ -111,7 +112,7 @@ def check_agreement(processor: Any, config: Any, task: Task | None = None, train
         raise ValueError(f"processor must be a TimesCLIPProcessor, found {type(processor).__name__}")
     targets = task is None or task.errors_in == "targets"
     faults = _differences(processor, config, targets)
-    if processor.view == "stacked" and config.vision_config is not None and config.blank_patches != "keep":
+    if "stacked" in views_of(processor) and config.vision_config is not None and config.blank_patches != "keep":
         faults.append("the processor draws view='stacked', which has no paper, the model asks what is blank")
     if processor.statistics is None and "dataset" in (processor.scaling, processor.value_range):
         faults.append("the processor was never fitted")

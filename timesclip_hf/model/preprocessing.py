@@ -15,6 +15,7 @@ from .arrays import Array, cast, contiguous, like, namespace, running_maximum, s
 from .measured import check_scaled, describe, is_fill_value
 from .messages import warn_caller
 from .precision import any_costs_digits, costs_digits, rounding_noise, widened
+from .processor_checks import views_of
 from .reader import kept_steps, read_sample, sides
 from .rendering import apply_color, render_line, variate_colors
 from .screening import Screening, check_fitted_range
@@ -287,12 +288,6 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
     if settings.image_size is None:
         raise ValueError("This processor draws no images: its image_size is None")
     num_samples, num_variates, num_steps = plot_values.shape
-    if settings.view == "line":
-        render: Any = partial(render_line, line_width=settings.line_width)
-    else:
-        from .views import VIEWS  # needs torch, which is not there where NumPy alone prepares batches
-
-        render = VIEWS[settings.view]
     size, in_grid = settings.image_size, settings.layout == "grid"
     if in_grid:
         rows, columns = grid_shape(num_variates)
@@ -302,10 +297,18 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
                 f"layout='grid' would leave {size[0]} x {size[1]} pixels for each of {num_variates} plots, and "
                 f"{_SMALLEST_PLOT} are the least: choose a larger image_size, or layout='variate'"
             )
-    coverage = render(plot_values.reshape(-1, num_steps), *size)
-    coverage = coverage if dtype is None else cast(coverage, dtype)
+    series, xp = plot_values.reshape(-1, num_steps), namespace(plot_values)
+    coverages = [_renderer(settings, view)(series, *size) for view in views_of(settings)]
+    coverages = coverages if dtype is None else [cast(coverage, dtype) for coverage in coverages]
+    coverage = coverages[0]
     # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
     mean, std = like(settings.image_mean, coverage), like(settings.image_std, coverage)
+    if len(coverages) > 1:  # a view in each colour: black ink on paper of one grey
+        paper = (settings.background - mean) / std
+        ink = xp.stack(coverages, 1)  # (B * V, 3, height, width)
+        images = paper[:, None, None] + ink * ((0.0 - mean) / std - paper)[:, None, None]
+        images = images.reshape(num_samples, num_variates, *images.shape[1:])
+        return place_in_grid(images, paper, settings.image_size) if in_grid else images
     grey = settings.view == "stacked"  # whose pixels are the values themselves, from black to white
     shades = np.ones((num_variates, 3), np.float32) if grey else variate_colors(num_variates)
     colors = namespace(coverage).tile((like(shades, coverage) - mean) / std, (num_samples, 1))
@@ -313,6 +316,15 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
     images = apply_color(coverage, colors, paper)
     images = images.reshape(num_samples, num_variates, *images.shape[1:])
     return place_in_grid(images, paper, settings.image_size) if in_grid else images
+
+
+def _renderer(settings: Any, view: str) -> Any:
+    """The function that draws a view, by its name."""
+    if view == "line":
+        return partial(render_line, line_width=settings.line_width)
+    from .views import VIEWS  # needs torch, which is not there where NumPy alone prepares batches
+
+    return VIEWS[view]
 
 
 def grid_shape(num_variates: int) -> tuple[int, int]:

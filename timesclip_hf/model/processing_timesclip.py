@@ -54,9 +54,10 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         background (`float`, defaults to 1.0): grey level of the paper, 1 is white.
         image_mean, image_std (`list[float]`, *optional*): colour statistics of the vision tower; not set: CLIP's.
         statistics (`dict`, *optional*): what `fit` learnt; saved with the processor.
-        view (`str`, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the paper), `"gasf"`
-            or `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition field),
-            `"recurrence"` (recurrence plot), `"spectrogram"` or `"stacked"` (overlapping windows as rows, in grey).
+        view (`str` or list of three, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the
+            paper), `"gasf"` or `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition
+            field), `"recurrence"` (recurrence plot), `"spectrogram"`, `"stacked"` (overlapping windows as rows, in
+            grey) or one of your own (`register_view`). A list: one view in each colour of an image.
         variate_units (`list[str]`, *optional*): unit of each variate, for cards and figures; `""` for none.
         target_names, target_units (`list[str]`, *optional*): of what a regression predicts, for predictions and cards.
         padding_side, truncation_side (`"left"` or `"right"`, *optional*):
@@ -120,7 +121,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         image_mean: Sequence[float] | None = None,
         image_std: Sequence[float] | None = None,
         statistics: dict[str, Any] | None = None,
-        view: str = "line",
+        view: str | Sequence[str] = "line",
         variate_units: Sequence[str] | None = None,
         target_names: Sequence[str] | None = None,
         target_units: Sequence[str] | None = None,
@@ -154,7 +155,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         self.image_mean = plain(image_mean if image_mean is not None else OPENAI_CLIP_MEAN)
         self.image_std = plain(image_std if image_std is not None else OPENAI_CLIP_STD)
         self.statistics = plain(statistics)
-        self.view = view
+        self.view = view if isinstance(view, str) else plain(view)
         self.layout = layout
         self.variate_units = plain(variate_units)
         self.target_names = plain(target_names)

@@ -16,8 +16,10 @@ _CHOICES = {
     "padding": ("end", "none"),
     "scaling": ("dataset", "instance", "none"),
     "value_range": ("dataset", "window"),
-    "view": ("line", "gasf", "gadf", "mtf", "recurrence", "spectrogram", "stacked"),
 }
+BUILT_IN_VIEWS = ("line", "gasf", "gadf", "mtf", "recurrence", "spectrogram", "stacked")
+# Names of views that `register_view` has added.
+OWN_VIEWS: set[str] = set()
 
 
 def check_parameters(processor: Any) -> None:
@@ -30,6 +32,7 @@ def check_parameters(processor: Any) -> None:
         )
     for name, allowed in _CHOICES.items():
         _require(processor, name, getattr(processor, name) in list(allowed), f"one of {allowed}")
+    _check_view(processor)
     _require(
         processor, "num_variates", processor.num_variates is None or _is_count(processor.num_variates), "1 or more"
     )
@@ -72,6 +75,23 @@ def _check_forecast(processor: Any) -> None:
     _require(processor, "num_target_variates", few, "1 to num_variates")
     named = calendar is None or (_is_list(calendar) and all(isinstance(name, str) for name in calendar))
     _require(processor, "calendar", named, "a list of names, or None")
+
+
+def views_of(processor: Any) -> list[str]:
+    """The views of a processor by name: one, or three, one for each colour."""
+    return [processor.view] if isinstance(processor.view, str) else list(processor.view)
+
+
+def _check_view(processor: Any) -> None:
+    known = (*BUILT_IN_VIEWS, *sorted(OWN_VIEWS))
+    right = isinstance(processor.view, str) or (_is_list(processor.view) and len(processor.view) == 3)
+    _require(processor, "view", right, "a name, or a list of three, one for each colour")
+    unknown = [name for name in views_of(processor) if name not in list(known)]
+    if unknown:
+        raise ValueError(
+            f"view must be one of {known}, got {unknown[0]!r}; one of your own is known after register_view(name, "
+            "function), which each process calls before it loads or makes such a processor"
+        )
 
 
 def _check_missing_values(processor: Any) -> None:
@@ -176,4 +196,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-__all__ = ["STATISTICS_VERSION", "check_names", "check_parameters", "check_statistics"]
+__all__ = [
+    "BUILT_IN_VIEWS",
+    "OWN_VIEWS",
+    "STATISTICS_VERSION",
+    "check_names",
+    "check_parameters",
+    "check_statistics",
+    "views_of",
+]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .precision import rounding_noise
 from .preprocessing import fill_missing
+from .processor_checks import BUILT_IN_VIEWS, OWN_VIEWS
 from .rendering import check_plot_arguments, plots_per_chunk, render_line
 
 # Values beyond the axis by more than this would only overflow.
@@ -162,6 +163,45 @@ VIEWS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def register_view(name: str, render: Callable[[Tensor, int, int], Tensor]) -> None:
+    """Makes a view of your own known to processors: `TimesCLIPProcessor(view=name)`, alone or among three.
+
+    A function is no part of a saved processor: each process that loads one calls this first, and is told where it did
+    not. Registered again, a name means the newer function. Processors in torch alone draw it, not `NumpyProcessor`.
+
+    Args:
+        name: in letters, digits and underscores; not one of `VIEWS`' own.
+        render: of `values` `(N, T)` in [0, 1] on the value axis (NaN = gap), `height` and `width` in pixels, to
+            intensities `(N, height, width)` in [0, 1], 0 being blank paper, row 0 the top, on the device of `values`.
+
+    Raises:
+        ValueError: a name that is taken or none, or a function that draws something else.
+
+    Example:
+
+    ```python
+    >>> def steps(values, height, width):  # a bar for each step
+    ...     level = values.nan_to_num().repeat_interleave(-(-width // values.shape[1]), dim=1)[:, :width]
+    ...     rows = torch.arange(height, 0, -1, device=values.device) / height
+    ...     return (rows[None, :, None] <= level[:, None]).to(values.dtype)
+    >>> register_view("steps", steps)
+    >>> processor = TimesCLIPProcessor(context_length=36, view="steps")
+    ```
+    """
+    if not isinstance(name, str) or not name.isidentifier() or name in BUILT_IN_VIEWS:
+        raise ValueError(f"name must be letters, digits and underscores, and none of {BUILT_IN_VIEWS}, got {name!r}")
+    probe = torch.linspace(0, 1, 12).reshape(2, 6)
+    probe[1, 2] = torch.nan
+    drawn = render(probe, 8, 10)
+    shape = tuple(drawn.shape) if isinstance(drawn, Tensor) else type(drawn).__name__
+    if shape != (2, 8, 10):
+        raise ValueError(f"view {name!r} draws {shape} of two series at 8 x 10 pixels, expected (2, 8, 10)")
+    if not bool(((drawn >= 0) & (drawn <= 1)).all()):
+        raise ValueError(f"view {name!r} draws intensities outside of 0 to 1, or no numbers, where a step is missing")
+    VIEWS[name] = render
+    OWN_VIEWS.add(name)
+
+
 def _render(
     values: Tensor, height: int, width: int, draw: Callable[[Tensor], Tensor], numbers_per_step: int = 2
 ) -> Tensor:
@@ -271,6 +311,7 @@ def _decibels(part: Tensor, window_length: int) -> Tensor:
 
 __all__ = [
     "VIEWS",
+    "register_view",
     "render_gadf",
     "render_gasf",
     "render_mtf",
