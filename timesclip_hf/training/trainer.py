@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Trainer for TimesCLIP: `transformers.Trainer`, with parts of one job each, which are in modules of their own."""
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -35,6 +36,7 @@ from .covariate_effects import covariate_paths, fit_effects, unfitted_effects
 from .evaluation import BatchedMetrics, BoundedEmbeds, evaluating, every_row, whole
 from .given_data import augmented, check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
+from .half_weights import HalfWeights
 from .heads import fit_head
 from .hooks import check_hooks
 from .loss_terms import LossTerms
@@ -125,6 +127,8 @@ class TimesCLIPTrainer(Trainer):
             self.compute_metrics = _metrics_of(self.task, self.model, args.batch_eval_metrics)
         self.features = CachedFeatures(args, is_sharded(self))
         self.training_terms, self.evaluation_terms = LossTerms(self.accelerator), LossTerms(self.accelerator)
+        as_it_is = is_sharded(self) or args.torch_compile  # weights of other forms, or compiled for one dtype
+        self.half_weights = HalfWeights("no" if as_it_is else self.accelerator.mixed_precision)
         self.accumulation: AccumulatedAlignment | None = None
         self.embeds: BoundedEmbeds | None = None  # while pre-training is evaluated
         self.checkpoints, self.kept_weights = ResumableCheckpoints(self), KeptWeights(self)
@@ -201,15 +205,17 @@ class TimesCLIPTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """Trainer's step; with `args.alignment_over_accumulation` as a part of the accumulated batch."""
-        if self.accumulation is None:
-            return super().training_step(model, inputs, *args, **kwargs)
+        accumulation = self.accumulation
 
         def forward(batch: dict[str, Any]) -> None:
             model.train()
             with self.compute_loss_context_manager(), self.task_objective.applied():
                 model(**self._prepare_inputs(batch))
 
-        with self.accumulation.micro_batch(forward, next(model.parameters())):
+        with contextlib.ExitStack() as at_work:
+            at_work.enter_context(self.half_weights.at_work(model))
+            if accumulation is not None:
+                at_work.enter_context(accumulation.micro_batch(forward, next(model.parameters())))
             return super().training_step(model, inputs, *args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
