@@ -1,0 +1,112 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""What covariates are worth to a forecast: a load without them, with those that drive it, and with one of no use.
+
+    python -m examples.study.run_covariates examples/study/configs/forecasting/covariates_simulated.yaml
+    python -m examples.study.run_covariates examples/study/configs/forecasting/covariates_demand.yaml --table t.csv
+
+Prints errors on the test part (the last fifth, in units of the target's spread in the training part), mean over seeds,
+and each one's share of the error without covariates. Preset and schedule are those of `timesclip train`; nothing is
+chosen on the test part.
+"""
+
+import argparse
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from timesclip_hf.data.covariates import CovariateRoles, load_covariate_table
+from timesclip_hf.data.long import SeriesCollection
+from timesclip_hf.data.splits import WindowSplits, split_windows
+from timesclip_hf.metrics import forecast_metrics
+from timesclip_hf.training.fit_series import Recipe, SeriesData, fit_series
+from timesclip_hf.training.forecast_peers import measure_naive
+from timesclip_hf.training.ways import choose_way, patches
+
+_EFFECTS = {
+    "straight": lambda temperature: -0.6 * temperature,
+    "u": lambda temperature: 0.05 * (temperature - 14) ** 2,
+}
+
+
+def simulate(effect: str, steps: int, seed: int) -> pd.DataFrame:
+    """Hours of a load that a temperature drives, with a day, a week and some noise; and rain, which does nothing."""
+    rng = np.random.default_rng(seed)
+    hours, weather = np.arange(steps), np.zeros(steps)
+    for hour in range(1, steps):
+        weather[hour] = 0.97 * weather[hour - 1] + 0.8 * rng.normal()
+    temperature = 12 + 8 * np.sin(2 * np.pi * hours / 1440) + 4 * np.sin(2 * np.pi * (hours - 8) / 24) + 2 * weather
+    day = 3 * np.sin(2 * np.pi * (hours - 6) / 24) + 1.5 * np.sin(4 * np.pi * hours / 24) - 2 * (hours // 24 % 7 > 4)
+    load = 100 + day + _EFFECTS[effect](temperature) + 0.5 * rng.normal(size=steps)
+    rain = np.convolve(rng.normal(size=steps + 9), np.ones(10) / 10, "valid")
+    times = pd.date_range("2024-01-01", periods=steps, freq="h")
+    return pd.DataFrame({"time": times, "load": load, "temperature": temperature, "rain": rain})
+
+
+def cut(settings: dict[str, Any], table: Any, roles: dict[str, Any]) -> tuple[SeriesCollection, WindowSplits]:
+    """The series of a table with these covariates, and its windows."""
+    target = CovariateRoles([settings["target"]], **roles)
+    series = load_covariate_table(table, target, timestamp_column="time")
+    lengths = {"context_length": settings["context_length"], "prediction_length": settings["prediction_length"]}
+    return series, split_windows(
+        series, **lengths, stride=settings["stride"], evaluation_stride=settings["prediction_length"]
+    )
+
+
+def measure(settings: dict[str, Any], table: Any, roles: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Errors on the test part of one model."""
+    series, splits = cut(settings, table, roles)
+    horizon, context = settings["prediction_length"], settings["context_length"]
+    shape = {
+        "num_variates": len(series.variate_names), "context_length": context, "prediction_length": horizon,
+        "num_target_variates": series.num_targets,
+    }  # fmt: skip
+    processing: dict[str, Any] = {"variate_names": series.variate_names, "scaling": "instance"}
+    if series.future is not None:
+        processing |= {"prediction_length": horizon, "calendar": roles.get("calendar")}
+    data = SeriesData(
+        "forecasting", shape | patches(context), processing, splits.train.series, splits.train, splits.validation,
+        fit_with=splits.train.collection.to_fit,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Recipe(epochs=settings["epochs"], seed=seed)
+        fitted = fit_series(data, choose_way(len(splits.train), "forecasting"), recipe, Path(folder) / "run")
+    return errors(splits, fitted.answers(splits.test).astype(np.float64))
+
+
+def errors(splits: WindowSplits, forecasts: np.ndarray) -> dict[str, Any]:
+    """MAE and MSE in units of the target's spread."""
+    labels = np.stack([splits.test[row]["labels"] for row in range(len(splits.test))])
+    return forecast_metrics(forecasts, labels, splits.std[0][:1])
+
+
+def main() -> None:
+    """Trains and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="YAML: what to forecast from what")
+    parser.add_argument("--table", help="CSV with a column time, where the configuration simulates none")
+    parser.add_argument("--cases", nargs="+", help="of the configuration's; else all")
+    parser.add_argument("--seeds", type=int, nargs="+", help="else those of the configuration")
+    options = parser.parse_args()
+    settings = yaml.safe_load(Path(options.config).read_text(encoding="utf-8"))
+    warnings.simplefilter("ignore")
+    for effect in settings.get("effects", [None]):
+        table = pd.read_csv(options.table) if effect is None else simulate(effect, settings["steps"], 0)
+        print(f"\n{effect or settings['target']}\n\n| covariates | MAE | MSE | MAE, share |\n|---|---|---|---|")
+        base = None
+        for case in options.cases or settings["cases"]:
+            roles = settings["cases"][case] or {}
+            runs = [measure(settings, table, roles, seed) for seed in options.seeds or settings["seeds"]]
+            mae, mse = (np.mean([run[name] for run in runs]) for name in ("mae", "mse"))
+            base = base or mae
+            print(f"| {case} | {mae:.3f} | {mse:.3f} | {mae / base:.2f} |", flush=True)
+        for name, forecasts in measure_naive(cut(settings, table, {})[1], settings["season"]).items():
+            print("| {} | {mae:.3f} | {mse:.3f} | |".format(name, **errors(cut(settings, table, {})[1], forecasts)))
+
+
+if __name__ == "__main__":
+    main()
