@@ -11,9 +11,9 @@ from transformers import initialization as init
 from .configuration_timesclip import TimesCLIPConfig
 from .layers import ZeroLinear, check_sample_shape
 
-_FEWEST, _EACH, _MOST = 64, 12, 256  # bends: at least, for each covariate, at most
+_FEWEST, _EACH, _MOST = 64, 12, 192  # bends: at least, for each covariate, at most
 _HIDDEN = 64  # of static values
-_REACH = 2  # steps before and behind, whose covariates act on a step
+OFFSETS = (-24, -8, -3, -1, 0, 1, 2)  # steps whose covariates act on a step: what it feels of before, and expects
 
 
 class CovariateBends(nn.Linear):
@@ -43,11 +43,12 @@ class CovariateBends(nn.Linear):
 class CovariatePath(nn.Module):
     """The effect of known covariates on each target and step, context included, in units of the scaled series.
 
-    A distributed-lag model (Gasparrini et al. 2010, with other bases): bends of a step's covariates, and a linear map
-    from those of the step and two steps around it, in two units: of the series' own scale, and of the training data's.
-    The effect on the context is taken off before the rest of the head looks on, as in a regression with autocorrelated
-    errors: what is explained need not be forecast. Static values make bends of their own, and shift the steps of the
-    horizon directly. All starts at zero; `TimesCLIPTrainer` fits the linear map in closed form (`fit_effects`).
+    A distributed-lag model (Gasparrini et al. 2010, with other bases): bends of a step's covariates, and a linear
+    map from those of the step and of some around it (`OFFSETS`), in two units: of the series' own scale, and of the
+    training data's. The effect on the context is taken off before the rest of the head looks on, as in a regression
+    with autocorrelated errors: what is explained need not be forecast. Static values make bends of their own, and
+    shift the steps of the horizon directly. All starts at zero; `TimesCLIPTrainer` fits the linear map in closed
+    form (`fit_effects`).
     """
 
     def __init__(self, config: TimesCLIPConfig):
@@ -58,7 +59,7 @@ class CovariatePath(nn.Module):
         self.bends = self.effect = self.static = self.shift = None
         if config.num_future_covariates:
             self.bends = CovariateBends(config.num_future_covariates, self.num_static)
-            width = (self.bends.out_features + config.num_future_covariates) * (2 * _REACH + 1)
+            width = (self.bends.out_features + config.num_future_covariates) * len(OFFSETS)
             self.effect = ZeroLinear(width, 2 * self.num_answered)
         if self.num_static:
             self.static = nn.Linear(self.num_static, _HIDDEN)
@@ -92,8 +93,8 @@ class CovariatePath(nn.Module):
             static = self._checked("static_values", static_values, (self.num_static,), bends)
             beside.append(static[:, None].expand(-1, values.shape[1], -1))
         read = torch.cat([values, F.gelu(bends(torch.cat(beside, dim=-1)))], dim=-1).swapaxes(1, 2)
-        around, steps = F.pad(read, (_REACH, _REACH), mode="replicate"), self.shape[0]
-        lags = torch.cat([around[..., lag : lag + steps] for lag in range(2 * _REACH + 1)], dim=1)
+        around, steps = F.pad(read, (-OFFSETS[0], OFFSETS[-1]), mode="replicate"), self.shape[0]
+        lags = torch.cat([around[..., lag - OFFSETS[0] :][..., :steps] for lag in OFFSETS], dim=1)
         return lags.swapaxes(1, 2)
 
     @staticmethod

@@ -3,7 +3,7 @@
 
 The rule. A linear map W forecasts the context's deviations from its last value, as any linear forecaster does. What
 it leaves unexplained of the target is regressed on what it leaves unexplained of the covariates' bends: ridge, in
-units of the series or of the training data or both, whichever has the least error on the validation part; covariates
+units of the series or of the training data, whichever has the least error on the validation part; covariates
 that the validation part does not miss are left out. W is fitted again on what is left, in two rounds: regression with
 autocorrelated errors (Cochrane & Orcutt 1949). Where the gain on the validation part is below three hundredths there
 is no effect at all. Gradients then leave all of it alone: they learnt the noise of the training part, a useless
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..model.covariate_path import CovariatePath
 
-_MOST_ROWS, _FEWEST_WINDOWS, _AT_ONCE = 40_000, 200, 32
+_MOST_ROWS, _FEWEST_WINDOWS, _AT_ONCE = 20_000, 200, 32
 _PENALTIES = [10.0**power for power in range(-5, 3)]
 _ROUNDS = 2
 _LEAST_GAIN, _LEAST_SHARE = 0.03, 0.002  # of all covariates, and of one of them
@@ -59,12 +59,17 @@ def fit_effects(model: Any, collator: Any, train: Any, validation: Any = None) -
         for part in ((train, 0, cut), (*rest, len(rest[0])))
     ]
     effects = torch.zeros(config.num_answered_variates, 2 * path.effect.in_features, dtype=torch.float64)
-    left = [1.0] * len(effects)
+    left, units = [1.0] * len(effects), [["series", "training data"] for _ in effects]
     for _ in range(_ROUNDS):
         linear = _linear_map(parts, effects)
         for target in range(len(effects)):
-            learnt, checked = (_Sums.of(part, linear, target, path) for part in parts)
-            effects[target], left[target] = _best_effect(learnt, checked, _groups(path))
+            tried = []
+            for unit in units[target]:
+                learnt, checked = (_Sums.of(part, linear, target, unit) for part in parts)
+                tried.append((*_best_effect(learnt, checked, _groups(path)), unit))
+            effect, left[target], unit = min(tried, key=lambda one: one[1])
+            units[target] = [unit]
+            effects[target] = torch.cat([effect, 0 * effect] if unit == "series" else [0 * effect, effect])
         if not effects.any():
             break
     own, common = effects.chunk(2, dim=1)
@@ -107,15 +112,16 @@ class _Sums:
     square: Tensor
 
     @classmethod
-    def of(cls, part: list[_Windows], linear: Tensor, target: int, path: Any) -> "_Sums":
-        """What a linear map leaves unexplained of one target, on what it leaves of the bends in both units."""
-        width = 2 * path.effect.in_features
+    def of(cls, part: list[_Windows], linear: Tensor, target: int, unit: str) -> "_Sums":
+        """What a linear map leaves unexplained of one target, on what it leaves of the bends in one of the units."""
+        width = part[0].path.effect.in_features
         sums = cls(*(torch.zeros(shape, dtype=torch.float64) for shape in ((width, width), (width,), ())))
         for windows in part:
             wanted = _unexplained(windows.series[:, target, :, None], linear)[..., 0]  # (B, H)
             bends = _unexplained(windows.read, linear)  # (B, H, width)
             weight = windows.weight[:, target, None]
-            bends = torch.cat([bends, bends * windows.unit[:, target, None, None]], dim=-1) * weight[..., None]
+            common = windows.unit[:, target, None, None] if unit == "training data" else 1.0
+            bends = bends * common * weight[..., None]
             known = ~wanted.isnan()
             rows, wanted = bends[known], (wanted * weight)[known]
             sums.columns += rows.T @ rows
@@ -142,15 +148,11 @@ def _best_effect(train: _Sums, validation: _Sums, groups: list[Tensor]) -> tuple
     none = torch.zeros_like(train.product)
     if float(validation.square) <= 0:
         return none, 1.0
-    width = len(none) // 2
-    own, every = torch.arange(len(none)) < width, torch.ones(len(none), dtype=torch.bool)
-    units = (every, own, ~own)
-    tried = [(validation.error(train.ridge(units[k], p)), k, p) for k in range(len(units)) for p in _PENALTIES]
-    error, unit, penalty = min(tried)
-    kept = units[unit]
+    kept = torch.ones(len(none), dtype=torch.bool)
+    error, penalty = min((validation.error(train.ridge(kept, penalty)), penalty) for penalty in _PENALTIES)
     best = train.ridge(kept, penalty)
     for group in groups if 1 < len(groups) <= _MOST_SCREENED else []:
-        fewer = kept & ~torch.cat([group, group])
+        fewer = kept & ~group
         if not fewer.any():
             continue
         effect = train.ridge(fewer, penalty)
