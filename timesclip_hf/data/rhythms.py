@@ -11,7 +11,8 @@ equally few, the one that comes first in this list:
    last or middle days; half months;
 3. the first or last business day of each month (quarter, year, ...), from three rows on;
 4. a constant number of local days (daily, weekly, ...);
-5. Monday to Friday, over a week at least or without a hole;
+5. Monday to Friday, over a week at least or without a hole; the same without the holidays of an exchange or country,
+   where these are exactly what lacks (see `business_holidays`);
 6. what is read off the series itself, once it has come round often enough: other working weeks (five days in a row:
    two whole weekends; any other days of the week: three weeks), other days of the month (three months), the n-th or
    last Monday (...) of each month, 4, 5, 7, 8, 10 or 16 days counted anew from another day of each year;
@@ -37,6 +38,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from .business_holidays import holidays_of, skipped_calendar
 
 # Naive times and numbers are arrays; times with a zone carry it.
 Times = NDArray[Any] | pd.DatetimeIndex
@@ -351,6 +354,21 @@ def _monday_to_friday(days: Days) -> _Ruler | None:
     return ruler if whole or days[-1] - days[0] >= 7 * _DAY else None
 
 
+def _business_days(days: Days) -> _Ruler | None:
+    if len(days) < 20 or not np.is_busday(days).all() or (name := skipped_calendar(days)) is None:
+        return None
+    first, year = days[0], int(days[0].astype("datetime64[Y]").astype(int)) + 1970
+
+    def up_to(years: float) -> Days:
+        return holidays_of(name, year, year + int(years) + 2)
+
+    def at(ticks: Ticks) -> Days:
+        return np.busday_offset(first, ticks, holidays=up_to(ticks.max(initial=0) / 230))
+
+    span = float((days[-1] - first).astype(int)) / 365
+    return _Ruler(np.busday_count(first, days, holidays=up_to(span)).astype(np.int64), at)
+
+
 def _own_week(days: Days) -> _Ruler | None:
     """The days of the week that occur, if the others have been passed over often enough."""
     worked = set(_weekdays(days).tolist())
@@ -418,6 +436,7 @@ _CALENDARS: list[tuple[str, Callable[[Days], _Ruler | None]]] = [
     ("last business day of the month", functools.partial(_business_day_of_month, last=True)),
     ("days", _every_day),
     ("Monday to Friday", _monday_to_friday),
+    ("business days", _business_days),
     ("some days of the week", _own_week),
     ("some days of the month", _own_days_of_month),
     ("one weekday of the month", _nth_weekday_of_month),
