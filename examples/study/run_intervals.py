@@ -4,8 +4,9 @@
     python -m examples.study.run_intervals examples/study/configs/intervals_crop.yaml
 
 Every model learns from the train part, is calibrated on the validation part (which also chose the epoch, or the number
-of trees), and is measured on the test part, once a seed. The peer is gradient boosting of scikit-learn with quantile
-loss at both ends of the interval, conformalised on the same rows in the same way. Each finished run is a line of
+of trees), and is measured on the test part, once a seed. The peers are gradient boosting of scikit-learn with quantile
+loss at both ends of the interval, conformalised on the same rows in the same way, and that of squared errors as in
+`run_regression`, with intervals of one width by its errors there. Each finished run is a line of
 `<output_dir>/results.jsonl`; a run that is started again does what is missing.
 """
 
@@ -22,17 +23,16 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from timesclip_hf import TimesCLIPTrainingArguments, calibrate, load_wide_table, split_by_column
 from timesclip_hf.metrics import crps, interval_metrics, rmse
-from timesclip_hf.metrics.calibration import conformal_threshold, quantile_scores
+from timesclip_hf.metrics.calibration import absolute_scores, conformal_threshold, quantile_scores
 from timesclip_hf.model.intervals import ends, interval_of, quantiles_at
 from timesclip_hf.training.calibration import answers_to
-from timesclip_hf.training.peers import flat_features
+from timesclip_hf.training.peers import flat_features, gradient_boosting, joined
 
 from .run_regression import as_part
 from .settings import USER_ERRORS, parse
 from .training import Variant, train_regression
 
 LEVEL = 0.9
-BOOSTING = "quantile gradient boosting"
 _TREES = 600
 
 
@@ -47,7 +47,7 @@ class IntervalArguments:
     split_column: str = field(default="split", metadata={"help": "Holds train, validation, test."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run each."})
     variants: dict[str, dict[str, Any]] = field(default_factory=dict, metadata={"help": "As in run_regression."})
-    methods: list[str] = field(default_factory=list, metadata={"help": "Only these; default: all, and the peer."})
+    methods: list[str] = field(default_factory=list, metadata={"help": "Only these; default: all, and the peers."})
     patch_length: int = field(default=6, metadata={"help": "Steps in one patch."})
     patch_stride: int = field(default=3, metadata={"help": "Steps between the starts of patches."})
 
@@ -73,6 +73,16 @@ def boosting(parts: DatasetDict, seed: int) -> dict[str, Any]:
     return {**figures, "rmse": rmse(new[2], test.labels)}
 
 
+def boosting_by_errors(parts: DatasetDict, seed: int) -> dict[str, Any]:
+    """Gradient boosting of squared errors, its intervals as wide as its errors on validation say."""
+    numeric = {name: as_part(part) for name, part in parts.items()}
+    train, validation, test = numeric["train"], numeric["validation"], numeric["test"]
+    said = gradient_boosting(train, validation, joined(validation, test), seed)
+    known, new = said[: len(validation.labels)], said[len(validation.labels) :]
+    t = conformal_threshold(absolute_scores(known, validation.labels), LEVEL)
+    return {**interval_metrics(new - t, new + t, test.labels, LEVEL), "rmse": rmse(new, test.labels)}
+
+
 def ours(
     arguments: IntervalArguments, training: TimesCLIPTrainingArguments, name: str, parts: DatasetDict, seed: int
 ) -> dict[str, Any]:
@@ -90,6 +100,9 @@ def ours(
         low, high = np.moveaxis(quantiles_at(said["quantiles"], model.config.answer_levels, ends(LEVEL)), -1, 0)
         figures |= {f"own_{n}": value for n, value in interval_metrics(low, high, labels, LEVEL).items()}
     return {**figures, "rmse": rmse(said["predictions"], labels), "method": found["method"]}
+
+
+PEERS = {"quantile gradient boosting": boosting, "gradient boosting, by errors": boosting_by_errors}
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -120,10 +133,11 @@ def main(argv: list[str] | None = None) -> None:
     results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {(result["model"], result["seed"]) for result in results}
     for seed in arguments.seeds:
-        for name in arguments.methods or [*arguments.variants, BOOSTING]:
+        for name in arguments.methods or [*arguments.variants, *PEERS]:
             if (name, seed) in done:
                 continue
-            figures = boosting(parts, seed) if name == BOOSTING else ours(arguments, training, name, parts, seed)
+            peer = PEERS.get(name)
+            figures = peer(parts, seed) if peer else ours(arguments, training, name, parts, seed)
             results.append({"model": name, "seed": seed, **figures})
             with path.open("a") as file:
                 file.write(json.dumps(results[-1]) + "\n")

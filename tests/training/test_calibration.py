@@ -84,6 +84,12 @@ def test_thresholds_are_those_of_the_sorted_errors():
     np.testing.assert_allclose(np.ravel(found["thresholds"]), errors[[9, 18]], rtol=1e-5)
 
 
+def test_levels_come_in_any_order_and_alone():
+    model, processor = model_of()
+    assert calibrate(model, processor, rows_of(30, 1), levels=(0.9, 0.5))["levels"] == [0.5, 0.9]
+    assert calibrate(model, processor, rows_of(30, 1), levels=0.8)["levels"] == [0.8]  # type: ignore[arg-type]
+
+
 def test_too_few_rows_are_told_and_leave_no_end():
     model, processor = model_of()
     with pytest.warns(UserWarning, match=r"all samples: 12 are too few for intervals of 0\.95"):
@@ -257,6 +263,7 @@ def test_numpy_and_frozen_datasets_with_text_groups_give_the_same():
         (lambda m, p: calibrate(m, p, rows_of(20, 1), group="farm"), "group='farm'"),
         (lambda m, p: calibrate(m, p, rows_of(20, 1), group=["a"]), "group has 1 entries, the data 20 rows"),
         (lambda m, p: calibrate(m, p, rows_of(20, 1), levels=[90]), "levels must be rising numbers"),
+        (lambda m, p: calibrate(m, p, rows_of(20, 1), levels=[]), "levels must be rising numbers"),
         (lambda m, p: calibrate(m, p, pd.DataFrame({"a": [1]})), "validation is"),
         (lambda m, p: calibrate(m.timesclip, p, rows_of(20, 1)), "has no answer"),
         (lambda m, p: calibrate(m, TimesCLIPProcessor(4, 2, 1), rows_of(20, 1)), "disagree"),

@@ -31,6 +31,10 @@ from numpy.typing import ArrayLike, NDArray
 METHODS = ("quantile", "spread", "absolute", "classes")
 
 
+_UNKNOWN = (
+    "this model was not calibrated, so that it knows no intervals: calibrate(model, processor, validation), and save "
+    "it again"
+)
 # Probabilities that differ by less do so by rounding.
 _SAME = 1e-6
 # Beside an exported graph, which has no configuration.
@@ -126,10 +130,7 @@ def check_level(config: Any, level: Any) -> float:
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
         raise ValueError(f"interval must be a number between 0 and 1, such as 0.9, got {level!r}")
     if config.calibration is None and config.numbers_per_answer == 1:
-        raise ValueError(
-            "this model was not calibrated, so that it knows no intervals: calibrate(model, processor, validation), "
-            "and save it again"
-        )
+        raise ValueError(_UNKNOWN)
     if config.calibration is not None:
         thresholds_for(config.calibration, level, None, 1)
     return float(level)
@@ -205,6 +206,8 @@ def set_of(config: Any, logits: ArrayLike, level: float, groups: Sequence[Any] |
         ValueError: see `interval_of`.
     """
     check_level(config, level)
+    if config.calibration is None:
+        raise ValueError(_UNKNOWN)
     scores = np.asarray(logits, np.float64)
     chances = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
     held = 1 - chances <= thresholds_for(config.calibration, level, groups, len(scores)).reshape(-1, 1) + _SAME

@@ -196,7 +196,7 @@ def calibration_of(
     """
     if labels is None:
         raise ValueError("validation has no 'labels': there is nothing to calibrate by")
-    shares = checked_levels(levels).tolist()
+    shares = checked_levels(sorted(set(np.ravel(np.asarray(levels)).tolist()))).tolist()
     if "logits" in said:
         temperature = fit_temperature(said["logits"], labels)
         scores = class_scores(said["logits"] / temperature, labels)
