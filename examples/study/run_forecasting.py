@@ -36,7 +36,7 @@ from timesclip_hf.escaping import markdown
 from timesclip_hf.hub.facts import collect_facts
 from timesclip_hf.metrics import forecast_metrics, m4_metrics
 from timesclip_hf.plots import plot_forecasts
-from timesclip_hf.training.window_peers import PEERS, PeerSettings, peers_for
+from timesclip_hf.training.window_peers import ON_REQUEST, PEERS, PeerSettings, peers_for
 
 from .settings import USER_ERRORS, check_names, command_line, named_variants, parse
 from .training import Trained, train_forecast
@@ -104,7 +104,9 @@ class ForecastArguments:
     patch_length: int | None = field(default=None, metadata={"help": "Default: 16, or a sixth of a short context."})
     patch_stride: int | None = field(default=None, metadata={"help": "Default: half of the patch length."})
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run each."})
-    peers: list[str] = field(default_factory=lambda: list(PEERS), metadata={"help": f"Some of {', '.join(PEERS)}."})
+    peers: list[str] = field(
+        default_factory=lambda: list(PEERS), metadata={"help": f"Some of {', '.join([*PEERS, *ON_REQUEST])}."}
+    )
     peer_epochs: int = field(default=60, metadata={"help": "At most so many epochs for a peer."})
     peer_loss: str = field(default="mse", metadata={"help": "mse or mae: what the learnt peers minimise."})
     peer_patience: int = field(default=12, metadata={"help": "Epochs without improvement after which a peer stops."})
@@ -230,7 +232,7 @@ def run_block(
         loss=arguments.peer_loss,
         device=str(training.device),
     )
-    fitting = peers_for(arguments.context_length, settings)
+    fitting = peers_for(arguments.context_length, settings) | ON_REQUEST
     peers = {name: peer for name, peer in fitting.items() if name in arguments.peers}
     if "seasonal naive" in arguments.peers and "seasonal naive" not in peers:
         print(f"No seasonal naive: a season of {arguments.seasonality} is none, or longer than the context.")
@@ -373,7 +375,7 @@ def parse_arguments(argv: list[str]) -> tuple[ForecastArguments, TimesCLIPTraini
     arguments, training = parse(argv, (ForecastArguments, ForecastTraining), __doc__.splitlines()[0])
     if not arguments.table:
         raise ValueError("Which table? Give --table, or a settings file that names one.")
-    check_names(arguments.peers, list(PEERS), "peers")
+    check_names(arguments.peers, [*PEERS, *ON_REQUEST], "peers")
     if wrong := [fraction for fraction in arguments.train_fractions if not 0 < fraction <= 1]:
         raise ValueError(f"--train_fractions {wrong}: fractions are above 0 and at most 1; 5 % is 0.05.")
     return arguments, training

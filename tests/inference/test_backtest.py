@@ -1,12 +1,15 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Rolling origins: what is forecast from what, and the figures of it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
+from transformers import TimesFm2_5Config, TimesFm2_5ModelForPrediction
 
 from timesclip_hf import TimesCLIPForecaster
 from timesclip_hf.inference.backtest import Backtest
@@ -131,3 +134,24 @@ def test_too_short_series_and_unknown_words_are_named() -> None:
         forecaster.cross_validation(noisy_frame(), peers=["Prophet"], **LENGTHS)
     with pytest.raises(TypeError, match="takes no 'origins'"):
         forecaster.cross_validation(noisy_frame(), origins=3)
+
+
+def test_a_pretrained_forecaster_is_a_peer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8, "horizon_length": 16}
+    lengths = {"patch_length": 8, "context_length": 64, "output_quantile_len": 16}
+    config = TimesFm2_5Config(**sizes, **lengths, num_attention_heads=2, num_key_value_heads=2)
+    model = TimesFm2_5ModelForPrediction(config).eval()
+    model.save_pretrained(tmp_path / "timesfm")
+    peers, levels = [str(tmp_path / "timesfm")], [0.1, 0.5, 0.9]
+    told = TimesCLIPForecaster(**QUICK).cross_validation(
+        noisy_frame(), windows=2, peers=peers, quantile_levels=levels, **LENGTHS
+    )
+    history = torch.from_numpy(noisy_frame().query("unique_id == 'b'")["y"].to_numpy()[:-8].copy()).float()
+    with torch.no_grad():
+        alone = model(past_values=[history], truncate_negative=False)
+    answer = told.answers[peers[0]]
+    np.testing.assert_allclose(answer.forecasts[1, :, 0], alone.mean_predictions[0, :4], rtol=1e-4)
+    fan = alone.full_predictions[0, :4, 1:][:, [0, 4, 8]]
+    np.testing.assert_allclose(answer.quantiles[1, :, 0], fan, rtol=1e-4)  # type: ignore[index]
+    assert np.isfinite(told.table().loc[peers[0], "wql"])

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from ..data.panel import Panel
 from ..data.panel_covariates import observed
 from ..data.panel_windows import PanelWindows
-from ..data.tables import check_known, some_of, warn_caller
+from ..data.tables import some_of, warn_caller
 from ..metrics.backtest import seasonal_changes, skill_interval, skill_score, win_rate
 from ..metrics.probabilistic import coverage, weighted_quantile_loss
 from ..model.intervals import percent
-from ..training.panel_peers import BASELINE, PANEL_PEERS, Answer, ask_peer, spreads_of
+from ..training.panel_peers import BASELINE, Answer, ask_peer, check_peers, spreads_of
 from .forecast_frames import MODEL, answer_columns, same_kind
 from .forecast_tables import ForecastTables
 from .panel_forecaster import PanelForecaster, Plan, find_lengths, fit_forecaster
@@ -320,7 +320,7 @@ def run_backtest(
         peers: to stand beside it; the baseline always does.
         batch_size: windows that go through a model at once.
     """
-    check_known(peers, PANEL_PEERS, "peers: unknown")
+    check_peers(peers)
     panel = observed(tables.to_learn(df, static))
     plan = dataclasses.replace(plan, horizon=find_lengths(panel, plan)[0])
     horizon: Any = plan.horizon

@@ -197,7 +197,8 @@ class TimesCLIPForecaster:
             windows: origins; the last one lies a horizon before the end of each series.
             step: steps between them; None: a horizon.
             refit: train before each of them anew; else once, on what lies before the first.
-            peers: of `"DLinear"`, `"RLinear"`, `"PatchTST"`, `"AutoETS"`, beside seasonal naive.
+            peers: of `"DLinear"`, `"RLinear"`, `"PatchTST"`, `"AutoETS"` (with statsforecast), or folders or Hub ids
+                of TimesFM 2.5, beside seasonal naive.
             **fit: arguments of `fit`; what is not given is as in the last `fit`, if there was one.
 
         Returns:

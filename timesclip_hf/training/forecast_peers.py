@@ -4,6 +4,8 @@
 Rules take `past_values` `(n, T, V)` without gaps, arrays or tensors, and give `(n, H, V)`.
 """
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,43 @@ def repeat_season(past: Any, horizon: int, season: int) -> Any:
     if not 2 <= season <= past.shape[1]:
         raise ValueError(f"a season of {season} steps cannot be repeated from {past.shape[1]} steps: 2 are the least")
     return past[:, [step % season - season for step in range(horizon)]]
+
+
+def ets_forecast(
+    history: NDArray[np.float64], horizon: int, season: int, levels: Sequence[float] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Exponential smoothing, of the kind that AIC chooses, fitted on one series (statsforecast's AutoETS).
+
+    Args:
+        history: `(T,)`, without gaps.
+        horizon: steps H.
+        season: steps in a season.
+        levels: of quantiles.
+
+    Returns:
+        Forecast `(H,)` and quantiles `(H, Q)`; NaN where it cannot be fitted.
+
+    Raises:
+        ImportError: statsforecast is not there.
+    """
+    try:
+        from statsforecast.models import AutoETS
+    except ImportError as error:
+        raise ImportError("AutoETS needs the package statsforecast: pip install timesclip-hf[forecast]") from error
+    widths = [round(100 * abs(1 - 2 * level), 6) for level in levels]
+    quantiles = np.full((horizon, len(levels)), np.nan)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            asked = sorted(set(widths) - {0.0}) or None
+            told = AutoETS(season_length=season).forecast(history, horizon, level=asked)
+    except Exception:  # a series that it cannot fit is a failure, whatever it raises
+        return np.full(horizon, np.nan), quantiles
+    for place, (level, width) in enumerate(zip(levels, widths, strict=True)):
+        side = "lo" if level < 0.5 else "hi"
+        names = ["mean"] if width == 0 else [f"{side}-{width:g}", f"{side}-{width}"]
+        quantiles[:, place] = next(told[name] for name in names if name in told)
+    return np.asarray(told["mean"], np.float64), quantiles
 
 
 def window_arrays(windows: ForecastWindows, rows: Any = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -95,4 +134,4 @@ def _apply(past: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[n
     return np.einsum("ntv,th->nhv", past - last, weights) + last
 
 
-__all__ = ["linear_map", "measure_naive", "repeat_last", "repeat_season", "window_arrays"]
+__all__ = ["ets_forecast", "linear_map", "measure_naive", "repeat_last", "repeat_season", "window_arrays"]

@@ -6,9 +6,9 @@ series; networks (see `window_peers`) the same contexts as TimesCLIP, of series 
 """
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..data.panel_windows import PanelWindows
 from ..data.words import check_known
 from ..metrics.backtest import seasonal_changes
 from ..model.preprocessing import fill_missing
+from .forecast_peers import ets_forecast
 
 BASELINE = "seasonal naive"
 _LEARNT = ("DLinear", "RLinear", "PatchTST")
@@ -57,7 +58,7 @@ def ask_peer(
     """Forecasts of a peer.
 
     Args:
-        name: of `PANEL_PEERS`.
+        name: of `PANEL_PEERS`, or folder or Hub id of a pretrained forecaster, see `zero_shot`.
         test: the windows.
         learn: windows that are learnt from, and those that choose the epoch.
         season: steps in a season.
@@ -68,16 +69,25 @@ def ask_peer(
         ValueError: an unknown peer.
         ImportError: AutoETS without statsforecast.
     """
-    check_known([name], PANEL_PEERS, "peers: unknown")
+    check_peers([name])
     started = time.perf_counter()
     if name == BASELINE:
         answer = seasonal_naive(test, season, levels)
     elif name == "AutoETS":
         answer = _auto_ets(test, season, levels)
+    elif name not in PANEL_PEERS:
+        from .zero_shot import zero_shot
+
+        answer = Answer(*zero_shot(name, test, levels))
     else:
         answer = _learnt(name, test, learn, seed)
     answer.seconds = time.perf_counter() - started
     return answer
+
+
+def check_peers(names: Sequence[str]) -> None:
+    """Raises `ValueError` for names that are neither peers nor folders or Hub ids."""
+    check_known([name for name in names if "/" not in name and not Path(name).is_dir()], PANEL_PEERS, "peers: unknown")
 
 
 def seasonal_naive(test: PanelWindows, season: int, levels: Sequence[float] = ()) -> Answer:
@@ -105,30 +115,15 @@ def seasonal_naive(test: PanelWindows, season: int, levels: Sequence[float] = ()
 
 def _auto_ets(test: PanelWindows, season: int, levels: Sequence[float]) -> Answer:
     """Exponential smoothing, of the kind that AIC chooses, fitted anew on the history before each window."""
-    try:
-        from statsforecast.models import AutoETS
-    except ImportError as error:
-        raise ImportError("AutoETS needs the package statsforecast: pip install timesclip-hf[forecast]") from error
     horizon, count = test.prediction_length, test.num_targets
     forecasts = np.full((len(test), horizon, count), np.nan)
     quantiles = np.full((*forecasts.shape, len(levels)), np.nan)
-    widths = sorted({round(100 * abs(1 - 2 * level), 6) for level in levels} - {0.0})
     for number in range(len(test)):
         window = test.chosen[number]
         history = test.panel.series(int(test.series[window]))[: test.steps[window], :count]
         history = fill_missing(history[None], ~np.isnan(history)[None])[0]
         for k in range(count):
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    told = AutoETS(season_length=season).forecast(history[:, k], horizon, level=widths or None)
-            except Exception:  # noqa: S112  # a series that it cannot fit counts as a failure, whatever it raises
-                continue
-            forecasts[number, :, k] = told["mean"]
-            for q, level in enumerate(levels):
-                width = round(100 * abs(1 - 2 * level), 6)
-                side = "mean" if width == 0 else f"{'lo' if level < 0.5 else 'hi'}-{width:g}"
-                quantiles[number, :, k, q] = told[side] if side in told else told[f"{side[:3]}{width}"]
+            forecasts[number, :, k], quantiles[number, :, k] = ets_forecast(history[:, k], horizon, season, levels)
     return Answer(forecasts, quantiles if len(levels) else None)
 
 
@@ -174,4 +169,4 @@ def _standardised(windows: PanelWindows, mean: NDArray[np.float64], std: NDArray
     return windows.over(scaled)
 
 
-__all__ = ["BASELINE", "PANEL_PEERS", "Answer", "ask_peer", "seasonal_naive", "spreads_of"]
+__all__ = ["BASELINE", "PANEL_PEERS", "Answer", "ask_peer", "check_peers", "seasonal_naive", "spreads_of"]

@@ -29,8 +29,8 @@ from ..data.panel_windows import PanelWindows
 from ..data.splits import WindowSplits
 from ..data.windows import ForecastWindows
 from ..model.preprocessing import fill_missing
+from .forecast_peers import ets_forecast, repeat_season
 from .forecast_peers import repeat_last as repeat_last_value
-from .forecast_peers import repeat_season
 
 
 @dataclass(frozen=True)
@@ -397,6 +397,27 @@ PEERS: dict[str, Peer] = {
     "RLinear": rlinear,
     "PatchTST": patchtst,
 }
+
+
+def auto_ets(splits: WindowSplits, seed: int, settings: PeerSettings) -> PeerForecast:
+    """AutoETS of statsforecast, fitted anew on each test window and variate; a failure repeats the last value."""
+    start, windows = time.perf_counter(), splits.test
+    horizon = windows.prediction_length
+
+    def forecast(past: Tensor) -> Tensor:
+        found = repeat_last_value(past, horizon).clone()
+        for row, series in enumerate(past.double().numpy()):
+            for k, history in enumerate(series.T):
+                told, _ = ets_forecast(history, horizon, settings.seasonality)
+                if np.isfinite(told).all():
+                    found[row, :, k] = torch.from_numpy(told)
+        return found
+
+    return PeerForecast(forecast_all(forecast, windows), 0, time.perf_counter() - start)
+
+
+# Peers that are asked only by name: they take minutes to hours on a long table of windows.
+ON_REQUEST: dict[str, Peer] = {"AutoETS": auto_ets}
 
 
 def peers_for(context_length: int, settings: PeerSettings) -> dict[str, Peer]:
