@@ -19,6 +19,8 @@ from timesclip_hf import (
     TimesCLIPForPrediction,
     TimesCLIPForRegression,
     TimesCLIPProcessor,
+    TimesCLIPTrainer,
+    TimesCLIPTrainingArguments,
     calibrate,
     join_models,
     split_windows,
@@ -273,3 +275,16 @@ def test_what_cannot_be_calibrated_is_named(call, told):
     with pytest.raises(ValueError, match=told), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         call(*model_of())
+
+
+def test_training_further_takes_a_calibration_away(tmp_path):
+    model, processor = model_of()
+    calibrate(model, processor, rows_of(30, 1))
+    arguments = TimesCLIPTrainingArguments(
+        str(tmp_path), max_steps=1, eval_strategy="no", save_strategy="no", load_best_model_at_end=False,
+        report_to="none", disable_tqdm=True,
+    )  # fmt: skip
+    trainer = TimesCLIPTrainer(model, arguments, processor, train_dataset=rows_of(8, 2))
+    assert model.config.calibration is not None  # asked only, so far
+    trainer.train()
+    assert model.config.calibration is None

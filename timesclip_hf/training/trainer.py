@@ -294,7 +294,9 @@ class TimesCLIPTrainer(Trainer):
         """
         if self.model_init is None:
             self._fit_kernels(self.model)
-            unwrap_peft_model(self.model).config.calibration = None  # of the weights as they were
+            config = getattr(unwrap_peft_model(self.model), "config", None)
+            if getattr(config, "calibration", None) is not None:
+                config.calibration = None  # of the weights as they were
         try:
             trial = args[0] if args else kwargs.get("trial")
             return super().train(self.checkpoints.find(resume_from_checkpoint, trial), *args, **kwargs)
