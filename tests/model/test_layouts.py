@@ -23,7 +23,6 @@ from timesclip_hf import (
     info_nce,
     render_line,
 )
-from timesclip_hf.inference.explanations import usable_methods
 from timesclip_hf.metrics.retrieval import retrieval_accuracy
 from timesclip_hf.model.branches import feature_width
 from timesclip_hf.model.preprocessing import draw_plots, grid_shape
@@ -174,9 +173,10 @@ def test_ink_alone_the_cache_export_and_numpy_know_grids(tiny_config: Any, tmp_p
     assert TimesCLIPProcessor.from_pretrained(tmp_path).layout == "grid"
 
 
-def test_gradients_by_variate_are_refused_and_not_tried(tiny_config: Any) -> None:
+def test_gradients_share_one_image_out_among_its_variates(tiny_config: Any) -> None:
     model, processor, _ = pair(tiny_config)
-    assert usable_methods(processor) == ["removal"]
-    assert usable_methods(TimesCLIPProcessor()) == ["gradients", "removal"]
-    with pytest.raises(ValueError, match="one image of all variates adds cannot be told apart by variate"):
-        explain(model, processor, list(SERIES), methods=["gradients"])
+    found = explain(model, processor, list(SERIES)[:2], methods=["gradients"])
+    change = found.samples["prediction"] - found.samples["baseline"]
+    np.testing.assert_allclose(found.samples["attributed"], change, rtol=0.01, atol=1e-6)
+    seen = found.attributions[found.attributions["path"] == "vision"]
+    assert seen["variate"].nunique() == model.config.num_variates

@@ -64,10 +64,9 @@ def explain(options: argparse.Namespace) -> None:
     quiet()
     find_task(options.model)
     processor = TimesCLIPProcessor.from_pretrained(options.model)
-    methods = options.methods or explanations.usable_methods(processor)
+    methods = options.methods or explanations.usable_methods()
     if "gradients" not in methods and options.methods is None:
-        grid, captum = "a plot for each variate", "captum: pip install 'timesclip-hf[explain]'"
-        print(f"no gradients, which need {grid if processor.layout == 'grid' else captum}", file=sys.stderr)
+        print("no gradients, which need captum: pip install 'timesclip-hf[explain]'", file=sys.stderr)
     model = saved_model_class(own_config(options.model)).from_pretrained(options.model)
     table = read_table(options.table, header=not options.no_header)
     target = int(options.target) if (options.target or "").isdecimal() else options.target

@@ -93,10 +93,9 @@ class Explanation:
         return found
 
 
-def usable_methods(processor: TimesCLIPProcessor) -> list[str]:
-    """Those of `METHODS` that work here: gradients need captum, and a plot for each variate."""
-    gradients = find_spec("captum") is not None and processor.layout != "grid"
-    return [name for name in METHODS if name != "gradients" or gradients]
+def usable_methods() -> list[str]:
+    """Those of `METHODS` that work here: gradients need captum."""
+    return [name for name in METHODS if name != "gradients" or find_spec("captum") is not None]
 
 
 def explain(

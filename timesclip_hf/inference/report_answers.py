@@ -183,7 +183,7 @@ def explain_rows(source: Source, found: Answered) -> Explanation | None:
         return None
     rows = np.flatnonzero(found.counted) if found.counted.sum() > 1 else np.arange(len(found.series))
     rows = np.sort(np.random.default_rng(0).permutation(rows)[: source.explained])
-    methods = usable_methods(source.answerer.processor)
+    methods = usable_methods()
     part = source.frame.iloc[_positions(source, found.series)[rows]]
     return explain(
         source.answerer.model, source.answerer.processor, part, methods=methods, labels=source.labels, repeats=2,

@@ -164,7 +164,7 @@ def fan(
     ends: tuple[NDArray[Any], NDArray[Any]] | None, name: str,
 ) -> Figure:  # fmt: skip
     """One window of one variate: what was, what came (dotted), what was said, and between which ends."""
-    figure = Figure(figsize=(_WIDTH, 2.4), layout="constrained")
+    figure = Figure(figsize=(3.8, 2.2), layout="constrained")
     axes = figure.subplots()
     ahead = np.arange(1, len(forecast) + 1)
     axes.plot(np.arange(1 - len(past), 1), past, color=_INK, linewidth=1)
@@ -183,7 +183,7 @@ def series_lines(values: NDArray[Any], names: Sequence[str], steps: Sequence[int
     count = len(names)
     columns = min(count, 2)
     rows = -(-count // columns)
-    figure = Figure(figsize=(_WIDTH, 1.1 * rows + 0.2), layout="constrained")
+    figure = Figure(figsize=(3.4, 0.9 * rows + 0.2), layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=True))
     for axes in panels[count:]:
         axes.set_axis_off()

@@ -142,7 +142,7 @@ def _explain(source: Source, found: Forecasts) -> Explanation | None:
     if not source.explained or len(found.rows) < 2:
         return None
     chosen = found.rows[np.unique(np.linspace(0, len(found.rows) - 1, source.explained).astype(int))]
-    methods = usable_methods(source.answerer.processor)
+    methods = usable_methods()
     return explain(
         source.answerer.model, source.answerer.processor, [found.windows[int(row)] for row in chosen],
         methods=methods, repeats=2, max_samples=None,

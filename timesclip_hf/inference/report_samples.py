@@ -188,7 +188,7 @@ def _error_table(source: Source, found: Answered, column: str, cells: pd.Series)
             bias = (found.numbers - found.truth)[found.counted][own].mean()
             typical = Figure(figure(float(off[own].mean())))
             rows.append([str(value), int(own.sum()), typical, Figure(figure(float(bias)))])
-    words = ["right"] if found.classes else [with_unit("typical error", _unit(source)), "too high (low: -)"]
+    words = ["right"] if found.classes else [with_unit("typical error", _unit(source)), "mean error (+: too high)"]
     more = f" ({len(rows)} in all)" if len(rows) > _SHOWN_GROUPS else ""
     return table([column, "series", *words], rows[:_SHOWN_GROUPS], f"The worst {column} first{more}.")
 

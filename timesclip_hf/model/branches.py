@@ -6,8 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple
 
+from .clip_features import image_features, text_features
 from .configuration_timesclip import TimesCLIPConfig
 from .feature_layers import image_pooling, image_width
 from .ink import blanks_of
@@ -219,6 +221,51 @@ class TimesCLIPModel(TimesCLIPBranches):
         add_text_projection: `False` for models that read the text tower's tokens and never compare embeds.
         add_variate_selection: `False` for models that have no use for it, whatever the configuration says.
     """
+
+    @can_return_tuple
+    def get_image_features(
+        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False, **_: Any
+    ) -> BaseModelOutputWithPooling:
+        """What the vision branch says of images, as `CLIPModel.get_image_features` has it.
+
+        Args:
+            pixel_values: `(B, V, 3, height, width)`, of the processor; the rest of its batch may be given, too.
+            output_attentions: `attentions`, `(B * V, heads, tokens, tokens)` of each layer of the tower, computed
+                without fused kernels; `None` of towers without any (ResNet).
+            output_hidden_states: `hidden_states`, the tokens before the first layer and after each.
+
+        Returns:
+            `pooler_output` `(B, V, D)`, the embeds that are compared with those of the text branch; where the model
+            compares none, the tower's features `(B, V, width)`. `last_hidden_state` `(B * V, tokens, width)`.
+
+        Raises:
+            ValueError: no vision branch, or, of layers, one that leaves blank patches out.
+        """
+        return image_features(self, pixel_values, output_attentions, output_hidden_states)
+
+    @can_return_tuple
+    def get_text_features(
+        self,
+        patch_values: Tensor,
+        patch_mask: Tensor | None = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        **_: Any,
+    ) -> BaseModelOutputWithPooling:
+        """What the text branch says of patches, as `CLIPModel.get_text_features` has it.
+
+        Args:
+            patch_values, patch_mask: as in `forward`; the rest of the processor's batch may be given, too.
+            output_attentions, output_hidden_states: see `get_image_features`; `(B * V, ...)` of the text tower.
+
+        Returns:
+            `pooler_output` `(B, V, D)`, comparable embeds, or without any the features `(B, V, width)`;
+            `last_hidden_state` `(B * V, 1 + N, width)`, CLS first.
+
+        Raises:
+            ValueError: no text branch.
+        """
+        return text_features(self, patch_values, patch_mask, output_attentions, output_hidden_states)
 
     @can_return_tuple
     def forward(
