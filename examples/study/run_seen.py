@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from timesclip_hf import (
     TimesCLIPConfig,
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ways", nargs="+", default=list(WAYS))
     arguments = parser.parse_args()
+    disable_progress_bar()
     data = load_wide_table(arguments.table, target="yield_t_ha", variates=BANDS, static_columns=KNOWN)
     parts = split_by_column(data, "split")
     print("| seed | what is read | R2, validation | R2, test | CPU seconds for 1 000 series |")

@@ -12,7 +12,14 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from transformers import CLIPConfig, CLIPModel
 
-from timesclip_hf import TimesCLIPConfig, TimesCLIPForRegression, TimesCLIPModel
+from timesclip_hf import (
+    FeatureCache,
+    TimesCLIPConfig,
+    TimesCLIPForRegression,
+    TimesCLIPModel,
+    TimesCLIPProcessor,
+    export_program,
+)
 from timesclip_hf.model.feature_layers import image_width, vision_width
 from timesclip_hf.model.tower_configs import VISION_CONFIGS
 from timesclip_hf.model.towers import VISION_FAMILIES, encode_images, load_vision_tower
@@ -169,3 +176,18 @@ def test_attention_can_be_chosen_for_a_shorter_tower(tiny_config, make_batch):
     model.set_attn_implementation("sdpa")
     assert model.timesclip.vision_tower.config._attn_implementation == "sdpa"
     torch.testing.assert_close(model(**batch).predictions, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_shorter_tower_is_exported_and_cached_by_its_layer(tiny_config, make_batch, tmp_path):
+    stores = set()
+    for layer in (None, 1, 2):
+        torch.manual_seed(0)
+        config = tiny_config("vision_only", vision_feature_layer=layer, vision_pooling="mean", freeze_vision=True)
+        processor = TimesCLIPProcessor.from_config(config, scaling="none", value_range="window")
+        model = TimesCLIPForRegression(config).eval()
+        stores.add(FeatureCache(model, processor, tmp_path).store.folder)
+    batch = make_batch(model.config)
+    program = export_program(model, processor).module()
+    images = batch["pixel_values"]
+    torch.testing.assert_close(program(pixel_values=images), model(pixel_values=images).predictions)
+    assert len(stores) == 3
