@@ -43,7 +43,7 @@ from timesclip_hf.plots import plot_model_view, plot_predictions, plot_selection
 
 from .regression_peers import PEERS, Part, climatology, climatology_levels
 from .settings import USER_ERRORS, check_names, command_line, named_variants, parse
-from .training import Trained, train_regression
+from .training import LEFT_OUT_TOGETHER, Trained, train_regression
 
 METRICS = {"r2": "R2", "skill": "skill", "rmse": "RMSE", "mae": "MAE", "mape": "MAPE %"}
 
@@ -152,10 +152,16 @@ def _cut(dataset: datasets.Dataset, arguments: RegressionArguments) -> tuple[dat
 
 
 def hold_outs(dataset: datasets.Dataset, arguments: RegressionArguments) -> Iterator[tuple[str, datasets.DatasetDict]]:
-    """One split for each group of sites: the site in the test part, the others' own validation part kept."""
+    """One split for each group of sites: the site in the test part, the others' own validation part kept.
+
+    A column tells the group of each row, so that heads in closed form leave out whole groups when they choose.
+    """
     column = arguments.hold_out_column
     values = columns_of(dataset, [column])[column].to_numpy()
-    for group in arguments.hold_out_groups or [[value] for value in sorted(set(values))]:
+    groups = arguments.hold_out_groups or [[value] for value in sorted(set(values))]
+    owner = {value: number for number, group in enumerate(groups) for value in group}
+    dataset = dataset.add_column(LEFT_OUT_TOGETHER, [owner.get(value, len(groups)) for value in values])
+    for group in groups:
         inside = np.isin(values, group)
         parts, _ = split(dataset.select(np.flatnonzero(~inside)), arguments)
         parts["test"] = dataset.select(np.flatnonzero(inside))

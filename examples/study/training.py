@@ -30,6 +30,8 @@ from timesclip_hf import (
 PROCESSOR_FIELDS = ("scaling", "value_range", "view", "image_size", "line_width", "background")
 
 
+# A column of ours: rows with the same number are left out together, see `run_regression.hold_outs`.
+LEFT_OUT_TOGETHER = "left_out_together"
 # Of towers from checkpoints, unless --tower_learning_rate says otherwise; the paper takes 1e-6 to 5e-5.
 PRETRAINED_RATE = 1e-5
 
@@ -205,7 +207,7 @@ def _train(
         eval_dataset=parts.get("choice", parts["validation"]),
     )
     if variant.preset == "probe":
-        fit_head(model, processor, parts["train"], validation=parts["validation"])  # as peers choose theirs
+        _fit_heads(model, processor, parts)
     else:
         trainer.train()
     validation_predictions = np.asarray(trainer.predict(parts["validation"]).predictions)
@@ -230,6 +232,14 @@ def _train(
     }
     seconds = time.perf_counter() - started
     return Trained(trainer, processor, predictions, validation_predictions, hyperparameters, folder, seconds)
+
+
+def _fit_heads(model: Any, processor: TimesCLIPProcessor, parts: Any) -> None:
+    """Heads in closed form; validation chooses, as it does for peers, but of places that are left out whole."""
+    if LEFT_OUT_TOGETHER in parts["train"].column_names:
+        fit_head(model, processor, parts["train"], groups=parts["train"][LEFT_OUT_TOGETHER][:])
+    else:
+        fit_head(model, processor, parts["train"], validation=parts["validation"])
 
 
 def _config(

@@ -5,10 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from datasets import DatasetDict
 
-from timesclip_hf import TimesCLIPConfig, TimesCLIPForPreTraining
+from examples.study.frozen_table import readings_of
+from examples.study.partial_seasons import r2
+from examples.study.run_frozen import BANDS, build, closed_form
+from timesclip_hf import TimesCLIPConfig, TimesCLIPForPreTraining, TimesCLIPForRegression, fit_head, load_wide_table
+from timesclip_hf.metrics import regression_metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +35,21 @@ def test_pretrained_and_random_towers_stand_side_by_side(tmp_path: Path) -> None
     assert [line.split(", ")[2] for line in lines[:4:2]] == ["pretrained", "random"]
     raw = {line.split("linear ")[1].split("  ")[0] for line in lines if "n = 30" in line}
     assert len(raw) == 1  # the series themselves are the same beside all towers
+
+
+def test_readings_that_are_shared_by_all_n_give_what_fit_head_gives() -> None:
+    table = pd.read_parquet(ROOT / "examples" / "crop_yield" / "crop_yield.parquet").groupby("split").head(40)
+    options = {"static_columns": ["latitude", "crop"], "num_steps": 12, "drop_unobserved": True}
+    whole = load_wide_table(table, target="yield_t_ha", variates=BANDS, **options)
+    names = np.asarray(whole["split"])
+    parts = DatasetDict({p: whole.select(np.flatnonzero(names == p)) for p in ("train", "validation", "test")})
+    targets = {part: np.asarray(parts[part]["labels"], float).reshape(-1) for part in parts}
+    rows = np.arange(0, 40, 2)
+    readings, count = readings_of("timesclip-small", 12, parts)
+    said = closed_form(readings, count, targets, rows)["test"]
+    towers, processor = build("timesclip-small", None, 12, parts["train"])
+    model = TimesCLIPForRegression(towers.config)
+    model.timesclip.load_state_dict(towers.state_dict(), strict=False)
+    fit_head(model, processor, parts["train"].select(rows), validation=parts["validation"])
+    expected = regression_metrics(said, targets["test"])["r2"]
+    assert abs(r2(model, processor, parts["test"]) - expected) < 0.005

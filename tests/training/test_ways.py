@@ -52,3 +52,5 @@ def test_few_labels_are_learnt_by_heads_in_closed_form_and_parts_of_series_too()
     assert (few := choose_way(196, "classification")).kind == "heads" and "196" in few.reason
     assert choose_way(2034, "regression").kind == "network"
     assert choose_way(196, "regression", partial=True).kind == "heads"
+    assert choose_way(2034, "regression", partial=True).kind == "heads"
+    assert choose_way(20_000, "regression", partial=True).kind == "network"

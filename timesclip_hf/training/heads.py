@@ -91,7 +91,8 @@ def fit_head(
         max_centers: series that a kernel head compares with, at random where there are more.
         validation: rows like those of `train` that heads do not learn from: errors on them count, too, wherever
             errors on samples left out choose (penalties, kernels, weights of branches). Worth it where labels are few
-            and set apart in any case; else let heads learn from them.
+            and set apart in any case; else let heads learn from them. Where answers will be asked for groups (places)
+            that nobody has seen, give `groups` alone: rows of known ones choose too boldly.
 
     Returns:
         Penalties, scores out of fold and weights.

@@ -13,6 +13,7 @@ PRETRAINED_RATE = 1e-5
 _SMALL_DATA = 500  # labelled series, below which batches are halved
 _LEAST_UPDATES = 1500
 _EPOCHS = (10, 200)
+_ENOUGH_FOR_PARTS = 5000  # below, heads are above the network at every step of the crop data (examples/RESULTS.md)
 _PARTS = 2  # as long, where parts of series are learnt
 _EVALUATIONS = 40  # at most: each one writes a checkpoint
 
@@ -62,6 +63,9 @@ def choose_way(
         way = replace(way, preset="paper" if pretrained else "forecast", reason="the preset for forecasts")
     elif preset == "auto" and preset_for(num_series) == "probe":
         reason = f"{num_series} training series, fewer than {ENOUGH_TO_TRAIN}: frozen towers, kernels in closed form"
+        way = replace(way, kind="heads", preset="probe", reason=reason)
+    elif preset == "auto" and partial and num_series < _ENOUGH_FOR_PARTS:
+        reason = "parts of series are learnt: frozen towers, kernels in closed form on shortened copies"
         way = replace(way, kind="heads", preset="probe", reason=reason)
     elif preset == "auto":
         reason = f"{num_series} training series: both branches are trained, beside kernels on the series"
