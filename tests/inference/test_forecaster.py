@@ -202,6 +202,13 @@ def test_paths_are_pooled_by_the_share_that_their_level_stands_for(sure: TimesCL
     np.testing.assert_array_equal(sure.core._pooled(same.copy())[0, 0, 0], np.arange(len(levels)))  # type: ignore[union-attr]
 
 
+def test_quantiles_that_are_asked_for_win_over_another_loss() -> None:
+    settings: dict[str, Any] = {**QUICK, "config": {"projection_dim": 8, "loss": "mae"}}
+    levels = {"quantile_levels": [0.1, 0.9], "horizon": 4, "context_length": 14}
+    answer = TimesCLIPForecaster(**settings).fit(series_frame(), **levels).predict()
+    assert list(answer.columns[2:]) == ["TimesCLIP", "TimesCLIP-lo-80", "TimesCLIP-hi-80"]
+
+
 def test_levels_that_are_none_are_named() -> None:
     with pytest.raises(ValueError, match="levels must be rising numbers between 0 and 1"):
         TimesCLIPForecaster(**QUICK).fit(series_frame(), quantile_levels=[90])

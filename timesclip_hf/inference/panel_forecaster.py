@@ -167,7 +167,8 @@ def fit_forecaster(panel: Panel, plan: Plan, batch_size: int = 512) -> PanelFore
     shape = (horizon, context, plan.num_targets, plan.preset)
     config = dict(plan.config)
     if plan.levels:
-        config = {"loss": "quantile", "quantile_levels": sorted({*_LEVELS, *plan.levels}), **config}
+        loss = "gaussian" if config.get("loss") == "gaussian" else "quantile"  # no other says quantiles
+        config |= {"loss": loss, "quantile_levels": sorted({*_LEVELS, *plan.levels})}
     job = PanelJob(*shape, recipe, plan.validation, plan.sample, config=config)
     with tempfile.TemporaryDirectory(prefix="timesclip-fit-") as folder, without_bars():
         fitted = fit_panel(panel, job, Path(folder) / "training")
