@@ -5,7 +5,8 @@
 
 Each region of the crop-yield table is left out in turn. The training years of the others are what is known; their
 later years (validation and test) are compared with these, and so are all fields of the region. By the rule of
-`features.similar`, with static values among what is compared, and without; the towers are `timesclip-small`.
+`features.similar`, with static values among what is compared, and without; the tower is the text tower of
+`timesclip-small`, which reads patches.
 """
 
 import argparse
@@ -25,10 +26,10 @@ TOWERS = "timesclip-small"
 def build(bands: list[str], train: Any) -> tuple[Any, TimesCLIPProcessor]:
     """Towers that ship, and a processor that knows the training part."""
     shape = {"num_variates": len(bands), "context_length": 36, "patch_length": 6, "patch_stride": 3}
-    config = TimesCLIPConfig.from_vision_text_pretrained(TOWERS, TOWERS, "probe", **shape)
+    config = TimesCLIPConfig.from_vision_text_pretrained(None, TOWERS, "probe", **shape)
     processor = TimesCLIPProcessor.from_config(config, variate_names=bands).fit(train)
     config = processor.complete_config(config)
-    return TimesCLIPForRegression.from_vision_text_pretrained(TOWERS, TOWERS, config=config), processor
+    return TimesCLIPForRegression.from_vision_text_pretrained(None, TOWERS, config=config), processor
 
 
 def main(arguments: list[str] | None = None) -> pd.DataFrame:
