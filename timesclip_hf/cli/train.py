@@ -46,7 +46,7 @@ def add_train(commands: Any) -> None:
         usage=USAGE,
         description=TRAIN,
         epilog=f"{TRAIN_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=36, width=112),
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=37, width=112),
         allow_abbrev=False,
     )
     command.set_defaults(run=run, takes_words=True)
@@ -82,9 +82,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--ensemble", type=positive, metavar="K", help="K models of other seeds, averaged, in one folder"
     )
-    any_step = "LOW HIGH: learn from parts of the season, so that the model answers at any step"
+    any_step = "LOW HIGH: learn from parts of seasons, to answer at any step"
     model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS", help=any_step)
-    change = "change training series a little: jitter, shift, gaps, ...; alone, or with amounts: jitter=0.1 mixup=0.2"
+    change = "alter training series: jitter, shift, ...; alone, or with amounts: jitter=0.1 mixup=0.2"
     model.add_argument("--augment", nargs="*", metavar="AMOUNT", help=change)
     model.add_argument(
         "--seed", type=int, metavar="N", default=0, help="of weights, batches and what is drawn at random (0)"

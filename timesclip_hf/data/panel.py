@@ -192,12 +192,17 @@ def read_panel(
     panel = Panel(values[:, : len(variates)], offsets, ids, variates, Calendar(rhythms, of_series, firsts), gaps)
     if columns:
         panel = replace(panel, known=_without_holes(values[:, places], offsets), columns=[dict(c) for c in columns])
-    if static:
-        names = frame[id_column] if id_column is not None else pd.Series("0", frame.index)
-        if changing := changing_statics(frame[list(static)], names):
-            raise ValueError(f"series {next(iter(changing))!r}: {next(iter(changing.values()))}")
-        panel = replace(panel, static=frame[list(static)].iloc[order[starts]].reset_index(drop=True))
-    return panel
+    return _with_static(panel, frame, list(static), id_column, order[starts]) if static else panel
+
+
+def _with_static(
+    panel: Panel, frame: pd.DataFrame, static: list[str], id_column: str | None, rows: Positions
+) -> Panel:
+    """A panel with what is known of its series as a whole, in these rows of the table."""
+    names = frame[id_column] if id_column is not None else pd.Series("0", frame.index)
+    if changing := changing_statics(frame[static], names):
+        raise ValueError(f"series {next(iter(changing))!r}: {next(iter(changing.values()))}")
+    return replace(panel, static=frame[static].iloc[rows].reset_index(drop=True))
 
 
 def _cells(

@@ -190,7 +190,7 @@ class TimesCLIPForecaster:
     ) -> "Backtest":
         """What this forecaster, trained on what was known then, would have said at the last origins of each series.
 
-        Others of its settings are trained; nothing of this forecaster changes, and what it has learnt is not used.
+        Others of its settings are trained; this one stays what it is.
 
         Args:
             df: the table.
@@ -271,14 +271,7 @@ class TimesCLIPForecaster:
         Raises:
             FileNotFoundError: no forecaster there.
         """
-        file = Path(folder) / FILE
-        if not file.is_file():
-            if Path(folder).exists():
-                raise FileNotFoundError(f"{folder} holds no {FILE}: was it written by TimesCLIPForecaster.save?")
-            from huggingface_hub import hf_hub_download
-
-            file = Path(hf_hub_download(str(folder), FILE))
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = _settings_of(folder)
         forecaster = cls(**{"preset": settings["preset"], "frame": settings["frame"], **kwargs})
         forecaster.tables = tables = tables_from_dict(settings)
         with without_bars():
@@ -293,6 +286,19 @@ class TimesCLIPForecaster:
         if self.core is None or self.tables is None:
             raise ValueError("this forecaster was not fitted yet: call fit(df) first, or load one")
         return self.core, self.tables
+
+
+def _settings_of(folder: str | Path) -> dict[str, Any]:
+    """What `save` noted in a folder, or in a repository of the Hub."""
+    file = Path(folder) / FILE
+    if not file.is_file():
+        if Path(folder).exists():
+            raise FileNotFoundError(f"{folder} holds no {FILE}: was it written by TimesCLIPForecaster.save?")
+        from huggingface_hub import hf_hub_download
+
+        file = Path(hf_hub_download(str(folder), FILE))
+    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return settings
 
 
 def note_forecaster(folder: Path, timestamp: str, series: str | None, season: int, seed: int) -> None:
