@@ -35,10 +35,7 @@ _ASKED = ("horizon", "context_length", "seed")
 class TimesCLIPForecaster:
     """A forecaster of all series of a long table: a row for each series and time.
 
-    ```python
-    >>> forecaster = TimesCLIPForecaster().fit(df, horizon=24)
-    >>> forecaster.predict(df)
-    ```
+    `TimesCLIPForecaster().fit(df, horizon=24).predict(df)`.
 
     Takes frames of pandas, polars or pyarrow (or the path of a file), with the columns of Nixtla (`unique_id, ds, y`),
     AutoGluon (`item_id, timestamp, target`, also as an index), Chronos or Darts, found by their names (see
