@@ -182,6 +182,8 @@ def test_columns_named_by_dates_or_a_pattern_are_read(fields: Path, tmp_path: Pa
             "gaps",
             "yield",
             "predicted_yield",
+            "yield_lower_90",
+            "yield_upper_90",
         ]
 
 
