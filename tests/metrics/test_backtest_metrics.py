@@ -24,6 +24,15 @@ def test_a_history_shorter_than_a_season_counts_its_steps() -> None:
     np.testing.assert_allclose(absolute[:, 0], [2, 2])  # of 1 -> 3 alone, for 4 has no neighbour
 
 
+def test_changes_of_a_small_series_are_no_noise_behind_a_large_one() -> None:
+    rng = np.random.default_rng(0)
+    large, small = 1e9 * rng.normal(size=1000), 1e-3 * rng.normal(size=50)
+    values, offsets = np.concatenate([large, small])[:, None], np.array([0, 1000, 1050])
+    absolute, squared = seasonal_changes(values, offsets, np.array([1]), np.array([50]), 7)
+    changes = small[7:] - small[:-7]
+    np.testing.assert_allclose([absolute[0, 0], squared[0, 0]], [np.abs(changes).mean(), np.sqrt((changes**2).mean())])
+
+
 def test_skill_is_one_less_the_geometric_mean_of_ratios() -> None:
     errors, baseline = np.array([1.0, 2, np.nan, 0]), np.array([4.0, 2, 1, 0])
     assert skill_score(errors, baseline) == pytest.approx(1 - (0.25 * 1 * 1) ** (1 / 3))

@@ -27,16 +27,22 @@ def seasonal_changes(
         counts its changes from step to step.
     """
     found = np.full((2, len(series), values.shape[1]), np.nan)
+    codes = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    within = np.arange(len(values)) - offsets[codes]
+    low, high = offsets[series], offsets[series] + steps
     for lag in dict.fromkeys((season, 1)):
         changes = np.full(values.shape, np.nan)
         changes[lag:] = values[lag:] - values[:-lag]
-        first = np.minimum(offsets[:-1] + lag, offsets[1:])  # of each series, the first change that is its own
+        changes[within < lag] = np.nan  # from another series
+        size = np.zeros((len(offsets) - 1, values.shape[1]))
+        np.maximum.at(size, codes, np.nan_to_num(np.abs(changes)))
+        size[size == 0] = 1
+        changes /= size[codes]  # or else sums of a small series behind a large one would be rounding noise
         sums = [np.nancumsum(part, axis=0) for part in (np.abs(changes), changes**2, ~np.isnan(changes) * 1.0)]
         padded = [np.concatenate([np.zeros((1, values.shape[1])), part]) for part in sums]
-        low, high = first[series], offsets[series] + steps
-        absolute, squared, count = (part[np.maximum(high, low)] - part[low] for part in padded)
+        absolute, squared, count = (part[high] - part[low] for part in padded)
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = np.stack([absolute / count, np.sqrt(np.maximum(squared, 0) / count)])
+            means = np.stack([absolute / count, np.sqrt(np.maximum(squared, 0) / count)]) * size[series]
         found = np.where(np.isnan(found), means, found)
     return found[0], found[1]
 
