@@ -72,6 +72,14 @@ def test_a_time_that_comes_twice_names_series_and_time() -> None:
     frame = frame_of(a=pd.date_range("2024-01-01", periods=3), b=pd.date_range("2024-01-01", periods=3))
     with pytest.raises(ValueError, match="series 'b' has 2024-01-03.* more than once"):
         panel_of(pd.concat([frame, frame.iloc[[5]]]))
+    with pytest.raises(ValueError, match="2024-01-01.* more than once .3 such rows.* as id_column"):
+        read_panel(frame, timestamp_column="t", variates=["y"])
+
+
+def test_a_frequency_of_dates_for_times_that_are_numbers_is_refused() -> None:
+    frame = pd.DataFrame({"t": [1, 2, 3], "y": 1.0})
+    with pytest.raises(ValueError, match="freq='D': times are numbers, so that it must be a number above 0"):
+        read_panel(frame, timestamp_column="t", variates=["y"], freq="D")
 
 
 def test_times_beside_the_frequency_name_the_series() -> None:

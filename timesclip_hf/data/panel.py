@@ -171,7 +171,7 @@ def read_panel(
         row = twice[0]
         raise ValueError(
             f"series {ids[codes[row]]!r} has {times[row]} more than once ({len(twice)} such rows in all): keep one "
-            "row for each series and time"
+            f"row for each series and time{'' if id_column else ', or name the column of the series as id_column'}"
         )
     rhythms, of_series, positions = _on_rhythms(times, codes, ids, freq)
     starts = np.flatnonzero(np.concatenate([[True], ~same]))
@@ -326,7 +326,8 @@ def _rhythm_of(times: Times, freq: str | int | None) -> Rhythm | None:
     if freq is None:
         return find_rhythm(times)
     if not isinstance(times, pd.DatetimeIndex) and times.dtype.kind != "M":
-        step = float(freq)
+        if not (step := parsed_step(freq)) > 0:
+            raise ValueError(f"freq={freq!r}: times are numbers, so that it must be a number above 0, too")
         steps = (times - times[0]) / step
         positions = np.rint(steps).astype(np.int64)
         if np.abs(steps - positions).max() > 1e-3:
@@ -344,6 +345,14 @@ def _rhythm_of(times: Times, freq: str | int | None) -> Rhythm | None:
         return dates if dates.tz is not None else dates.to_numpy()
 
     return Rhythm(f"freq {freq}", found.astype(np.int64), at)
+
+
+def parsed_step(freq: str | int) -> float:
+    """A distance of times that are numbers; NaN for what is none."""
+    try:
+        return float(freq)
+    except ValueError:
+        return float("nan")
 
 
 def frequency(freq: str | int) -> Any:
