@@ -155,3 +155,13 @@ def test_a_pretrained_forecaster_is_a_peer(tmp_path: Path) -> None:
     fan = alone.full_predictions[0, :4, 1:][:, [0, 4, 8]]
     np.testing.assert_allclose(answer.quantiles[1, :, 0], fan, rtol=1e-4)  # type: ignore[index]
     assert np.isfinite(told.table().loc[peers[0], "wql"])
+
+
+def test_what_the_last_fit_was_told_holds_unless_it_is_said_anew(tmp_path: Path) -> None:
+    frame = noisy_frame().assign(other=lambda table: table["y"] * 0 + np.arange(len(table)) % 7)
+    fitted = TimesCLIPForecaster(**QUICK).fit(frame, target="other", quantile_levels=[0.05, 0.95], seed=3, **LENGTHS)
+    assert fitted.cross_validation(frame, windows=1, freq="D").tables.roles.targets == ["other"]
+    fitted.save(tmp_path)
+    loaded = TimesCLIPForecaster.load(tmp_path, **QUICK).cross_validation(frame, windows=1)
+    core = loaded.core
+    assert (core.horizon, core.context_length, core.levels, core.seed) == (4, 14, (0.05, 0.95), 3)

@@ -212,3 +212,25 @@ def test_quantiles_that_are_asked_for_win_over_another_loss() -> None:
 def test_levels_that_are_none_are_named() -> None:
     with pytest.raises(ValueError, match="levels must be rising numbers between 0 and 1"):
         TimesCLIPForecaster(**QUICK).fit(series_frame(), quantile_levels=[90])
+
+
+def test_a_fit_that_fails_changes_nothing() -> None:
+    forecaster = TimesCLIPForecaster(**QUICK).fit(series_frame(), horizon=4, context_length=14)
+    expected = forecaster.predict()
+    with pytest.raises(ValueError, match="no series is long enough"):
+        forecaster.fit(series_frame(("item_id", "timestamp", "target")).head(5), horizon=4)
+    pd.testing.assert_frame_equal(forecaster.predict(), expected)
+
+
+def test_levels_that_rounding_moved_are_those_that_were_meant() -> None:
+    levels = [(1 - 0.9) / 2, 0.5, 1 - (1 - 0.9) / 2]  # 0.04999999999999999, ...
+    fitted = TimesCLIPForecaster(**QUICK).fit(series_frame(), horizon=4, context_length=14, quantile_levels=levels)
+    assert fitted.core is not None and fitted.core.levels == (0.05, 0.5, 0.95)
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 2.5, True])
+def test_a_horizon_that_is_no_number_of_steps_is_named(fitted: TimesCLIPForecaster, horizon: Any) -> None:
+    with pytest.raises(ValueError, match=f"horizon is {horizon}, expected a whole number from 1"):
+        fitted.predict(horizon=horizon)
+    with pytest.raises(ValueError, match=f"horizon is {horizon}, expected a whole number from 1"):
+        TimesCLIPForecaster(**QUICK).fit(series_frame(), horizon=horizon)

@@ -124,6 +124,8 @@ def test_static_columns_may_stand_in_a_table_of_their_own() -> None:
     shops = pd.DataFrame({"unique_id": ["b", "a"], "region": ["r1", "r0"], "area": [20.0, 10.0]})
     fitted = TimesCLIPForecaster(**QUICK).fit(plain, static=shops, horizon=4, context_length=14)
     pd.testing.assert_frame_equal(fitted.predict(plain, static=shops), fitted.predict())
+    one = plain[plain["unique_id"] == "b"]  # the table that `fit` had tells of more series
+    pd.testing.assert_frame_equal(fitted.predict(one), fitted.predict(one, static=shops.head(1)))
     with pytest.raises(ValueError, match="static has 1 series without history, such as 'c'"):
         fitted.predict(plain, static=pd.concat([shops, shops.head(1).assign(unique_id="c")]))
     with pytest.raises(ValueError, match="static has no row for 1 series, such as 'b'"):

@@ -130,6 +130,21 @@ def joined(table: pd.DataFrame, roles: ForecastRoles, static: Any) -> pd.DataFra
     return table[others].merge(beside, on=name, how="left")
 
 
+def static_of(static: Any, df: Any, roles: ForecastRoles) -> Any:
+    """Of a static table the rows of the series that a table has, as far as it has any."""
+    beside, table = forecast_frame(static), forecast_frame(df)
+    kept = beside[beside[roles.id].isin(table[roles.id])] if roles.id in table else beside
+    return beside if kept.empty else kept
+
+
+def columns_of(tables: ForecastTables, static: Any = None) -> dict[str, Any]:
+    """The arguments of `find_tables` that say the same of columns again; `static`: what was given as such."""
+    roles, beside = tables.roles, static if is_table(static) else tables.roles.static
+    found: dict[str, Any] = {"id_column": roles.id, "timestamp_column": roles.timestamp, "target": roles.targets}
+    found |= {"future_covariates": roles.future_covariates, "past_covariates": roles.past_covariates}
+    return found | {"static": beside, "calendar": tables.calendar, "freq": tables.freq}
+
+
 def tables_to_dict(tables: ForecastTables) -> dict[str, Any]:
     """As JSON has it."""
     parts = {"columns": tables.columns, "calendar": tables.calendar, "freq": tables.freq}
@@ -141,4 +156,6 @@ def tables_from_dict(parts: Mapping[str, Any]) -> ForecastTables:
     return ForecastTables(ForecastRoles(**parts["roles"]), parts["columns"], parts["calendar"], parts["freq"])
 
 
-__all__ = ["ForecastTables", "find_tables", "joined", "tables_from_dict", "tables_to_dict"]
+__all__ = [
+    "ForecastTables", "columns_of", "find_tables", "joined", "static_of", "tables_from_dict", "tables_to_dict",
+]  # fmt: skip

@@ -19,8 +19,8 @@ from ..metrics.probabilistic import checked_levels
 from ..model.modeling_timesclip import TimesCLIPForPrediction
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .forecast_frames import lay_out, same_kind
-from .forecast_tables import ForecastTables, find_tables, tables_from_dict, tables_to_dict
-from .panel_forecaster import PanelForecaster, Plan, fit_forecaster, without_bars
+from .forecast_tables import ForecastTables, columns_of, find_tables, static_of, tables_from_dict, tables_to_dict
+from .panel_forecaster import PanelForecaster, Plan, fit_forecaster, positive, without_bars
 
 if TYPE_CHECKING:
     from .backtest import Backtest
@@ -129,12 +129,11 @@ class TimesCLIPForecaster:
         """
         named: dict[str, Any] = {"id_column": id_column, "timestamp_column": timestamp_column, "target": target}
         named |= {"future_covariates": future_covariates, "past_covariates": past_covariates}
-        self.tables = find_tables(df, freq, calendar, static, **named)
-        asked: dict[str, Any] = {"horizon": horizon, "context_length": context_length, "seed": seed}
-        asked["levels"] = tuple(checked_levels(quantile_levels).tolist()) if len(quantile_levels) else ()
-        self.plan = replace(self.plan, num_targets=len(self.tables.roles.targets), **asked)
-        self.core = fit_forecaster(self.tables.to_learn(df, static), self.plan, self.batch_size)
-        self._known, self._static = df, static
+        tables, levels = find_tables(df, freq, calendar, static, **named), _read_levels(quantile_levels)
+        asked: dict[str, Any] = {"horizon": horizon, "context_length": context_length, "seed": seed, "levels": levels}
+        plan = replace(self.plan, num_targets=len(tables.roles.targets), **asked)
+        self.core = fit_forecaster(tables.to_learn(df, static), plan, self.batch_size)
+        self.tables, self.plan, self._known, self._static = tables, plan, df, static
         return self
 
     def predict(self, df: Any = None, future_df: Any = None, *, horizon: int | None = None, static: Any = None) -> Any:
@@ -162,8 +161,9 @@ class TimesCLIPForecaster:
             raise ValueError(
                 "df is missing: a forecaster that was loaded has no series of its own, pass their history"
             )
-        steps = horizon or core.horizon
-        static = self._static if static is None and tables.roles.static and is_table(self._static) else static
+        steps = core.horizon if horizon is None else positive("horizon", horizon)
+        if static is None and tables.roles.static and is_table(self._static):
+            static = static_of(self._static, df, tables.roles)
         panel = tables.to_ask(df, future_df, steps, static)
         shape: dict[str, Any] = {"context_length": core.context_length, "prediction_length": steps}
         windows = PanelWindows(panel, np.arange(len(panel)), panel.lengths, **shape, num_targets=core.num_targets)
@@ -209,14 +209,11 @@ class TimesCLIPForecaster:
 
         if unknown := sorted(fit.keys() - {*COLUMNS, *_ASKED, "quantile_levels"}):
             raise TypeError(f"cross_validation takes no {', '.join(map(repr, unknown))}")
-        static = fit.get("static", self._static)
-        tables = self.tables
+        static, tables = fit.get("static", self._static), self.tables
         if tables is None or fit.keys() & set(COLUMNS):
-            tables = find_tables(df, **{name: fit[name] for name in COLUMNS if name in fit})
-        asked = {name: fit[name] for name in _ASKED if name in fit}
-        if "quantile_levels" in fit:
-            asked["levels"] = tuple(checked_levels(fit["quantile_levels"]).tolist())
-        plan = replace(self.plan, num_targets=len(tables.roles.targets), **asked)
+            known = {} if tables is None else columns_of(tables, self._static)
+            tables = find_tables(df, **{**known, **{name: fit[name] for name in COLUMNS if name in fit}})
+        plan = replace(self.plan, num_targets=len(tables.roles.targets), **_asked_anew(fit))
         return run_backtest(df, tables, static, plan, (windows, step), refit, peers, self.batch_size)
 
     def save(self, folder: str | Path, **facts: Any) -> None:
@@ -275,8 +272,10 @@ class TimesCLIPForecaster:
             model = TimesCLIPForPrediction.from_pretrained(folder).eval()
         processor, targets = TimesCLIPProcessor.from_pretrained(folder), len(tables.roles.targets)
         lengths = (model.config.prediction_length, model.config.context_length, settings["season"])
-        levels = tuple(settings["quantile_levels"])
-        forecaster.core = PanelForecaster(model, processor, *lengths, targets, settings["seed"], levels)
+        levels, seed = tuple(settings["quantile_levels"]), settings["seed"]
+        forecaster.core = PanelForecaster(model, processor, *lengths, targets, seed, levels)
+        asked = {name: getattr(forecaster.core, name) for name in (*_ASKED, "levels")}  # for `cross_validation`
+        forecaster.plan = replace(forecaster.plan, num_targets=targets, **asked)
         return forecaster
 
     def _fitted(self) -> tuple[PanelForecaster, ForecastTables]:
@@ -296,6 +295,17 @@ def _settings_of(folder: str | Path) -> dict[str, Any]:
         file = Path(hf_hub_download(str(folder), FILE))
     settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return settings
+
+
+def _asked_anew(fit: Mapping[str, Any]) -> dict[str, Any]:
+    """What arguments of `fit` change of a plan."""
+    asked = {name: fit[name] for name in _ASKED if name in fit}
+    return asked | ({"levels": _read_levels(fit["quantile_levels"])} if "quantile_levels" in fit else {})
+
+
+def _read_levels(levels: Any) -> tuple[float, ...]:
+    """Levels of quantiles as they are meant: (1 - 0.9) / 2 is 0.05."""
+    return tuple(checked_levels(np.round(levels, 9), "quantile_levels").tolist()) if np.size(levels) else ()
 
 
 def note_forecaster(folder: Path, timestamp: str, series: str | None, season: int, seed: int) -> None:

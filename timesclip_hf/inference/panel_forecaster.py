@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from ..data.panel import Panel
 from ..data.panel_windows import PanelWindows
+from ..data.words import whole_number
 from ..model.intervals import interval_of
 from ..model.messages import one_run
 from ..model.preprocessing import fill_missing
@@ -28,7 +29,11 @@ _LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked of a forecaster; `TimesCLIPForecaster` and its `fit` say what each is."""
+    """What is asked of a forecaster; `TimesCLIPForecaster` and its `fit` say what each is.
+
+    Raises:
+        ValueError: lengths that are no whole numbers from 1 on.
+    """
 
     preset: str = "auto"
     towers: str = "auto"
@@ -42,6 +47,11 @@ class Plan:
     num_targets: int = 1
     seed: int = 0
     levels: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "context_length"):
+            if (steps := getattr(self, name)) is not None:
+                object.__setattr__(self, name, positive(name, steps))
 
 
 @dataclass
@@ -204,6 +214,11 @@ def calibrated(config: Any, said: Mapping[str, NDArray[np.float64]]) -> NDArray[
     return np.sort(found, axis=-1)
 
 
+def positive(name: str, steps: Any) -> int:
+    """A number of steps; raises `ValueError` for what is no whole number from 1 on."""
+    return whole_number(steps, name, 1, 2**31, "2**31")
+
+
 def find_lengths(panel: Panel, plan: Plan) -> tuple[int, int]:
     """Horizon and season: as asked for, or as the distance of times suggests."""
     from ..training.fit_forecast import season_of
@@ -225,4 +240,4 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-__all__ = ["PanelForecaster", "Plan", "calibrated", "find_lengths", "fit_forecaster", "without_bars"]
+__all__ = ["PanelForecaster", "Plan", "calibrated", "find_lengths", "fit_forecaster", "positive", "without_bars"]
