@@ -125,3 +125,10 @@ def test_ray_maps_it_over_a_data_set(make: Any, tmp_path: Path) -> None:
     finally:
         ray.shutdown()
     pd.testing.assert_frame_equal(found, expected_of(predict), atol=1e-5, check_dtype=False)
+
+
+def test_a_batch_without_rows_has_the_columns_of_the_others(make: Any) -> None:
+    predict = TimesCLIPPredictor(make(TimesCLIPForClassification, num_labels=3), skipped_column="why")
+    full, empty = predict(fields()[:3]), predict(fields()[:0])
+    assert not len(empty) and list(empty) == list(full)
+    pd.testing.assert_series_equal(empty.dtypes, full.dtypes)

@@ -20,6 +20,7 @@ from timesclip_hf import (
     TimesCLIPProcessor,
 )
 from timesclip_hf.cli import main
+from timesclip_hf.features.similar import SimilarSeries
 from timesclip_hf.inference import table_parts
 from timesclip_hf.inference.any_series import pipeline_for_table
 from timesclip_hf.inference.pipelines import TimeSeriesPipeline
@@ -257,3 +258,58 @@ def test_the_command_answers_parquet_in_parts_and_all_else_as_ever(
         assert len(parts) == 6
     as_csv = pd.read_csv(tmp_path / "p.csv")["predicted_yield"]
     assert np.allclose(pd.read_parquet(tmp_path / "p.parquet")["predicted_yield"], as_csv, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "config", "options"),
+    [
+        (TimesCLIPForRegression, {}, {"similar": 2}),
+        (TimesCLIPForClassification, {"num_labels": 3}, {"similar": True}),
+        (TimesCLIPForClassification, {"num_labels": 3}, {"top_k": 2}),
+    ],
+)
+def test_parts_and_files_without_one_answer_have_the_columns_of_the_others(
+    make: Any, tmp_path: Path, model_class: Any, config: Any, options: Any
+) -> None:
+    predict, table = make(model_class, "small", **config), fields()
+    predict.similar_series = SimilarSeries.fit(
+        predict.model, predict.processor, [{"past_values": series} for series in SERIES[:4]]
+    )
+    table.loc[4:11, "nir_00"] = np.inf  # rows 4 to 7 are a part, as are 8 to 11
+    (tmp_path / "in").mkdir()
+    table.to_parquet(tmp_path / "in" / "a.parquet")
+    table[:0].to_parquet(tmp_path / "in" / "b.parquet")  # as Spark leaves some
+    with quietly():
+        rows = answer_parquet(predict, tmp_path / "in", tmp_path / "p.parquet", **options)
+        answer_parquet(predict, tmp_path / "in", tmp_path / "out", **options)
+    expected = whole(predict, table, tmp_path, **options)
+    for found in (tmp_path / "p.parquet", tmp_path / "out" / "a.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(found), expected)
+    assert rows == ROWS
+    empty = pq.read_schema(tmp_path / "out" / "b.parquet")
+    assert empty.names == list(expected) and empty.types == pq.read_schema(tmp_path / "out" / "a.parquet").types
+
+
+def test_an_output_within_its_table_and_a_folder_of_others_are_refused(make: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    fields().to_parquet(tmp_path / "in" / "a.parquet")
+    with pytest.raises(ValueError, match="within .*in, of which it would be read as a part"):
+        answer_parquet(make(), tmp_path / "in", tmp_path / "in" / "p.parquet")
+    (tmp_path / "p.parquet.parts").mkdir()
+    (tmp_path / "p.parquet.parts" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="p.parquet.parts: this folder is needed .* not ours"):
+        answer_parquet(make(), tmp_path / "in", tmp_path / "p.parquet")
+    assert (tmp_path / "p.parquet.parts" / "mine.txt").exists()
+
+
+def test_parts_that_told_of_other_training_series_are_not_taken_over(make: Any, tmp_path: Path) -> None:
+    fields().to_parquet(tmp_path / "f.parquet")
+    predict = make()
+    known = [
+        SimilarSeries.fit(predict.model, predict.processor, [{"past_values": s} for s in SERIES[:4]], names=names)
+        for names in (["a", "b", "c", "d"], ["e", "f", "g", "h"])
+    ]
+    jobs = []
+    for predict.similar_series in known:
+        jobs.append(table_parts._job(predict, table_parts.find_sources(tmp_path / "f.parquet"), 4, {"similar": 1}))
+    assert jobs[0] != jobs[1]

@@ -13,6 +13,7 @@ number of their row in the training part, and names only where they are given. F
 roughly, not exactly; whoever may not see the training data must not get this file.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,6 +119,11 @@ class SimilarSeries:
         kept = self.points.astype(np.float64)
         squares = np.square(points).sum(axis=1)[:, None] + np.square(kept).sum(axis=1) - 2 * points @ kept.T
         return np.sqrt(np.maximum(squares, 0))
+
+    def fingerprint(self) -> str:
+        """A name for all that is told by it."""
+        told = json.dumps([self.threshold, self.rows.tolist(), self.names]).encode()
+        return hashlib.blake2b(self.points.tobytes() + told, digest_size=16).hexdigest()
 
     def save(self, folder: str | Path) -> Path:
         """Writes `similar.safetensors` into a model's folder."""

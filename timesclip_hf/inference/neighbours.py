@@ -68,22 +68,28 @@ def told(result: Any, near: Mapping[str, Any]) -> Any:
     return {**result, **near}
 
 
-def with_neighbours(frame: pd.DataFrame, table: TableRows, near: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A table of results with columns of neighbours, in the rows of the samples that were answered.
+def with_neighbours(
+    frame: pd.DataFrame, table: TableRows, near: Sequence[Mapping[str, Any]], count: int
+) -> pd.DataFrame:
+    """A table of results with columns of neighbours, `count` of them named, in the rows of the samples that were
+    answered; columns and their types are the same where none was.
 
     Raises:
         ValueError: the table has columns of these names.
     """
-    if not near:
-        return frame
-    if taken := [name for name in near[0] if name in frame]:
+    kinds = {"distance": "float64", "unusual": "boolean", **{f"nearest_{k + 1}": "str" for k in range(count)}}
+    rows = pd.DataFrame(list(near), index=table.positions) if near else _without_rows(kinds)
+    if taken := [name for name in rows if name in frame]:
         raise ValueError(f"the table already has a column {taken[0]!r}, which `similar` needs: rename or drop it")
-    rows = pd.DataFrame(list(near), index=table.positions)
     if len(frame) == len(table.identity):
         rows = rows.reindex(np.arange(len(frame)))
-    else:  # of forecasts, each series has a row for each step
+    elif near:  # of forecasts, each series has a row for each step
         rows = rows.loc[np.repeat(rows.index, len(frame) // len(rows))]
     return pd.concat([frame, rows.set_axis(frame.index, axis=0)], axis=1)
+
+
+def _without_rows(kinds: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()}, index=np.zeros(0, np.int64))
 
 
 __all__ = ["check_similar", "load_similar", "neighbours", "told", "with_neighbours"]

@@ -15,6 +15,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils import ModelOutput
 
 from ..data.collator import TimesCLIPDataCollator
+from ..data.tables import PartFaults
 from ..features.similar import blocks_of
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
@@ -31,7 +32,7 @@ from ..training.hooks import check_hooks
 from .intervals import BESIDE_ANSWER, check_interval, groups_of
 from .neighbours import check_similar, load_similar, neighbours, told, with_neighbours
 from .pipeline_inputs import Samples, TableRows, read_samples
-from .run_report import RunReport
+from .run_report import PartReport, RunReport
 from .skipped import Skipped
 
 check_hooks()
@@ -158,6 +159,12 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         Returns:
             The results, their first column the number of the row in `part`; and what is known of the rows.
         """
+        if isinstance(part, pd.DataFrame) and not len(part):  # what a row that cannot be answered has, but for the row
+            told = PartReport()
+            with told.heard():
+                results, rows = self.answer_part(part.reindex([0]), told, PartFaults(), batch_size, **kwargs)
+            own = rows.identity[:0].astype({name: part[name].dtype for name in rows.identity if name in part})
+            return results[:0], replace(rows, identity=own, positions=rows.positions[:0], skipped={}, names=())
         samples, results, writing = self._begin(part, run, batch_size, False, kwargs, faults)
         count = samples.count or 0
         table = samples.table or TableRows(pd.DataFrame(index=range(count)), np.arange(count), names=range(count))
@@ -201,7 +208,9 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         table = table.without(run.skipped)
         answered = [k for k in range(len(results)) if k not in run.skipped]
         frame = self._as_table([results[k] for k in answered], table, **writing)
-        frame = with_neighbours(frame, table, [run.near[k] for k in answered if k in run.near])
+        if "similar" in writing:
+            count = min(writing["similar"], len(self.similar_series.points))
+            frame = with_neighbours(frame, table, [run.near[k] for k in answered], count)
         frame.attrs["skipped"] = table.skipped_by_name
         return frame
 
@@ -306,6 +315,13 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         if self.similar_series is None:
             self.similar_series = load_similar(str(self.model.name_or_path))
         return count
+
+    def known_similar(self, similar: Any) -> str | None:
+        """A name for the training series that results tell of, where they are asked for."""
+        if similar is None or similar is False:
+            return None
+        self._check_similar(similar)
+        return str(self.similar_series.fingerprint())
 
     def _reads(self, name: str) -> bool:
         """Whether the model's answer depends on this key of the processor's batch."""

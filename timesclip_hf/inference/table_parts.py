@@ -77,7 +77,8 @@ def answer_parquet(
 
     Raises:
         FileNotFoundError: no such table.
-        ValueError: a table that cannot be read, or not one row of it; says which file. A folder that holds something.
+        ValueError: a table that cannot be read, or not one row of it; says which file. A folder that holds something,
+            an output within the table's folder.
     """
     if "groups" in kwargs:
         raise ValueError("groups: of a table in parts, a column says of which group each series is")
@@ -89,7 +90,7 @@ def answer_parquet(
     job = _job(pipeline, sources, rows, kwargs)
     with _processes(pipeline) as (rank, count, wait):
         if rank == 0:
-            _check_output(output, folder)
+            _check_output(Path(table), output, folder)
             _begin(folder, job)
             if _is_scaled_by_table(pipeline):
                 _bring(pipeline, parts, folder / _TOWERS, kwargs.get("column_pattern"))
@@ -143,11 +144,16 @@ def _job(
         "processor": pipeline.processor.to_dict(),
         "rows": rows,
         "options": dict(sorted(kwargs.items())),
+        "similar": pipeline.known_similar(kwargs.get("similar")),
         "files": files,
     }
 
 
-def _check_output(output: Path, folder: Path) -> None:
+def _check_output(table: Path, output: Path, folder: Path) -> None:
+    if table.is_dir() and output.absolute().resolve().is_relative_to(table.resolve()):
+        raise ValueError(f"{output}: this is within {table}, of which it would be read as a part: name another place")
+    if folder.exists() and not (folder / _JOB).exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: this folder is needed for parts of the answer, but it is not ours: move it")
     if output.suffix.lower() != SUFFIX and output.is_dir() and any(output.iterdir()) and not folder.exists():
         raise ValueError(f"{output}: this folder is not empty: name another one, or a file {SUFFIX}")
 
@@ -178,7 +184,7 @@ def _answer_part(
     run, faults = PartReport(), PartFaults()
     try:
         with run.heard():
-            frame = read_table(content.to_pandas())
+            frame = read_table(content.to_pandas()) if part.count else content.to_pandas()
             results, rows = pipeline.answer_part(frame, run, faults, batch_size, **kwargs)
     except ValueError as error:
         raise ValueError(f"{part.source.path}: {error}") from error

@@ -120,16 +120,17 @@ class TimeSeriesClassificationPipeline(TimeSeriesPipeline):
         results: list[list[dict[str, Any]]],
         table: TableRows,
         interval: float | None = None,
+        top_k: int = 1,
         **postprocess_parameters: Any,
     ) -> pd.DataFrame:
-        columns: dict[str, list[Any]] = {}
+        columns: dict[str, Any] = {}
         if interval is not None:
             sets = ["; ".join(str(one["label"]) for one in result) for result in results]
-            columns[f"label_set_{percent(interval)}"] = sets
-            results = [result[:1] for result in results]
-        for rank in range(len(results[0])) if results else range(1):
-            suffix = f"_{rank + 1}" if results and len(results[0]) > 1 else ""
-            columns[f"predicted_label{suffix}"] = [result[rank]["label"] for result in results]
+            columns[f"label_set_{percent(interval)}"] = _texts(sets)
+        count = 1 if interval is not None else min(top_k, len(self.model.config.id2label))
+        for rank in range(count):
+            suffix = f"_{rank + 1}" if count > 1 else ""
+            columns[f"predicted_label{suffix}"] = _texts([result[rank]["label"] for result in results])
             columns[f"score{suffix}"] = [result[rank]["score"] for result in results]
         return _beside(table, columns)
 
@@ -264,6 +265,11 @@ def _numbers(values: list[float]) -> NDArray[np.floating]:
     wide = np.array(values, np.float64)
     narrow = wide.astype(np.float32)
     return narrow if np.array_equal(narrow, wide, equal_nan=True) else wide
+
+
+def _texts(values: list[Any]) -> Any:
+    """Text in the dtype that it has where there is none, too."""
+    return values if values else pd.Series(dtype="str").array
 
 
 def _repeated(table: TableRows, count: int) -> TableRows:
