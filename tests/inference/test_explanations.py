@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, Value
 from hostile_text import HOSTILE
 from scipy.stats import spearmanr
 
@@ -27,6 +27,7 @@ from timesclip_hf import (
     join_models,
 )
 from timesclip_hf.cli import main
+from timesclip_hf.inference.answers import Answerer
 
 NAMES, STEPS = ["ndvi", "rain", "nir"], 12
 SERIES = np.random.default_rng(0).normal(size=(10, STEPS, 3)).cumsum(axis=1) * [0.1, 30.0, 500.0] + [0.5, 100, 3000]
@@ -340,3 +341,22 @@ def test_the_command_writes_tables_and_pictures(tiny_config: Any, tmp_path: Path
     assert {"'=1+1", "<b>ndvi", "nir"} <= set(written["variate"].dropna())  # no spreadsheet runs it
     assert main(["explain", *map(str, words[:-2]), "--target", "height"]) == 2
     assert "the model has no such target, only yield_t" in capsys.readouterr().err
+
+
+def test_cells_of_a_table_name_classes_and_some_may_be_missing(tiny_config: Any) -> None:
+    model, processor = made(TimesCLIPForClassification, tiny_config("small", id2label={0: "1", 1: "2"}))
+    frame = wide_table().assign(kind=pd.array([1, 2, None, *[2] * 7], "Int64"))
+    read = Answerer(model, processor).read
+    assert read(frame, "kind").labels.tolist() == [0, 1, -1, *[1] * 7]  # type: ignore[union-attr]
+    assert read(frame.fillna({"kind": 1}), "kind").labels.tolist() == [0, 1, 0, *[1] * 7]  # type: ignore[union-attr]
+    assert read(frame.assign(kind=np.nan), "kind").labels is None
+    assert read(SERIES, [0, 1] * 5).labels.tolist() == [0, 1] * 5  # type: ignore[union-attr]  # numbers beside arrays
+    assert read(SERIES, ["1", "2"] * 5).labels.tolist() == [0, 1] * 5  # type: ignore[union-attr]  # text is a name
+    with pytest.raises(ValueError, match="labels hold 3, which the model has no class for: 1, 2"):
+        read(frame.fillna({"kind": 3}), "kind")
+    lost = explain(model, processor, frame, labels="kind", methods=["removal"], repeats=1, spans=1).importance
+    assert np.isfinite(lost["importance"]).all()
+    steps = [name for name in frame if name[-2:].isdecimal()]
+    features = Features({**{name: Value("float64") for name in steps}, "kind": ClassLabel(names=["2", "1"])})
+    rows = Dataset.from_dict({**frame[steps].to_dict("list"), "kind": [1, 0] * 5}, features=features)
+    assert read(rows, "kind").labels.tolist() == [0, 1] * 5  # type: ignore[union-attr]

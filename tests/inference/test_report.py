@@ -155,6 +155,33 @@ def test_classes_have_a_confusion_and_their_reliability(saved: Any, tmp_path: Pa
     assert "the table has no column of what is true" in without and "The worst 2" not in without
 
 
+def test_classes_called_by_numbers_are_found_by_the_column_that_was_learnt(saved: Any, tmp_path: Path) -> None:
+    folder, frame = saved("small", "classification")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": {"0": "1", "1": "2"}, "label2id": {"1": 0, "2": 1}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "metrics.json").write_text(json.dumps({"target": "crop"}))
+    model, processor = TimesCLIPForClassification.from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder)
+    with torch.no_grad():
+        frame["crop"] = model(**processor(SERIES)).logits.argmax(dim=1).numpy() + 1.0
+    frame.loc[:9, "crop"] = np.nan
+    page = write_report(folder, frame, tmp_path / "r.html", explained=1).read_text(encoding="utf-8")
+    assert "Right for 100% of 14 rows" in page
+    none = write_report(folder, frame.assign(crop=np.nan), tmp_path / "r.html", explained=0).read_text()
+    assert "the table has no column of what is true" in none and "Only 0 series" not in none
+
+
+def test_a_few_rows_of_the_training_table_are_no_test_part(saved: Any, tmp_path: Path) -> None:
+    folder, frame = saved("small")
+    write_csv(frame.iloc[16:][["field", "farm", "year", "yield"]], folder / "test_predictions.csv")
+    (folder / "metrics.json").write_text(json.dumps({"target": "yield", "sizes": {"train": 12, "validation": 4}}))
+    page = write_report(folder, frame[14:20], tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
+    assert "on 6 rows of this table, whether the model has learnt from some of them is not known" in page
+    frame.loc[:13, "yield"] = np.nan  # most rows of training are not told, yet two of them are
+    page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
+    assert "on 8 rows of the test part" in page
+
+
 def test_forecasts_have_errors_by_step_and_fans(tiny_config: Any, tmp_path: Path) -> None:
     config = tiny_config("forecast", prediction_length=4, num_variates=2)
     hours = np.arange(150)

@@ -57,7 +57,7 @@ def explain(options: argparse.Namespace) -> None:
         raise ValueError(f"--output {output}: there is no folder {output.parent}")
     from ..data.tables import read_table
     from ..inference import explanations
-    from ..inference.loading import own_config, saved_model_class
+    from ..inference.loading import learnt_column, own_config, saved_metrics, saved_model_class
     from ..model.processing_timesclip import TimesCLIPProcessor
     from ..plots import part_name
 
@@ -72,7 +72,8 @@ def explain(options: argparse.Namespace) -> None:
     target = int(options.target) if (options.target or "").isdecimal() else options.target
     found = explanations.explain(
         model, processor, table, methods=methods, target=target,
-        horizon=options.horizon, labels=options.labels, groups=options.group, spans=options.spans,
+        horizon=options.horizon, labels=options.labels or learnt_column(saved_metrics(options.model), table),
+        groups=options.group, spans=options.spans,
         max_samples=options.rows, seed=options.seed, **reading_of(options),
     )  # fmt: skip
     output.mkdir(exist_ok=True)

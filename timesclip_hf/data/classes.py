@@ -39,7 +39,7 @@ def read_classes(column: pd.Series, class_names: Any = None) -> tuple[NDArray[np
     """
     ordered = isinstance(column.dtype, pd.CategoricalDtype) and bool(column.dtype.ordered)
     cells = decoded(column).astype(object)
-    told = [_class_of(cell) for cell in cells]
+    told = [class_of(cell) for cell in cells]
     blank = np.array([name == "" for name in told], bool)
     check_complete(blank, "classes (in files, NA, None, null and the like count as missing)", column)
     if (wrong := np.array([name is None for name in told], bool)).any():
@@ -50,7 +50,7 @@ def read_classes(column: pd.Series, class_names: Any = None) -> tuple[NDArray[np
         )
     found = list(dict.fromkeys(map(str, told)))
     if class_names is None and ordered:
-        class_names = [_class_of(name) for name in column.cat.categories]
+        class_names = [class_of(name) for name in column.cat.categories]
     if class_names is None:
         if len(found) < 2:
             raise ValueError(
@@ -84,7 +84,7 @@ def with_names(column: pd.Series, names: list[str]) -> pd.Series:
     return column.map(numbers)
 
 
-def _class_of(cell: Any) -> str | None:
+def class_of(cell: Any) -> str | None:
     """The class that a cell names; "" where it is missing, None where it names none."""
     if isinstance(cell, str):
         return cell.strip()
@@ -113,7 +113,7 @@ def _names_given(class_names: Any) -> list[str]:
         if [number for number, _ in numbers] != [*range(len(numbers))]:
             raise ValueError(f"class_names has the numbers {some_of(class_names)}, expected 0 to {len(numbers) - 1}")
         class_names = [name for _, name in numbers]
-    names = [_class_of(name) for name in class_names]
+    names = [class_of(name) for name in class_names]
     if wrong := [name for name, told in zip(class_names, names, strict=True) if not told]:
         raise ValueError(f"class_names holds {some_of(map(repr, wrong))}, expected text, booleans or whole numbers")
     if repeated := repeated_names(list(map(str, names))):
@@ -121,4 +121,4 @@ def _names_given(class_names: Any) -> list[str]:
     return list(map(str, names))
 
 
-__all__ = ["class_names_of", "read_classes", "with_names"]
+__all__ = ["class_names_of", "class_of", "read_classes", "with_names"]

@@ -1,6 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Saved models: of which class they are, for which pipeline, and how they are loaded as what they are."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,4 +84,28 @@ def saved_model_class(config: Any) -> Any:
     return next((found for found in classes if hasattr(found, "task")), TimesCLIPModel)
 
 
-__all__ = ["CheckpointLoader", "own_config", "pipeline_task", "read_config", "saved_model_class"]
+def saved_metrics(folder: str | Path) -> dict[str, Any]:
+    """What `timesclip train` left beside a model, as far as it can be read."""
+    path = Path(folder) / "metrics.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def learnt_column(metrics: Mapping[str, Any], frame: Any) -> str | None:
+    """The column of a table that a model was trained on, which no processor of classes knows; `None`: not there."""
+    target = metrics.get("target")
+    return target if isinstance(target, str) and target in frame else None
+
+
+__all__ = [
+    "CheckpointLoader",
+    "learnt_column",
+    "own_config",
+    "pipeline_task",
+    "read_config",
+    "saved_metrics",
+    "saved_model_class",
+]

@@ -162,9 +162,9 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         if isinstance(part, pd.DataFrame) and not len(part):  # what a row that cannot be answered has, but for the row
             told = PartReport()
             with told.heard():
-                results, rows = self.answer_part(part.reindex([0]), told, PartFaults(), batch_size, **kwargs)
+                answers, rows = self.answer_part(part.reindex([0]), told, PartFaults(), batch_size, **kwargs)
             own = rows.identity[:0].astype({name: part[name].dtype for name in rows.identity if name in part})
-            return results[:0], replace(rows, identity=own, positions=rows.positions[:0], skipped={}, names=())
+            return answers[:0], replace(rows, identity=own, positions=rows.positions[:0], skipped={}, names=())
         samples, results, writing = self._begin(part, run, batch_size, False, kwargs, faults)
         count = samples.count or 0
         table = samples.table or TableRows(pd.DataFrame(index=range(count)), np.arange(count), names=range(count))

@@ -101,7 +101,8 @@ def _loss(
         return np.abs(answerer.pick(after, classes) - answerer.pick(before, classes))
     rows = np.arange(len(series))
     if answerer.task.name == "classification":
-        true = [said[rows, series.labels] for said in (before, after)]
+        known = series.labels >= 0
+        true = [np.where(known, said[rows, series.labels], np.nan) for said in (before, after)]
         return np.log(np.maximum(true[0], 1e-12)) - np.log(np.maximum(true[1], 1e-12))
     errors = []
     for said in (before, after):

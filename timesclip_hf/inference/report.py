@@ -1,7 +1,6 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """One page about a model and a table: how good, where bad, why, how sure, what to distrust; it needs no network."""
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from ..environment import environment
 from ..escaping import one_line, with_unit
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .answers import Answerer
-from .loading import own_config, saved_model_class
+from .loading import learnt_column, own_config, saved_metrics, saved_model_class
 
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
@@ -152,7 +151,7 @@ def write_report(
         model: folder of a saved model, or its Hub id.
         table: path or frame, with the column of what is true, or without.
         output: the file, which must end in .html; it is replaced.
-        labels: column of what is true; not given: that of the target's name.
+        labels: column of what is true; not given: that of the target's name, or which the model was trained on.
         group, time: columns by which errors are shown; not given: found by their names, see `data.roles`.
         interval: share of the intervals, of a model that was calibrated.
         explained: samples that importance is taken from; 0 leaves it out.
@@ -172,12 +171,12 @@ def write_report(
     frame = read_table(table)
     if missing := [name for name in (labels, group, time) if name is not None and name not in frame]:
         raise ValueError(f"the table has no column {missing[0]!r}, only {some_of(frame.columns, 20)}")
-    config = own_config(folder)
+    config, metrics = own_config(folder), saved_metrics(folder)
     answerer = Answerer(saved_model_class(config).from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder))
     source = Source(
-        folder, Path(folder).name or folder, answerer, _metrics(folder), frame,
-        Path(table).name if isinstance(table, str | Path) else "a table", group, time, labels, interval, explained,
-        reading,
+        folder, Path(folder).name or folder, answerer, metrics, frame,
+        Path(table).name if isinstance(table, str | Path) else "a table",
+        group, time, labels or learnt_column(metrics, frame), interval, explained, reading,
     )  # fmt: skip
     builder = "report_forecasts" if answerer.task.name == "forecasting" else "report_samples"
     with warnings.catch_warnings(record=True) as caught:
@@ -200,16 +199,6 @@ def render(page: Page) -> str:
 def _shown(value: Any) -> Any:
     """Text with every character visible; what is HTML already stays."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else one_line(value)
-
-
-def _metrics(folder: str) -> dict[str, Any]:
-    """What `timesclip train` left, as far as it can be read."""
-    path = Path(folder) / "metrics.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def footer(source: Source) -> str:

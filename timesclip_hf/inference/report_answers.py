@@ -74,7 +74,7 @@ def ask(source: Source) -> Answered:
     classes = classes if answerer.task.name == "classification" else []
     numbers = said.argmax(axis=1) if classes else said[:, 0]
     truth = None if series.labels is None else series.labels.reshape(len(series), -1)[:, 0]
-    known = np.zeros(len(series), bool) if truth is None else np.isfinite(truth)
+    known = np.zeros(len(series), bool) if truth is None else truth >= 0 if classes else np.isfinite(truth)
     counted, why = _counted(source, series, known, numbers)
     ends, near = _beside(source, series)
     return Answered(series, _names(series), said, numbers, truth, ends, counted, why, classes, near)
@@ -98,14 +98,14 @@ def _counted(
 ) -> tuple[NDArray[np.bool_], str]:
     """The rows of the table that errors may be taken from: those of the test part, if the table is its own."""
     tested = _test_rows(source, series)
-    if tested is None or not (tested & known).any():
-        return known, "rows of this table, whether the model has learnt from some of them is not known"
     sizes = source.metrics.get("sizes") or {}
     learnt = sum(int(sizes.get(part, 0)) for part in ("train", "validation"))
-    others = int((known & ~tested).sum())
-    if learnt and others >= _SEEN_TWICE * learnt:
+    its_own = tested is not None and learnt > 0 and int((~tested).sum()) >= _SEEN_TWICE * learnt
+    if tested is not None and its_own and (tested & known).any():
         return tested & known, "rows of the test part, from which the model has not learnt"
-    return known, "rows of this table"
+    if tested is not None and known.any() and not (known & ~tested).any():
+        return known, "rows of this table"
+    return known, "rows of this table, whether the model has learnt from some of them is not known"
 
 
 def _test_rows(source: Source, series: SeriesBatch) -> NDArray[np.bool_] | None:
@@ -179,7 +179,7 @@ def columns_of(source: Source, found: Answered) -> dict[str, str | None]:
 
 
 def explain_rows(source: Source, found: Answered) -> Explanation | None:
-    if not source.explained or len(found.series) < 2:
+    if min(source.explained, len(found.series)) < 2:  # parts are exchanged between samples
         return None
     rows = np.flatnonzero(found.counted) if found.counted.sum() > 1 else np.arange(len(found.series))
     rows = np.sort(np.random.default_rng(0).permutation(rows)[: source.explained])

@@ -139,7 +139,7 @@ def _unit(source: Source, found: Forecasts) -> str:
 
 
 def _explain(source: Source, found: Forecasts) -> Explanation | None:
-    if not source.explained or len(found.rows) < 2:
+    if min(source.explained, len(found.rows)) < 2:  # parts are exchanged between windows
         return None
     chosen = found.rows[np.unique(np.linspace(0, len(found.rows) - 1, source.explained).astype(int))]
     methods = usable_methods()
@@ -267,7 +267,9 @@ def _card(source: Source, found: Forecasts, number: int) -> Card:
         )  # fmt: skip
     name = str(found.windows.series_names[found.windows.locate(row)[0]])
     times = found.windows.timestamps(row)
-    when = "" if times is None else f" from {str(times[found.windows.context_length])[:16]}"
+    when = "" if times is None else f" from {str(times[found.windows.context_length])[:16].replace('T', ' ')}"
+    if times is not None and source.reading.get("series_column") is None:  # without that, the name is a number
+        name, when = "", when.removeprefix(" ")
     off = figure(float(np.nanmean(found.errors[number])))
     return Card(f"{name}{when}", [f"error {off} {_unit(source, found)}".rstrip()],
                 svg=figures.as_svg(drawn, f"Forecast of {found.names[variate]}, {name}{when}."))  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from ..data.classes import class_names_of, class_of, with_names
 from ..data.tables import decoded, is_table, read_table, some_of, warn_caller
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.messages import one_run
@@ -34,7 +35,7 @@ class SeriesBatch:
         static: `(n, width)` as the processor encodes them, or `None`.
         names: `n` names: of the series, rows of the table, or numbers.
         identity: `n` rows, the other columns of a table; else without columns.
-        labels: `(n, ...)`, NaN where unknown, or `None`; class numbers for classes.
+        labels: `(n, ...)`, NaN where unknown; of classes their numbers, -1 where unknown; `None`: not one is known.
         groups: `n` texts, or `None`.
     """
 
@@ -83,7 +84,8 @@ class BatchReader:
         Args:
             samples: see `TimeSeriesPipeline`; what cannot be read is left out, with a warning.
             labels: `(n,)` or more, or the name of a column; not given: of a data set its labels, of a table the
-                column of the target's name, if there is one.
+                column of the target's name, if there is one. Cells of a table name classes, as `data.classes` reads
+                them; whole numbers of all else, and of a table where no class is called so, are class numbers.
             groups: `n` labels, or the name of a column.
             **reading: how a table is read, see `TimeSeriesPipeline`.
 
@@ -147,19 +149,31 @@ class BatchReader:
         if found is None:
             return None
         if self.task.name == "classification":
-            numbers = {str(name): number for number, name in (self.config.id2label or {}).items()}
-            if found.dtype.kind in "iu":
-                return found.astype(np.int64)
-            if unknown := sorted({str(name) for name in found} - numbers.keys()):
-                raise ValueError(
-                    f"labels hold {some_of(unknown)}, which the model has no class for: {some_of(numbers)}"
-                )
-            return np.array([numbers[str(name)] for name in found])
+            names = class_names_of(samples, labels) if isinstance(labels, str) else None
+            if names is not None and frame is not None:
+                found = with_names(pd.Series(found), names).to_numpy()
+            return self._classes(found, isinstance(labels, str) and frame is not None)
         try:
             found = np.asarray(found.tolist(), np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"labels must be numbers, NaN where they are not known: {error}") from error
+        if not np.isfinite(found).any():
+            return None
         return found[:, None] if found.ndim == 1 else found
+
+    def _classes(self, found: NDArray[Any], are_cells: bool) -> NDArray[np.int64] | None:
+        """Numbers of classes `(n,)`, -1 where unknown; `are_cells`: of a table, which name them."""
+        numbers = {str(name): number for number, name in (self.config.id2label or {}).items()}
+        names = list(numbers)
+        told = [str(cell) if (name := class_of(cell)) is None else name for cell in found.tolist()]
+        given = {*told} - {""}
+        whole = all(name.removeprefix("-").isdecimal() for name in given)
+        if whole and (not given & numbers.keys() if are_cells else found.dtype.kind in "iuf"):
+            numbers = {str(number): number for number in (-1, *numbers.values())}
+        if unknown := sorted(given - numbers.keys()):
+            raise ValueError(f"labels hold {some_of(unknown)}, which the model has no class for: {some_of(names)}")
+        classes = np.array([numbers.get(name, -1) for name in told], np.int64)
+        return classes if (classes >= 0).any() else None
 
 
 def _places(found: Samples, kept: list[int]) -> tuple[NDArray[np.int64], list[Any], pd.DataFrame]:
