@@ -157,6 +157,21 @@ def test_a_pretrained_forecaster_is_a_peer(tmp_path: Path) -> None:
     assert np.isfinite(told.table().loc[peers[0], "wql"])
 
 
+def test_a_season_that_repeats_itself_but_for_rounding_is_no_unit() -> None:
+    frame = noisy_frame().assign(y=lambda table: np.sin(table.groupby("unique_id").cumcount() * 2 * np.pi / 7))
+    backtest = TimesCLIPForecaster(**QUICK).cross_validation(frame, windows=1, **LENGTHS)
+    assert np.isnan(backtest.units).all() and np.isnan(backtest.table()["mase"]).all()
+
+
+def test_a_series_too_short_to_learn_from_is_measured_in_its_own_spread() -> None:
+    frame = noisy_frame()
+    short = frame.head(12).assign(unique_id="short", y=lambda table: 1e6 * table["y"])
+    backtest = TimesCLIPForecaster(**QUICK).cross_validation(pd.concat([frame, short]), windows=2, **LENGTHS)
+    known = short["y"].iloc[:4]  # before the first origin, too few to learn from
+    row = np.flatnonzero(backtest.windows.series == backtest.windows.panel.ids.tolist().index("short"))
+    np.testing.assert_allclose(backtest.spreads[row, 0], known.std(ddof=0))
+
+
 def test_what_the_last_fit_was_told_holds_unless_it_is_said_anew(tmp_path: Path) -> None:
     frame = noisy_frame().assign(other=lambda table: table["y"] * 0 + np.arange(len(table)) % 7)
     fitted = TimesCLIPForecaster(**QUICK).fit(frame, target="other", quantile_levels=[0.05, 0.95], seed=3, **LENGTHS)

@@ -34,6 +34,7 @@ from .panel_forecaster import PanelForecaster, Plan, find_lengths, fit_forecaste
 
 _LEAST_SERIES = 10  # from so many on, skill is compared series by series, below it window by window
 _FEWEST_STEPS = 4  # of history before an origin
+_LEAST_CHANGE = 1e-9  # from season to season, in spreads: less is the rounding of a series that repeats itself
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -337,9 +338,10 @@ def run_backtest(
             answers[name] = ask_peer(name, windows, core.learn, core.season, core.levels, core.seed)
         targets = panel.values[:, : plan.num_targets]
         units, _ = seasonal_changes(targets, panel.offsets, windows.series, windows.steps, core.season)
+        spreads = spreads_of(core.learn[0])[1][windows.series]
         parts.append({
-            "windows": windows, "origins": numbers, "answers": answers, "units": np.where(units > 0, units, np.nan),
-            "spreads": spreads_of(core.learn[0])[1][windows.series], "core": core,
+            "windows": windows, "origins": numbers, "answers": answers, "spreads": spreads, "core": core,
+            "units": np.where(units > _LEAST_CHANGE * spreads, units, np.nan),
         })  # fmt: skip
     first = parts[0]
     windows = first["windows"] if len(parts) == 1 else _joined([part["windows"] for part in parts])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..data.panel import Panel, Positions
+from ..data.panel import Panel, Positions, shown
 from ..data.panel_windows import PanelWindows, usable_windows
 from ..data.tables import some_of
 from .fit_series import Fitted, Recipe, SeriesData, fit_series
@@ -96,7 +96,7 @@ def panel_windows(panel: Panel, job: PanelJob) -> tuple[PanelWindows, PanelWindo
         longest = int(np.argmax(lengths))
         raise ValueError(
             f"no series is long enough, or complete enough, to learn horizon={horizon} from: the longest, "
-            f"{panel.ids[longest]!r}, has {lengths[longest]} steps; {horizon + _LEAST_STEPS} are the least"
+            f"{shown(panel.ids, longest)}, has {lengths[longest]} steps; {horizon + _LEAST_STEPS} are the least"
         )
     shape["num_targets"] = job.num_targets
     draw = job.windows if len(windows[0]) > job.windows else None

@@ -141,11 +141,14 @@ def _learnt(name: str, test: PanelWindows, learn: tuple[PanelWindows, PanelWindo
 
 
 def spreads_of(train: PanelWindows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and spread `(n, K)` of what of each series is learnt from; of one that is not, of all."""
+    """Mean and spread `(n, K)` of what of each series is learnt from.
+
+    Of a series too short to be learnt from they are of what is known of it; without a value there, the mean of all.
+    """
     panel, count = train.panel, train.num_targets
     ends = np.zeros(len(panel), np.int64)
     np.maximum.at(ends, train.series, train.steps + train.prediction_length)
-    learnt = panel.head(ends)
+    learnt = panel.head(np.where(ends > 0, ends, panel.lengths))
     codes = np.repeat(np.arange(len(panel)), learnt.lengths)
     mean, std = np.full((len(panel), count), np.nan), np.full((len(panel), count), np.nan)
     for k in range(count):
@@ -156,7 +159,8 @@ def spreads_of(train: PanelWindows) -> tuple[NDArray[np.float64], NDArray[np.flo
             mean[:, k] = np.bincount(codes[seen], column[seen], len(panel)) / number
             away = (column - mean[codes, k])[seen]
             std[:, k] = np.sqrt(np.bincount(codes[seen], away**2, len(panel)) / number)
-        mean[np.isnan(mean[:, k]), k] = np.nanmean(mean[:, k])
+        for found in (mean, std):
+            found[np.isnan(found[:, k]), k] = np.nanmean(found[:, k])
         std[~(std[:, k] > 1e-9 * np.abs(mean[:, k])), k] = 1.0
     return mean, std
 
