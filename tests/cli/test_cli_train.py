@@ -352,6 +352,7 @@ def test_a_forecaster_with_covariates_and_quantiles_is_trained_tested_and_asked(
     assert train(tmp_path / "past.csv", *words, *quick, "--output", output) == 0
     out, err = capsys.readouterr()
     assert "windows that it has not seen; seasonal naive: " in out and "90 % intervals held " in out
+    assert "--output next.csv --future FUTURE.csv" in out
     assert "the last 6 x 6 of each are the test part" in err and "a season has 24" in err
     found = json.loads((output / "metrics.json").read_text())["test"]["TimesCLIP"]
     assert {"mae", "wql", "coverage_90"} <= set(found) and "price" in (output / "forecaster.json").read_text()
@@ -365,6 +366,10 @@ def test_a_forecaster_with_covariates_and_quantiles_is_trained_tested_and_asked(
         told = pd.read_csv(tmp_path / "next.csv", parse_dates=["hour"])
         assert list(told.columns) == ["hour", "load", "load-lo-90", "load-median", "load-hi-90"] and len(told) == count
         assert told["hour"].tolist() == hours[-6:].tolist()
+    assert main(list(map(str, [*ask, "--timestamp-column", "when"]))) == 2
+    assert (
+        "--timestamp-column when: this forecaster learnt from a table in which it is 'hour'" in capsys.readouterr().err
+    )
     assert train(tmp_path / "past.csv", *words, "--quantiles", 0.5, "--season", 24, "--output", output) == 2
     assert "--season do not go with --quantiles" in capsys.readouterr().err
 

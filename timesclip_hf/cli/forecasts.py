@@ -54,6 +54,13 @@ def predict(options: argparse.Namespace, read: Callable[[], Any]) -> Any:
         return None
     if options.interval is not None:
         raise ValueError("--interval goes with neither --horizon nor a forecaster of quantiles, which says its own")
+    for role, option in {"timestamp": "timestamp_column", "id": "series_column"}.items():
+        named, known = getattr(options, option), settings["roles"][role]
+        if named not in (None, known):
+            flag = f"--{option.replace('_', '-')}"
+            raise ValueError(
+                f"{flag} {named}: this forecaster learnt from a table in which it is {known!r}: rename it"
+            )
     from ..inference.forecaster import TimesCLIPForecaster
 
     sizes = {} if options.batch_size is None else {"batch_size": options.batch_size}

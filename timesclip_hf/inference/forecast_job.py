@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data.panel_covariates import observed
 from ..data.tables import some_of
 from ..training import train_report as report
@@ -74,15 +76,17 @@ def _write(backtest: Backtest, forecaster: TimesCLIPForecaster, table: Any, outp
     rows = {str(name): row for name, row in figures.to_dict("index").items()}
     report.write_metrics(output, {"command": command, "task": "forecasting", "test": rows})
     cover = next((name for name in own if name.startswith("coverage_")), None)
+    won = "" if np.isnan(own["win_rate"]) else f"; better in {own['win_rate']:.0%} of the windows"
+    ahead = " --future FUTURE.csv" if forecaster.tables is not None and forecaster.tables.columns else ""
     lines = [
         f"typical error {report.figure(own['mae'])} spreads on {len(backtest.truth)} windows that it has not seen; "
-        f"seasonal naive: {report.figure(base['mae'])}; better in {own['win_rate']:.0%} of the windows",
+        f"seasonal naive: {report.figure(base['mae'])}{won}",
         *([] if cover is None else [f"{cover.split('_')[1]} % intervals held {own[cover]:.0%} of the test part"]),
         "",
         shown.round(3).to_string(),
         "",
         f"written to {output}: the model, README.md, metrics.json, {some_of(files, 9)}",
-        f"next: timesclip predict HISTORY.csv --model {output} --output next.csv",
+        f"next: timesclip predict HISTORY.csv --model {output} --output next.csv{ahead}",
     ]
     return "\n".join(lines)
 
