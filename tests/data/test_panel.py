@@ -74,6 +74,9 @@ def test_a_time_that_comes_twice_names_series_and_time() -> None:
         panel_of(pd.concat([frame, frame.iloc[[5]]]))
     with pytest.raises(ValueError, match="2024-01-01.* more than once .3 such rows.* as id_column"):
         read_panel(frame, timestamp_column="t", variates=["y"])
+    numbered = pd.concat([frame, frame]).assign(id=7)
+    with pytest.raises(ValueError, match="series 7 has 2024-01-01"):
+        panel_of(numbered)
 
 
 def test_a_frequency_of_dates_for_times_that_are_numbers_is_refused() -> None:

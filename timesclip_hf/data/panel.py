@@ -128,6 +128,11 @@ class Panel:
         return float(np.median(np.diff(times) / np.timedelta64(1, "s")))
 
 
+def shown(ids: pd.Series, number: Any) -> str:
+    """A series' name as messages have it: text in quotes, numbers without their type."""
+    return repr(ids.iloc[[int(number)]].tolist()[0])
+
+
 def spans(starts: Positions, counts: Positions) -> Positions:
     """Row numbers of spans, one behind the other."""
     ends = np.cumsum(counts)
@@ -170,8 +175,8 @@ def read_panel(
     if (twice := np.flatnonzero(same & (moments[1:] == moments[:-1]))).size:
         row = twice[0]
         raise ValueError(
-            f"series {ids[codes[row]]!r} has {times[row]} more than once ({len(twice)} such rows in all): keep one "
-            f"row for each series and time{'' if id_column else ', or name the column of the series as id_column'}"
+            f"series {shown(ids, codes[row])} has {times[row]} more than once ({len(twice)} such rows in all): keep "
+            f"one row for each series and time{'' if id_column else ', or name the column of the series as id_column'}"
         )
     rhythms, of_series, positions = _on_rhythms(times, codes, ids, freq)
     starts = np.flatnonzero(np.concatenate([[True], ~same]))
@@ -266,7 +271,7 @@ def _on_rhythms(
         key = moments[low:high].tobytes()
         if key not in known:
             if (rhythm := _rhythm_of(times[low:high], freq)) is None:
-                raise ValueError(_no_rhythm(times[low:high], ids[number], freq))
+                raise ValueError(_no_rhythm(times[low:high], shown(ids, number), freq))
             known[key] = len(found)
             found.append(rhythm)
         of_series[number] = known[key]
@@ -307,8 +312,8 @@ def _has_neighbours(positions: Positions, codes: Positions) -> bool:
     return bool(np.isin(least, (1, np.iinfo(np.int64).max)).all())
 
 
-def _no_rhythm(times: Times, name: Any, freq: str | int | None) -> str:
-    where = f"series {name!r}"
+def _no_rhythm(times: Times, name: str, freq: str | int | None) -> str:
+    where = f"series {name}"
     if freq is not None:
         return (
             f"{where}: times such as {times[0]} do not stand on freq={freq!r}; leave it out to take that of the data"
@@ -372,4 +377,4 @@ def frequency(freq: str | int) -> Any:
     )
 
 
-__all__ = ["Calendar", "Panel", "frequency", "read_panel"]
+__all__ = ["Calendar", "Panel", "frequency", "read_panel", "shown"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .calendar import calendar_columns, calendar_values
 from .covariates import coded_cells
-from .panel import Panel
+from .panel import Panel, shown
 from .rhythms import Times, instants
 from .tables import check_known, decoded, read_numbers, some_of
 from .timestamps import read_timestamps, show_time
@@ -65,8 +65,8 @@ def with_future(
     times = _like(instants(read_timestamps(future[timestamp_column])), expected)
     rows = pd.MultiIndex.from_arrays([codes, times])
     if (twice := np.flatnonzero(rows.duplicated())).size:
-        name, time = panel.ids[codes[twice[0]]], show_time(times[twice[0]])
-        raise ValueError(f"future_df: series {name!r} has {time} more than once")
+        name, time = shown(panel.ids, codes[twice[0]]), show_time(times[twice[0]])
+        raise ValueError(f"future_df: series {name} has {time} more than once")
     needed = pd.MultiIndex.from_arrays([np.arange(len(panel)).repeat(horizon), expected])
     places = rows.get_indexer(needed)
     if (missing := np.flatnonzero(places < 0)).size:
@@ -91,7 +91,7 @@ def _told(words: str, panel: Panel, series: NDArray[np.int64], time: Any, horizo
     more = "" if len(series) == 1 else f" ({len(series)} such steps in all)"
     ends = panel.calendar.times(np.array([first, first]), panel.lengths[first] + np.array([0, horizon - 1]))
     return (
-        f"future_df: series {panel.ids[first]!r} {words} {show_time(time)}{more}; expected a row for each of the "
+        f"future_df: series {shown(panel.ids, first)} {words} {show_time(time)}{more}; expected a row for each of the "
         f"{horizon} steps from {show_time(ends[0])} to {show_time(ends[1])}, and no other"
     )
 
@@ -145,7 +145,7 @@ def _ended(panel: Panel, horizon: int) -> Panel:
     if len(wrong):
         first = int(wrong[0])
         raise ValueError(
-            f"series {panel.ids[first]!r} has {panel.lengths[first] - ends[first]} rows of {some_of(covariates)} "
+            f"series {shown(panel.ids, first)} has {panel.lengths[first] - ends[first]} rows of {some_of(covariates)} "
             f"behind its last value, expected one for each of the {horizon} steps to forecast: pass future_df, or put "
             "them behind the history with blank targets"
         )
@@ -158,8 +158,8 @@ def _check_observed(panel: Panel, ahead: NDArray[np.float64]) -> None:
     if (holes := np.isnan(ahead)).any():
         series, step, column = np.argwhere(holes)[0]
         time = panel.calendar.times(np.array([series]), np.array([panel.lengths[series] + step]))[0]
-        name, lacking = panel.ids[series], panel.columns[column]["name"]
-        raise ValueError(f"future_df: series {name!r} has no value of {lacking!r} at {show_time(time)}")
+        name, lacking = shown(panel.ids, series), panel.columns[column]["name"]
+        raise ValueError(f"future_df: series {name} has no value of {lacking!r} at {show_time(time)}")
 
 
 __all__ = ["observed", "with_calendar", "with_future"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..data.calendar import calendar_columns
 from ..data.forecast_roles import FRAMES, ForecastRoles
+from ..data.panel import shown
 from ..data.panel_windows import PanelWindows
 from ..data.tables import is_table, some_of, warn_caller
 from ..metrics.probabilistic import checked_levels
@@ -331,9 +332,9 @@ def _check_history(windows: PanelWindows) -> None:
     if blank.any():
         series, variate = np.argwhere(blank)[0]
         raise ValueError(
-            f"series {panel.ids[series]!r} has no value of {panel.variate_names[variate]!r} in its last {context} "
-            f"steps ({len(np.unique(blank.nonzero()[0]))} such series in all): a series without history cannot be "
-            "forecast, leave it out"
+            f"series {shown(panel.ids, series)} has no value of {panel.variate_names[variate]!r} in its last "
+            f"{context} steps ({len(np.unique(blank.nonzero()[0]))} such series in all): a series without "
+            "history cannot be forecast, leave it out"
         )
     if (short := panel.lengths < context).any():
         warn_caller(
