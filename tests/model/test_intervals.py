@@ -35,6 +35,11 @@ def test_groups_have_their_own_and_others_those_of_all():
     config = config_of(groups={"7": [[5.0, 5.0], [6.0, 6.0]]})
     low, _ = interval_of(config, {"predictions": np.zeros((3, 2))}, 0.5, [7, "7", "new"])
     np.testing.assert_array_equal(low, [[-5, -5], [-5, -5], [-1, -2]])
+    config = config_of(groups={"7": [[5.0, 5.0], [6.0, 6.0]], "8.0": [[1.0, 1.0], [2.0, 2.0]]})
+    np.testing.assert_array_equal(
+        interval_of(config, {"predictions": np.zeros((4, 2))}, 0.5, [7.0, "7", 8, np.float32(8)])[1][:, 0],
+        [5, 5, 1, 1],
+    )
     with pytest.raises(ValueError, match="groups has 1 entries, the answers 3 samples"):
         interval_of(config, {"predictions": np.zeros((3, 2))}, 0.5, ["7"])
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.tables import decoded, some_of
-from ..model.intervals import check_level, has_ends, interval_of, percent
+from ..model.intervals import check_level, group_key, has_ends, interval_of, percent
 from ..model.messages import tell, warn_caller
 from .table_inputs import Samples
 
@@ -67,8 +67,9 @@ def groups_of(samples: Samples, config: Any, groups: Sequence[Any] | None) -> li
             f"those of all groups together; give a table with this column, or groups=[...] ({some_of(known)})"
         )
         return None
+    keys = {group_key(name) for name in known}
     tell("intervals of groups that the calibration did not have ({}) are those of all groups together",
-         [str(name) for name in found if str(name) not in known])  # fmt: skip
+         [str(name) for name in found if group_key(name) not in keys])  # fmt: skip
     return found
 
 

@@ -143,6 +143,12 @@ def has_ends(config: Any, level: float) -> bool:
     return any(abs(one - level) < 1e-9 and bool(np.isfinite(_numbers(table)).all()) for one, table in known)
 
 
+def group_key(name: Any) -> str:
+    """A group's name as text; of a whole number without ".0", which columns with blank cells have."""
+    text = str(name)
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
+
+
 def thresholds_for(
     calibration: Mapping[str, Any], level: float, groups: Sequence[Any] | None, count: int
 ) -> NDArray[np.float64]:
@@ -159,8 +165,8 @@ def thresholds_for(
     if groups is not None and len(groups) != count:
         raise ValueError(f"groups has {len(groups)} entries, the answers {count} samples")
     whole, known_groups = _numbers(calibration["thresholds"])[place], calibration.get("groups") or {}
-    own = {name: _numbers(table)[place] for name, table in known_groups.items()}
-    return np.stack([own.get(str(name), whole) for name in (groups if groups is not None else [None] * count)])
+    own = {group_key(name): _numbers(table)[place] for name, table in known_groups.items()}
+    return np.stack([own.get(group_key(name), whole) for name in (groups if groups is not None else [None] * count)])
 
 
 def interval_of(
@@ -221,6 +227,6 @@ def temperature_of(config: Any) -> float:
 
 
 __all__ = [
-    "INTERVALS_FILE", "METHODS", "check_calibration", "check_level", "ends", "has_ends", "interval_facts",
+    "INTERVALS_FILE", "METHODS", "check_calibration", "check_level", "ends", "group_key", "has_ends", "interval_facts",
     "interval_of", "percent", "quantiles_at", "scaled_spreads", "set_of", "temperature_of", "thresholds_for",
 ]  # fmt: skip

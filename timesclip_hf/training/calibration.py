@@ -30,7 +30,7 @@ from ..metrics.probabilistic import (
     set_metrics,
 )
 from ..model.agreement import check_agreement
-from ..model.intervals import ends, has_ends, interval_of, quantiles_at, scaled_spreads, set_of
+from ..model.intervals import ends, group_key, has_ends, interval_of, quantiles_at, scaled_spreads, set_of
 from ..model.messages import warn_caller
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .given_data import check_data, check_labels
@@ -125,7 +125,7 @@ def group_names(rows: Any, group: str | Sequence[Any] | None) -> list[str] | Non
         found = list(group)
     if len(found) != len(rows):
         raise ValueError(f"group has {len(found)} entries, the data {len(rows)} rows")
-    return [str(name) for name in found]
+    return [group_key(name) for name in found]
 
 
 def answers_to(
