@@ -222,16 +222,18 @@ def test_a_planted_driver_comes_first_by_both_methods_and_not_with_random_weight
         assert (top["variate"], top["first_step"]) == (variate, first_step)
         assert found.top("variate", method)["variate"][0] == variate
         assert top["lower"] <= top["importance"] <= top["upper"]
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for module in model.modules():
-            for name in ("weight", "centers") if hasattr(module, "centers") else ():
-                setattr(module, name, torch.randn_like(getattr(module, name)) * getattr(module, name).std())
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.1)
-    other = explain(model, processor, rows, spans=4, methods=["gradients"], max_samples=15)
-    correlation = spearmanr(found.attributions["attribution"], other.attributions["attribution"]).statistic
-    assert abs(correlation) < 0.2
+    correlations = []
+    for draw in range(5):  # one draw may look at the same variate by chance
+        torch.manual_seed(draw)
+        with torch.no_grad():
+            for module in model.modules():
+                for name in ("weight", "centers") if hasattr(module, "centers") else ():
+                    setattr(module, name, torch.randn_like(getattr(module, name)) * getattr(module, name).std())
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn_like(parameter) * 0.1)
+        other = explain(model, processor, rows, spans=4, methods=["gradients"], max_samples=15)
+        correlations.append(spearmanr(found.attributions["attribution"], other.attributions["attribution"]).statistic)
+    assert abs(np.mean(correlations)) < 0.2
 
 
 def test_late_fusion_tells_how_far_its_branches_agree(tiny_config: Any) -> None:
