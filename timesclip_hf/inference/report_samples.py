@@ -131,10 +131,10 @@ def compared(source: Source) -> Block | None:
     rows = [[name, *(Figure(figure(float(measured[name][column]))) for column in words)] for name in order]
     own = str((source.metrics.get("model") or {}).get("name"))
     header = [with_unit(text, _unit(source)) if name in ("mae", "rmse") else text for name, text in words.items()]
-    count = (source.metrics.get("sizes") or {}).get("test")
+    count, what = (source.metrics.get("sizes") or {}).get("test"), "windows" if task == "forecasting" else "series"
     return table(
         ["model", *header], rows,
-        f"Beside its peers, all on the {count or ''} series of the test part of its training; the best one first.",
+        f"Beside its peers, all on the {count or ''} {what} of the test part of its training; the best one first.",
         ["strong" if name == own else "" for name in order],
     )  # fmt: skip
 
@@ -282,6 +282,7 @@ def learning_curve(source: Source) -> Section | None:
         return None
     with figures.page_style():
         drawn = plot_curves(lines, "epoch", "loss (standardised)")
+        drawn.axes[0].locator_params("x", integer=True)
         drawn.set_size_inches(5.2, 3.2)
     caption = "Loss in training and validation. Where validation rises again, the model only learns by heart."
     return Section(
