@@ -104,6 +104,14 @@ def test_the_command_tells_it_unasked_and_a_push_takes_it_along(saved: Any, tmp_
     assert pd.read_csv(tmp_path / "out.csv")["nearest_1"][1] == "training field 1"
     assert main([*words, "--no-similar"]) == 0
     assert "unusual" not in pd.read_csv(tmp_path / "out.csv")
+    wide(TRAIN[:2]).assign(distance=[1.5, 2.5]).to_csv(tmp_path / "new.csv", index=False)  # to a road, say
+    wide(TRAIN[:2]).assign(distance=[1.5, 2.5]).to_parquet(tmp_path / "new.parquet")
+    for kind in ("csv", "parquet"):
+        assert main([word.replace(".csv", f".{kind}") for word in words]) == 0
+        assert "has a column 'distance' of its own, so how like the training" in capsys.readouterr().err
+    assert pd.read_csv(tmp_path / "out.csv")["distance"].tolist() == [1.5, 2.5]
+    assert pd.read_parquet(tmp_path / "out.parquet")["distance"].tolist() == [1.5, 2.5]
+    assert main([*words, "--similar"]) == 2 and "rename or drop it" in capsys.readouterr().err
     assert "similar.safetensors" in {file.name for file in pushed_files(folder)}
     (folder / "similar.safetensors").unlink()
     assert main(words) == 0 and "unusual" not in pd.read_csv(tmp_path / "out.csv")

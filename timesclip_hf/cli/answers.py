@@ -148,7 +148,7 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
         asked["interval"] = options.interval
     if not embeds and options.future is not None:
         asked["future"] = options.future
-    if not embeds and (similar := _similar(options)) is not None:
+    if not embeds and (similar := _similar(options, table)) is not None:
         asked["similar"] = similar
     written = _answer_in_parts(predict, options, output, asked) if output is not None and in_parts else None
     if written is None:
@@ -158,13 +158,22 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
         print(f"{written} rows written to {one_line(output)}")
 
 
-def _similar(options: argparse.Namespace) -> bool | int | None:
-    """What is asked for of training series, or told unasked where they lie beside the model."""
+def _similar(options: argparse.Namespace, table: Any) -> bool | int | None:
+    """What is asked for of training series, or told unasked where they lie beside the model and the table leaves room
+    for it; `table`: `None`, where it is read in parts."""
+    from ..data.parquet import find_sources
     from ..features.similar import SimilarSeries
 
-    if options.no_similar:
+    if options.no_similar or options.similar:
+        return None if options.no_similar else options.similar
+    if SimilarSeries.load(options.model) is None:
         return None
-    return options.similar or (True if SimilarSeries.load(options.model) is not None else None)
+    names = [source.schema.names for source in find_sources(options.table)] if table is None else [list(table)]
+    if taken := [name for name in ("distance", "unusual") if any(name in some for some in names)]:
+        told = f"the table has a column {taken[0]!r} of its own, so how like the training each series is is left out"
+        print(f"warning: {told}", file=sys.stderr)
+        return None
+    return True
 
 
 def _answer_at_once(
