@@ -48,7 +48,10 @@ class Answerer:
         check_agreement(processor, self.config, self.task)
         self.reads = base.answer_inputs(self.config)
         if "future_values" in self.reads:
-            raise ValueError("forecasts that read covariates of the future cannot be explained yet")
+            raise ValueError(
+                "forecasts that read covariates of the future can be neither explained nor reported on yet; what "
+                "timesclip train measured is in README.md and metrics.json beside the model"
+            )
         self.device = base.device
         self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.target, self.target_name, self.unit = self._find_target(target)
