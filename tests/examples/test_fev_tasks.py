@@ -11,7 +11,7 @@ from datasets import Dataset
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from examples.fev_tasks import forecast  # noqa: E402
+from examples.study.fev_tasks import forecast  # noqa: E402
 
 
 def test_a_window_is_answered_series_by_series_in_the_order_of_its_past_data() -> None:

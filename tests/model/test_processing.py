@@ -267,6 +267,7 @@ def test_every_parameter_survives_saving(tmp_path: Path) -> None:
         "image_std": [0.4, 0.5, 0.6],
         "statistics": make_processor().fit(make_series(), labels=[1.0] * 5 + [3.0]).statistics,
         "view": "gadf",
+        "layout": "grid",
         "variate_units": ["K", "", "mm"],
         "target_names": ["yield"],
         "num_target_variates": 2,

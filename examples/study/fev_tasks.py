@@ -2,7 +2,7 @@
 """TimesCLIP on the tasks of fev (fev-bench), a forecaster trained on the past of each window. Copy and change.
 
 pip install fev
-python examples/fev_tasks.py --dataset autogluon/chronos_datasets --config m4_weekly --horizon 13 --windows 1
+python -m examples.study.fev_tasks --dataset autogluon/chronos_datasets --config m4_weekly --horizon 13 --windows 1
 """
 
 import argparse
