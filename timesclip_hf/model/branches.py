@@ -224,7 +224,11 @@ class TimesCLIPModel(TimesCLIPBranches):
 
     @can_return_tuple
     def get_image_features(
-        self, pixel_values: Tensor, output_attentions: bool = False, output_hidden_states: bool = False, **_: Any
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **_: Any,
     ) -> BaseModelOutputWithPooling:
         """What the vision branch says of images, as `CLIPModel.get_image_features` has it.
 
@@ -232,7 +236,8 @@ class TimesCLIPModel(TimesCLIPBranches):
             pixel_values: `(B, V, 3, height, width)`, of the processor; the rest of its batch may be given, too.
             output_attentions: `attentions`, `(B * V, heads, tokens, tokens)` of each layer of the tower, computed
                 without fused kernels; `None` of towers without any (ResNet).
-            output_hidden_states: `hidden_states`, the tokens before the first layer and after each.
+            output_hidden_states: `hidden_states`, the tokens before the first layer and after each. Of both, what is
+                not given is as the configuration says.
 
         Returns:
             `pooler_output` `(B, V, D)`, the embeds that are compared with those of the text branch; where the model
@@ -248,8 +253,8 @@ class TimesCLIPModel(TimesCLIPBranches):
         self,
         patch_values: Tensor,
         patch_mask: Tensor | None = None,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **_: Any,
     ) -> BaseModelOutputWithPooling:
         """What the text branch says of patches, as `CLIPModel.get_text_features` has it.

@@ -13,12 +13,13 @@ from .towers import VISION_FAMILIES
 
 
 def image_features(
-    model: Any, pixel_values: Tensor, output_attentions: bool, output_hidden_states: bool
+    model: Any, pixel_values: Tensor, output_attentions: bool | None, output_hidden_states: bool | None
 ) -> BaseModelOutputWithPooling:
     """What a model's vision branch says of images; see `TimesCLIPModel.get_image_features`."""
     if model.vision_tower is None:
         raise ValueError("this model has no vision branch, vision_config is None: there are no image features")
     config = model.config
+    output_attentions, output_hidden_states = _asked(config, output_attentions, output_hidden_states)
     if config.blank_patches != "keep" and (output_attentions or output_hidden_states):
         raise ValueError(
             f"blank_patches={config.blank_patches!r} reads the patches that hold ink alone, whose number differs: "
@@ -45,17 +46,30 @@ def image_features(
 
 
 def text_features(
-    model: Any, patch_values: Tensor, patch_mask: Tensor | None, output_attentions: bool, output_hidden_states: bool
+    model: Any,
+    patch_values: Tensor,
+    patch_mask: Tensor | None,
+    output_attentions: bool | None,
+    output_hidden_states: bool | None,
 ) -> BaseModelOutputWithPooling:
     """What a model's text branch says of patches; see `TimesCLIPModel.get_text_features`."""
     if model.text_tower is None:
         raise ValueError("this model has no text branch, text_config is None: there are no text features")
+    output_attentions, output_hidden_states = _asked(model.config, output_attentions, output_hidden_states)
     read = model.read_patches(patch_values, patch_mask, output_hidden_states, output_attentions)
     return BaseModelOutputWithPooling(
         last_hidden_state=read["text_tokens"].flatten(0, 1),
         pooler_output=read.get("text_embeds", read["text_features"]),
         hidden_states=read.get("hidden_states") if output_hidden_states else None,
         attentions=read.get("attentions") if output_attentions else None,
+    )
+
+
+def _asked(config: Any, attentions: bool | None, hidden_states: bool | None) -> tuple[bool, bool]:
+    """What is asked for, or else as the configuration says."""
+    return (
+        bool(config.output_attentions if attentions is None else attentions),
+        bool(config.output_hidden_states if hidden_states is None else hidden_states),
     )
 
 
