@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..escaping import one_line, visible
-from .options import add_reading, add_verb, find_task, positive, quiet, reading_of
+from .options import add_reading, add_verb, check_folder, find_task, positive, quiet, reading_of
 
 _EXPLAIN = """\
 Say why a trained model answers as it does: which variates, which steps, which of its branches.
@@ -50,11 +50,7 @@ def add_explain(commands: Any) -> None:
 
 def explain(options: argparse.Namespace) -> None:
     """Explains, writes, and tells what counts most."""
-    output = Path(options.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output}: this is a file, a folder is needed")
-    if not output.parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    output = check_folder(options.output)
     from ..data.tables import read_table
     from ..inference import explanations
     from ..inference.loading import learnt_column, own_config, saved_metrics, saved_model_class

@@ -122,6 +122,16 @@ def check_output(options: argparse.Namespace, accepted: tuple[str, ...]) -> Path
     return path
 
 
+def check_folder(name: str) -> Path:
+    """A folder that can be written to, or made where it is named; before the work, not after it."""
+    path = Path(name)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--output {path}: this is a file, a folder is needed")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--output {path}: there is no folder {path.parent}")
+    return path
+
+
 def check_device(name: str) -> None:
     """Before the work, not in it."""
     import torch
@@ -153,6 +163,7 @@ __all__ = [
     "add_reading",
     "add_verb",
     "check_device",
+    "check_folder",
     "check_output",
     "find_task",
     "positive",

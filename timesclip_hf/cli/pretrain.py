@@ -2,10 +2,9 @@
 """The command `timesclip pretrain`: its words, and what they mean; the work is in `training.pretraining`."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from .options import add_reading, add_verb, check_device, positive, quiet, reading_of
+from .options import add_reading, add_verb, check_device, check_folder, positive, quiet, reading_of
 
 _PRETRAIN = """\
 Let towers learn from your own series, without labels: they are asked which two crops of a series belong together.
@@ -55,11 +54,7 @@ def _rate(text: str) -> float:
 
 
 def _pretrain(options: argparse.Namespace) -> None:
-    output = Path(options.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output}: this is a file, a folder is needed")
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    check_folder(options.output)
     from ..data.tables import read_table
     from ..inference.any_series import series_of
     from ..model.configuration_timesclip import TimesCLIPConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..escaping import one_line
-from .options import EXIT_CODES, positive, quiet
+from .options import EXIT_CODES, check_folder, positive, quiet
 
 _PROBE = """\
 Say which layer of a vision tower to read for your table: its last one is rarely the best for series.
@@ -52,11 +52,7 @@ def add_probe(commands: Any) -> None:
 
 def probe(options: argparse.Namespace) -> None:
     """Reads, judges, writes, and recommends."""
-    output = Path(options.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output}: this is a file, a folder is needed")
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    output = check_folder(options.output)
     from ..training.fit_series import Recipe
     from ..training.fit_table import TableJob, prepare
     from ..training.probe import probe_table

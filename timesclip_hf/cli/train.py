@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..escaping import one_line, visible
 from . import forecasts
-from .options import EXIT_CODES, positive, quiet
+from .options import EXIT_CODES, check_folder, positive, quiet
 
 if TYPE_CHECKING:
     from ..data.roles import SplitPlan, TableRoles
@@ -281,11 +281,7 @@ def _ask(roles: "TableRoles") -> "SplitPlan | None":
 
 def _check(options: argparse.Namespace) -> None:
     """What can be said before anything is loaded."""
-    output = Path(options.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output}: this is a file, a folder is needed")
-    if not output.parent.is_dir():
-        raise ValueError(f"--output {output}: there is no folder {output.parent}")
+    check_folder(options.output)
     forecast = options.timestamp is not None or options.horizon is not None
     if forecast and (options.timestamp is None or options.horizon is None):
         found = "horizon" if options.horizon else "timestamp"
