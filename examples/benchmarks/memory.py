@@ -106,8 +106,9 @@ def measure(part: str, task: str, variates: int, context: int, way: str) -> dict
     }
 
 
-def measure_apart(**settings: Any) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", json.dumps(settings)]
+def measure_apart(script: str = __file__, **settings: Any) -> dict[str, float]:
+    """What a script here measures with `--measure`, in a process of its own: a peak of memory is that of a process."""
+    command = [sys.executable, script, "--measure", json.dumps(settings)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         raise RuntimeError(f"{settings} failed:\n{finished.stderr[-2000:]}")

@@ -13,8 +13,6 @@ answering, without starting; time on the CPU is told, too, since it does not dep
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from machine import describe
-from memory import GB, peak_memory
+from memory import GB, measure_apart, peak_memory
 
 CROP = Path(__file__).parents[1] / "crop_yield" / "crop_yield.parquet"
 SHIPPED, LABELLED, ROWS_AT_ONCE = "timesclip-small", 300, 2**14
@@ -82,14 +80,6 @@ def measure(way: str, model: str, table: str, output: str, threads: int) -> dict
     return {"seconds": seconds, "cpu": used, "peak": peak_memory()}
 
 
-def measure_apart(**settings: Any) -> dict[str, float]:
-    command = [sys.executable, __file__, "--measure", json.dumps(settings)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode != 0:
-        raise RuntimeError(f"{settings} failed:\n{finished.stderr[-2000:]}")
-    return json.loads(finished.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
@@ -114,11 +104,11 @@ def main() -> None:
             write_table(folder / "table.parquet", rows, steps)
             for way in arguments.ways:
                 paths = {
-                    "model": folder / "model",
-                    "table": folder / "table.parquet",
-                    "output": folder / f"{way}.parquet",
+                    "model": str(folder / "model"),
+                    "table": str(folder / "table.parquet"),
+                    "output": str(folder / f"{way}.parquet"),
                 }
-                found = measure_apart(way=way, threads=arguments.threads, **{k: str(v) for k, v in paths.items()})
+                found = measure_apart(__file__, way=way, threads=arguments.threads, **paths)
                 differing = "" if way == "parts" else f"{difference(folder):.1g}"
                 print(
                     f"| {rows} | {titles[way]} | {rows / found['seconds']:.0f} | {found['cpu'] / rows * 1e3:.2f} | "
