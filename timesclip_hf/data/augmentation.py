@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from ..model.preprocessing import instance_statistics
+
 _MOST = 2.0  # standard deviations by which time moves
 _TRIES = 20  # to find a span that leaves each variate a value
 
@@ -173,20 +175,9 @@ def _observed(row: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def _statistics(rows: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and spread of each variate over all rows; 0 and 0 where nothing was observed."""
-    count: Any = 0
-    total: Any = 0.0
-    squares: Any = 0.0
-    shift: Any = None
-    for index in range(len(rows)):
-        values = _observed(rows[index])
-        if shift is None:  # large levels would eat the digits of squares
-            shift = np.nan_to_num(values[np.isfinite(values).argmax(axis=0), np.arange(values.shape[1])])
-        seen = np.isfinite(values)
-        apart = np.where(seen, values - shift, 0)
-        count, total, squares = count + seen.sum(0), total + apart.sum(0), squares + np.square(apart).sum(0)
-    mean = total / np.maximum(count, 1)
-    spread = np.sqrt(np.maximum(squares / np.maximum(count, 1) - np.square(mean), 0))
-    return mean + shift, spread
+    together = np.concatenate([_observed(rows[index]) for index in range(len(rows))])[None]
+    mean, spread = instance_statistics(together, np.isfinite(together), 0.0)
+    return mean[0], spread[0]
 
 
 def _mixed(first: Mapping[str, Any], second: Mapping[str, Any], share: float) -> tuple[NDArray[Any], Any]:

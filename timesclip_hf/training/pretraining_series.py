@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.long import SeriesCollection
+from ..model.preprocessing import instance_statistics
 
 _LONGEST, _SHORTEST, _ENOUGH = 512, 64, 256
 _FEWEST_STEPS, _FEWEST_VALUES, _FEWEST_SAMPLES = 8, 4, 8
@@ -72,7 +73,9 @@ def pool_of_series(series: Any) -> SeriesPool:
         raise ValueError(f"series must have the shape (steps, variates), all with the same variates, found {shapes}")
     samples = _windows(arrays)
     rows, bounds = [], [0]
-    mean, spread = _statistics(arrays) if arrays else (np.zeros(0), np.zeros(0))
+    if arrays:
+        together = np.concatenate(arrays)[None]
+        mean, spread = (one[0] for one in instance_statistics(together, np.isfinite(together), 0.0))
     for sample in samples:
         scaled = (sample - mean) / np.where(spread > 0, spread, np.inf)
         seen = np.isfinite(scaled).sum(axis=0) >= _FEWEST_VALUES
@@ -114,17 +117,6 @@ def _windows(arrays: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
             break
         length //= 2
     return samples
-
-
-def _statistics(arrays: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and spread of each variate over all series; 0 and 0 where nothing was observed."""
-    values = np.concatenate(arrays)
-    seen = np.isfinite(values)
-    count = np.maximum(seen.sum(axis=0), 1)
-    mean = np.where(seen, values, 0).sum(axis=0) / count
-    centred = np.where(seen, values - mean, 0)
-    spread = np.sqrt(np.square(centred).sum(axis=0) / count)
-    return mean, np.where(spread > 1e-12 * np.abs(mean), spread, 0)
 
 
 __all__ = ["SeriesPool", "pool_of_series"]
