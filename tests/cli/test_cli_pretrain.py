@@ -51,7 +51,7 @@ def test_towers_of_ones_own_series_are_found_by_train_and_embed(table: Path, tmp
     own, used = (load_file(folder / "model.safetensors") for folder in (towers, tmp_path / "model"))
     name = next(key for key in used if key.endswith("mlp.fc1.weight") and "text_tower" in key)
     np.testing.assert_array_equal(used[name].numpy(), own[name].float().numpy())
-    assert run("embed", table, "--towers", towers, "--output", tmp_path / "embeds.csv") == 0
+    assert run("embed", table, "--model", towers, "--output", tmp_path / "embeds.csv") == 0
     assert "embed_0000" in pd.read_csv(tmp_path / "embeds.csv").columns
 
 

@@ -84,7 +84,6 @@ def add_embed(commands: Any) -> None:
     )
     command.add_argument(
         "--model",
-        "--towers",
         default="timesclip-small",
         help="folder of a trained model, or its name on the Hub, or of one that ships (timesclip-small)",
     )

@@ -9,7 +9,7 @@ from .options import add_reading, add_verb, check_device, check_folder, positive
 _PRETRAIN = """\
 Let towers learn from your own series, without labels: they are asked which two crops of a series belong together.
 
-The result is a folder that timesclip train, timesclip embed (--towers DIR) and Python find by its name. Worth trying
+The result is a folder that timesclip train (--towers DIR), timesclip embed (--model DIR) and Python find. Worth trying
 where you have many more series than labels; compare with the towers that ship. Killed or interrupted, the same
 command goes on where it was."""
 

@@ -46,7 +46,7 @@ def write_pretraining_card(folder: Path, facts: Mapping[str, Any]) -> None:
         return
     name = folder.name or "towers"
     command = f"timesclip train fields.csv --target yield --towers {name} --output model/\n"
-    command += f"timesclip embed fields.csv --towers {name} --output embeds.parquet"
+    command += f"timesclip embed fields.csv --model {name} --output embeds.parquet"
     start = facts["start"]
     text = _CARD.format(
         **{
