@@ -146,6 +146,21 @@ def test_errors_are_right_and_rows_that_were_learnt_from_do_not_count(saved: Any
     assert "Typical error" in write_report(folder, frame, tmp_path / "r.html", explained=0).read_text()
 
 
+def test_intervals_are_as_wide_as_those_of_the_series_that_count(saved: Any, tmp_path: Path) -> None:
+    folder, frame = saved("small")
+    model = TimesCLIPForRegression.from_pretrained(folder)
+    # Half widths of 1, but in the two years of the test part 3.
+    widths = {"thresholds": [[1.0]], "group": "year", "groups": {"2019": [[3.0]], "2020": [[3.0]]}}
+    model.config.calibration = {"method": "absolute", "levels": [0.9], "count": 50, "source": "others", **widths}
+    model.save_pretrained(folder)
+    write_csv(frame.iloc[16:][["field", "farm", "year", "yield"]], folder / "test_predictions.csv")
+    metrics = {"target": "yield", "sizes": {"train": 12, "validation": 4, "test": 8}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
+    told = " ".join(" ".join(Tags(page).text).split())
+    assert re.search(r"90% intervals held \d+% of 8 series mean width 6\.00 t/ha", told)
+
+
 def test_classes_have_a_confusion_and_their_reliability(saved: Any, tmp_path: Path) -> None:
     folder, frame = saved("small", "classification")
     page = write_report(folder, frame, tmp_path / "r.html", labels="crop", explained=0).read_text(encoding="utf-8")

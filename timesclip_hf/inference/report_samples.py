@@ -211,9 +211,11 @@ def _sure(source: Source, found: Answered) -> Section:
             blocks.append(Block("tiles", tiles=tiles))
         return Section("sure", "How wide are the errors?", blocks)
     low, high = found.ends
-    tiles = [("mean width", figure(float(np.nanmean(high - low))), _unit(source))]
+    measured = found.truth is not None and found.counted.any()
+    width = (high - low)[found.counted] if measured else high - low  # of the series that the share is of
+    tiles = [("mean width", figure(float(np.nanmean(width))), _unit(source))]
     blocks = []
-    if found.truth is not None and found.counted.any():
+    if measured:
         inside = ((found.truth >= low) & (found.truth <= high))[found.counted]
         tiles.insert(0, (f"{level:.0%} intervals held", f"{inside.mean():.0%}", f"of {len(inside)} series"))
     blocks.append(Block("tiles", tiles=tiles))
