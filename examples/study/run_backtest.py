@@ -39,8 +39,15 @@ def long_frame(arguments: Any) -> tuple[pd.DataFrame, list[int]]:
     for number, (name, values) in enumerate(zip(series.series_names, series.values, strict=True)):
         times: Any = np.arange(len(values)) if series.timestamps is None else series.timestamps[number]
         columns = {variate: values[:, k] for k, variate in enumerate(series.variate_names)}
-        parts.append(pd.DataFrame({"unique_id": name, "ds": times, **columns}))
-    return pd.concat(parts, ignore_index=True), [len(values) for values in series.values]
+        parts.append(pd.DataFrame({"unique_id": name, "ds": times, **columns})[: steps_used(arguments, len(values))])
+    return pd.concat(parts, ignore_index=True), [len(part) for part in parts]
+
+
+def steps_used(arguments: Any, length: int) -> int:
+    """Steps up to the end of the test part: where parts are counted in steps, what lies behind them is not read."""
+    if arguments.train is None or arguments.train < 1:
+        return length
+    return min(length, int(arguments.train + arguments.validation + arguments.test))
 
 
 def steps_of(arguments: Any, length: int) -> tuple[int, int]:

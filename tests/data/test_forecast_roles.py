@@ -25,8 +25,12 @@ def found(frame: pd.DataFrame, **named: Any) -> tuple[Any, ...]:
         ({"Month": ["1949-01", "1949-02", "1949-03"], "#Passengers": 1}, (None, "Month", ["#Passengers"], "wide")),
         ({"when": DAYS, "load": 1.0, "price": 2.0}, (None, "when", ["load", "price"], "wide")),
         ({"site": "n", "when": DAYS, "load": 1.0}, ("site", "when", ["load"], "wide")),
+        ({"site": ["n", "m", "m"], "when": DAYS[[0, 0, 1]], "load": 1.0}, ("site", "when", ["load"], "wide")),
+        ({"when": DAYS, "load": 1.0, "holiday": [True, False, True]}, (None, "when", ["load"], "wide")),
+        ({"date": DAYS, "time": ["00:00", "06:30", "13:00"], "load": 1.0}, (None, "date", ["load"], "wide")),
     ],
 )
+@pytest.mark.filterwarnings("ignore:columns of the table that are not used")
 def test_columns_are_found_by_the_names_that_people_use(frame: dict[str, Any], expected: tuple[Any, ...]) -> None:
     assert found(pd.DataFrame(frame)) == expected
 
@@ -46,6 +50,7 @@ def test_what_is_named_is_taken_and_the_rest_is_told() -> None:
         ({"from": DAYS, "to": DAYS, "y": 1.0}, {}, "columns of dates: 'from', 'to'"),
         ({"ds": DAYS, "site": "n", "crop": "m", "y": 1.0}, {}, "Found text in 'site', 'crop': name it as id_column"),
         ({"ds": DAYS, "unique_id": "n"}, {}, "no column of numbers is left to forecast"),
+        ({"ds": DAYS, "sky": ["sun", "rain", "sun"], "y": 1.0}, {}, "does 'sky' name series, or is it a covariate"),
         ({"ds": DAYS, "y": 1.0}, {"target": "z"}, "target: no such columns: 'z'"),
         ({"ds": DAYS, "y": 1.0}, {"target": "y", "static": ["y"]}, "columns with more than one role: 'y'"),
     ],
@@ -64,3 +69,9 @@ def test_a_series_of_darts_is_read_by_its_own_frame() -> None:
 
     frame = forecast_frame(TimeSeries())
     assert found(frame) == (None, "time", ["load"], "wide")
+
+
+def test_a_pandas_series_with_times_as_its_index_is_one_series() -> None:
+    frame = forecast_frame(pd.Series([1.0, 2, 3], pd.period_range("2024-01", periods=3, freq="M"), name="sales"))
+    assert found(frame) == (None, "index", ["sales"], "wide")
+    assert found(forecast_frame(pd.Series([1.0, 2, 3], DAYS.rename("day")))) == (None, "day", ["y"], "wide")

@@ -79,6 +79,12 @@ def test_a_time_that_comes_twice_names_series_and_time() -> None:
         panel_of(numbered)
 
 
+def test_hours_of_a_clock_that_was_put_back_ask_for_a_zone() -> None:
+    hours = pd.date_range("2024-10-26", periods=48, freq="h", tz="Europe/Berlin").tz_localize(None)
+    with pytest.raises(ValueError, match="2024-10-27 02:00:00 more than once .1 such rows.*give the times their zone"):
+        panel_of(frame_of(a=hours))
+
+
 def test_a_frequency_of_dates_for_times_that_are_numbers_is_refused() -> None:
     frame = pd.DataFrame({"t": [1, 2, 3], "y": 1.0})
     with pytest.raises(ValueError, match="freq='D': times are numbers, so that it must be a number above 0"):

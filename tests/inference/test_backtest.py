@@ -1,7 +1,9 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Rolling origins: what is forecast from what, and the figures of it."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -155,6 +157,45 @@ def test_a_pretrained_forecaster_is_a_peer(tmp_path: Path) -> None:
     fan = alone.full_predictions[0, :4, 1:][:, [0, 4, 8]]
     np.testing.assert_allclose(answer.quantiles[1, :, 0], fan, rtol=1e-4)  # type: ignore[index]
     assert np.isfinite(told.table().loc[peers[0], "wql"])
+
+
+def test_chronos_is_a_peer_through_its_own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pipeline:  # what chronos-forecasting has of it: repeats the last value, and as much again for each level
+        @classmethod
+        def from_pretrained(cls, name: str) -> "Pipeline":
+            assert name == str(tmp_path)
+            return cls()
+
+        def predict_quantiles(self, inputs: Any, prediction_length: int, quantile_levels: list[float]) -> Any:
+            last = [one[-1].repeat(1, prediction_length) for one in inputs]
+            return [one[..., None] * torch.tensor(quantile_levels) for one in last], last
+
+    (tmp_path / "config.json").write_text('{"architectures": ["Chronos2Model"], "chronos_config": {}}')
+    asked: dict[str, Any] = {"windows": 2, "peers": [str(tmp_path)], "quantile_levels": [0.1, 0.5, 0.9], **LENGTHS}
+    monkeypatch.setitem(sys.modules, "chronos", None)
+    with pytest.raises(ImportError, match="pip install chronos-forecasting"):
+        TimesCLIPForecaster(**QUICK).cross_validation(noisy_frame(), **asked)
+    monkeypatch.setitem(sys.modules, "chronos", SimpleNamespace(BaseChronosPipeline=Pipeline))
+    answer = TimesCLIPForecaster(**QUICK).cross_validation(noisy_frame(), **asked).answers[str(tmp_path)]
+    last = noisy_frame().query("unique_id == 'a'")["y"].to_numpy()[-9]
+    np.testing.assert_allclose(answer.forecasts[0, :, 0], last, rtol=1e-6)
+    np.testing.assert_allclose(answer.quantiles[0, 0, 0], last * np.array([0.1, 0.5, 0.9]), rtol=1e-6)  # type: ignore[index]
+
+
+def test_nothing_behind_an_origin_moves_a_forecast_with_covariates_from_it() -> None:
+    frame = noisy_frame().assign(sun=lambda rows: np.cos(np.arange(len(rows))), rain=lambda rows: rows["y"] ** 0.5)
+    changed = frame.copy()
+    late = frame.groupby("unique_id").cumcount(ascending=False) < 6  # behind the second of three origins
+    changed.loc[late, ["y", "rain"]] = changed.loc[late, ["y", "rain"]] * 50 - 1000
+    changed.loc[frame.groupby("unique_id").cumcount(ascending=False) < 2, "sun"] = 77.0  # behind its horizon
+    told = []
+    for table in (frame, changed):
+        asked: dict[str, Any] = {"future_covariates": ["sun"], "past_covariates": ["rain"], "calendar": "auto"}
+        asked |= {"windows": 3, "step": 2, "quantile_levels": [0.1, 0.5, 0.9], **LENGTHS}
+        found = TimesCLIPForecaster(**QUICK).cross_validation(table, **asked)
+        told.append({name: found.answers[name].quantiles[found.origins < 2] for name in found.answers})  # type: ignore[index]
+    for name in told[0]:
+        np.testing.assert_allclose(told[0][name], told[1][name], rtol=1e-9)  # sums over all series round
 
 
 def test_a_season_that_repeats_itself_but_for_rounding_is_no_unit() -> None:

@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,63 @@ def test_a_series_without_history_is_refused_by_name(fitted: TimesCLIPForecaster
     cold = pd.DataFrame({"unique_id": "new", "ds": pd.date_range("2024-01-01", periods=20), "y": np.nan})
     with pytest.raises(ValueError, match="series 'new' has no value of 'y'"):
         fitted.predict(pd.concat([series_frame(), cold]))
+
+
+def test_a_series_that_never_changed_goes_on_as_it_is_whatever_the_level_of_others(fitted: Any, sure: Any) -> None:
+    frame = series_frame()
+    dead = frame[frame["unique_id"] == "a"].assign(unique_id="dead", y=0.25)
+    one = dead.head(1).assign(unique_id="one", y=7.0)
+    night = frame[frame["unique_id"] == "a"].assign(unique_id="night")
+    night["y"] = np.where(np.arange(60) < 46, night["y"], 5.0)  # still for the 14 steps that are read
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for forecaster, horizon in ((fitted, 6), (sure, 9)):
+            answer = forecaster.predict(pd.concat([frame, dead, one, night]), horizon=horizon).set_index("unique_id")
+            numbers = answer.drop(columns="ds")
+            np.testing.assert_array_equal(numbers.loc["dead"], 0.25)
+            np.testing.assert_array_equal(numbers.loc["one"], 7.0)
+            # Its own spread is .7, that of all series some 250.
+            assert 0 < np.abs(numbers.loc["night"] - 5.0).to_numpy().max() < 5
+
+
+def test_a_table_of_other_steps_than_were_learnt_is_told(fitted: TimesCLIPForecaster, tmp_path: Path) -> None:
+    hours = series_frame().assign(ds=lambda rows: pd.Timestamp("2024-01-01") + (rows["ds"] - rows["ds"].min()) / 24)
+    fitted.save(tmp_path)
+    with pytest.warns(UserWarning, match="a step of 0 days 01:00:00, this forecaster has learnt steps of 1 days"):
+        TimesCLIPForecaster.load(tmp_path).predict(hours)
+
+
+def test_text_as_times_becomes_dates_in_frames_of_any_kind(fitted: TimesCLIPForecaster) -> None:
+    text = series_frame().assign(ds=lambda rows: rows["ds"].dt.strftime("%Y-%m-%d"))
+    expected = fitted.predict(series_frame())
+    for given in (text, pl.from_pandas(text), pa.Table.from_pandas(text)):
+        answer: Any = fitted.predict(given)
+        answer = answer if isinstance(answer, pd.DataFrame) else answer.to_pandas()
+        pd.testing.assert_frame_equal(answer, expected, check_dtype=False)
+
+
+def test_an_index_without_names_is_read_as_series_and_times(fitted: TimesCLIPForecaster) -> None:
+    unnamed = series_frame().set_index(["unique_id", "ds"]).rename_axis([None, None])
+    answer = TimesCLIPForecaster(**QUICK).fit(unnamed, horizon=4, context_length=14).predict()
+    np.testing.assert_array_equal(answer["y"], fitted.predict()["TimesCLIP"])
+
+
+def test_static_features_that_autogluons_frames_carry_are_read() -> None:
+    class TimeSeriesDataFrame(pd.DataFrame):  # what AutoGluon has of it
+        _metadata = ["static_features"]
+
+        @property
+        def _constructor(self) -> type:
+            return TimeSeriesDataFrame
+
+    frame = series_frame(("item_id", "timestamp", "target")).set_index(["item_id", "timestamp"])
+    carried = TimeSeriesDataFrame(frame)
+    carried.static_features = pd.DataFrame({"kind": ["x", "y", "x"]}, index=pd.Index([*"abc"], name="item_id"))
+    forecaster = TimesCLIPForecaster(**QUICK).fit(carried, horizon=3, context_length=14)
+    assert forecaster.tables is not None and forecaster.tables.roles.static == ["kind"]
+    pd.testing.assert_frame_equal(forecaster.predict(carried), forecaster.predict())
+    backtest = TimesCLIPForecaster(**QUICK).cross_validation(carried, windows=1, horizon=3, context_length=14)
+    assert backtest.tables.roles.static == ["kind"]
 
 
 def test_missing_columns_and_unfitted_forecasters_are_named(fitted: TimesCLIPForecaster) -> None:

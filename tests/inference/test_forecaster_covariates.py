@@ -98,12 +98,27 @@ def test_a_longer_horizon_takes_what_is_known_of_all_its_steps() -> None:
         (lambda f: f.assign(promo="radio"), "'promo' has the category 'radio' .series 'a' at 2024-02-20"),
         (lambda f: f.drop(columns="price"), "future_df: no such columns.*'price'"),
         (lambda f: f.assign(unique_id="new"), "future_df: rows of 1 series without history: 'new'"),
+        (lambda f: f.assign(ds=f["ds"].dt.tz_localize("UTC")), "future_df: times have a time zone in one table and"),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_rows_of_the_future_names_series_and_time(fitted: Any, change: Any, words: str) -> None:
     history, future = parts_of(sales())
     with pytest.raises(ValueError, match=words):
         fitted.predict(history, change(future))
+
+
+def test_a_covariate_that_the_history_lacks_is_named(fitted: Any) -> None:
+    history, future = parts_of(sales())
+    with pytest.raises(ValueError, match="the table lacks columns.*'promo'"):
+        fitted.predict(history.drop(columns="promo"), future)
+
+
+def test_names_of_series_of_another_type_in_the_future_are_told(fitted: Any) -> None:
+    history, future = (part.assign(unique_id=part["unique_id"].map({"a": 1, "b": 2})) for part in parts_of(sales()))
+    with pytest.raises(
+        ValueError, match="names of the series are of another type than in the table, such as '1' and 1"
+    ):
+        fitted.predict(history, future.astype({"unique_id": str}))
 
 
 def test_without_rows_of_the_future_it_is_said_where_they_may_stand(fitted: Any) -> None:

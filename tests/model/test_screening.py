@@ -17,6 +17,7 @@ from timesclip_hf import (
     TimesCLIPProcessor,
     load_wide_table,
 )
+from timesclip_hf.model.screening import joined_series
 
 SIZE: dict[str, Any] = {"context_length": 12, "patch_length": 4, "patch_stride": 2, "image_size": None}
 NAMES = ["ndvi", "rain", "nir"]
@@ -92,6 +93,34 @@ def test_targets_and_static_columns_are_looked_at_too() -> None:
 )
 def test_measurements_are_not_suspected(series: np.ndarray) -> None:
     assert told(series) == []
+
+
+LEVELS = 10.0 ** np.arange(-2, 7)[:, None, None] * (1 + 0.1 * RNG.normal(size=(9, 200, 3)))
+
+
+def test_levels_of_series_that_are_scaled_by_themselves_are_no_spikes() -> None:
+    assert told(LEVELS, scaling="instance") == told(list(LEVELS), scaling="instance") == []
+    assert "spikes?" in told(LEVELS)[0]
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "joined"])
+def test_spikes_and_marks_are_found_in_their_own_series(kind: str) -> None:
+    series = LEVELS.copy()
+    series[2, 30, 0] = 700  # of a series around 1, and no matter beside one around 1 000 000
+    series[5:8, [3, 50, 90], 1] = -999
+    series[4, :3, 2] = np.nan
+    given: Any = {"array": series, "list": [*series], "joined": series.reshape(1, -1, 3)}[kind]
+    with joined_series(np.arange(1, 10) * 200):
+        (message,) = told(given, scaling="instance")
+    assert "'ndvi': spikes? 700 (1x)" in message and "'rain': marks? -999 (9x)" in message and "nir" not in message
+
+
+def test_many_series_with_long_tails_and_many_zeros_are_not_suspected() -> None:
+    tails = np.exp(RNG.normal(size=(1000, 50, 1)))
+    sales = np.where(RNG.random((1000, 50, 1)) < 0.8, 0, RNG.poisson(5, (1000, 50, 1)))
+    counts = RNG.poisson(10.0 ** RNG.uniform(0, 4, (1000, 1, 1)), (1000, 50, 1))
+    series = np.concatenate([tails, sales, counts], axis=2)
+    assert told(series, scaling="instance") == []
 
 
 def test_what_is_declared_is_missing_at_every_door_and_saved(tmp_path: Any) -> None:

@@ -4,7 +4,8 @@
 The rule. Columns that the user names are what he says. Else names are as people have them: `unique_id, ds, y` of
 Nixtla, `item_id, timestamp, target` of AutoGluon (also as an index), `id, timestamp, target` of Chronos. Else the time
 is the only column of dates, or the only one of text that reads as dates; series are named by the only column of other
-text; and targets are all columns of numbers that have no other role (Darts).
+text, unless each time comes once, so that it may as well be a covariate; and targets are all columns of numbers (of
+yes and no is none) that have no other role (Darts).
 
 Forecasts come in the columns of the ecosystem whose names were found (`FRAMES`): a row for each series and step.
 """
@@ -57,10 +58,17 @@ class ForecastRoles:
 
 
 def forecast_frame(table: Any) -> pd.DataFrame:
-    """A frame, path, Arrow table or `TimeSeries` of Darts as a pandas frame; index levels become columns."""
+    """A frame, series with an index of times, path, Arrow table or `TimeSeries` of Darts as a pandas frame.
+
+    Index levels become columns; the numbers of a pandas series without a name are `y`.
+    """
+    if isinstance(table, pd.Series):
+        return read_table(table.to_frame("y" if table.name is None else table.name))
     for method in ("to_dataframe", "pd_dataframe"):  # what Darts has of them
         if not hasattr(table, "columns") and hasattr(table, method) and hasattr(table, "components"):
             return read_table(getattr(table, method)())
+    if isinstance(table, pd.DataFrame) and isinstance(table.index, pd.MultiIndex) and not any(table.index.names):
+        return read_table(table.rename_axis([f"level_{k}" for k in range(table.index.nlevels)]))
     return read_table(table)
 
 
@@ -99,11 +107,11 @@ def find_forecast_roles(
     free = [name for name in columns if name not in taken]
     timestamp = timestamp_column or _find_time(frame, free)
     free = [name for name in free if name != timestamp]
-    series = id_column or _find_id(frame, free)
+    series = id_column or _find_id(frame, free, timestamp)
     free = [name for name in free if name != series]
     if not targets:
         known = [name for name in _TARGETS if name in free]
-        targets = known[:1] or [name for name in free if pd.api.types.is_numeric_dtype(frame[name].dtype)]
+        targets = known[:1] or [name for name in free if _is_measured(frame[name].dtype)]
         if not targets:
             raise ValueError(
                 f"no column of numbers is left to forecast among {some_of(map(repr, columns), 20)}: name it as target"
@@ -130,7 +138,7 @@ def _find_time(frame: pd.DataFrame, free: Sequence[str]) -> str:
     return dates[0]
 
 
-def _find_id(frame: pd.DataFrame, free: Sequence[str]) -> str | None:
+def _find_id(frame: pd.DataFrame, free: Sequence[str], timestamp: str) -> str | None:
     for name in _IDS:
         if name in free:
             return name
@@ -140,11 +148,21 @@ def _find_id(frame: pd.DataFrame, free: Sequence[str]) -> str | None:
         if not pd.api.types.is_numeric_dtype(decoded(frame[name]).dtype) and not _is_date(frame[name].dtype)
     ]
     texts = [name for name in texts if parsed_numbers(frame[name].astype(object)).isna().all()]
+    texts = [name for name in texts if not _tells_time(frame[name])]
     if len(texts) > 1:
         raise ValueError(
             f"which column names the series? Found text in {some_of(map(repr, texts))}: name it as id_column"
         )
+    if texts and frame[texts[0]].nunique() > 1 and frame[timestamp].is_unique:
+        raise ValueError(
+            f"does {texts[0]!r} name series, or is it a covariate? Each time of {timestamp!r} comes once: name it as "
+            "id_column, or as one of future_covariates, or leave it out"
+        )
     return texts[0] if texts else None
+
+
+def _is_measured(dtype: Any) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype))
 
 
 def _is_date(dtype: Any) -> bool:
@@ -162,6 +180,12 @@ def _reads_as_dates(column: pd.Series) -> bool:
     except (ValueError, TypeError):
         return False
     return True
+
+
+def _tells_time(column: pd.Series) -> bool:
+    """Whether text is of dates or of times of day, as 13:00, which name no series."""
+    first = column.dropna().astype(str).head(20)
+    return bool(len(first) and first.str.fullmatch(r"\d+([:./ T+-]\d+)+( ?[AaPp][Mm]|Z)?").all())
 
 
 def _frame_like(roles: ForecastRoles) -> str:

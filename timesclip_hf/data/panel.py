@@ -19,7 +19,7 @@ from ..model.future_values import Column
 from .covariates import changing_statics, coded_cells
 from .rhythms import Rhythm, Times, find_rhythm, instants, join_times
 from .tables import check_complete, decoded, read_variates, some_of, warn_caller
-from .timestamps import read_timestamps
+from .timestamps import read_timestamps, show_time
 
 # As pandas wrote frequencies before 2.2; Nixtla's and AutoGluon's users still do.
 _OLD_FREQUENCIES = {"M": "ME", "Q": "QE", "Y": "YE", "A": "YE", "H": "h", "T": "min", "S": "s"}
@@ -174,9 +174,13 @@ def read_panel(
     moments, same = instants(times), np.diff(codes) == 0
     if (twice := np.flatnonzero(same & (moments[1:] == moments[:-1]))).size:
         row = twice[0]
+        put_back = "" if _zoned(times) or not _on_nights_of_sunday(moments[twice]) else (
+            "; where a clock was put back, give the times their zone (tz_localize of pandas)"
+        )  # fmt: skip
         raise ValueError(
-            f"series {shown(ids, codes[row])} has {times[row]} more than once ({len(twice)} such rows in all): keep "
-            f"one row for each series and time{'' if id_column else ', or name the column of the series as id_column'}"
+            f"series {shown(ids, codes[row])} has {show_time(times[row])} more than once ({len(twice)} such rows in "
+            f"all): keep one row for each series and time"
+            f"{'' if id_column else ', or name the column of the series as id_column'}{put_back}"
         )
     rhythms, of_series, positions = _on_rhythms(times, codes, ids, freq)
     starts = np.flatnonzero(np.concatenate([[True], ~same]))
@@ -198,6 +202,18 @@ def read_panel(
     if columns:
         panel = replace(panel, known=_without_holes(values[:, places], offsets), columns=[dict(c) for c in columns])
     return _with_static(panel, frame, list(static), id_column, order[starts]) if static else panel
+
+
+def _zoned(times: Times) -> bool:
+    return isinstance(times, pd.DatetimeIndex) and times.tz is not None
+
+
+def _on_nights_of_sunday(moments: NDArray[Any]) -> bool:
+    """Whether times lie where clocks are changed."""
+    if moments.dtype.kind != "M":
+        return False
+    index = pd.DatetimeIndex(moments)
+    return bool(((index.dayofweek == 6) & (index.hour < 4)).all())
 
 
 def _with_static(

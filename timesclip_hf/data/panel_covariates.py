@@ -62,7 +62,7 @@ def with_future(
     codes = _codes(panel, future, id_column)
     wanted = _following(panel, horizon)
     expected = instants(wanted)
-    times = _like(instants(read_timestamps(future[timestamp_column])), expected)
+    times = _like(read_timestamps(future[timestamp_column]), wanted)
     rows = pd.MultiIndex.from_arrays([codes, times])
     if (twice := np.flatnonzero(rows.duplicated())).size:
         name, time = shown(panel.ids, codes[twice[0]]), show_time(times[twice[0]])
@@ -102,10 +102,14 @@ def _following(panel: Panel, horizon: int) -> Times:
     return panel.calendar.times(series, panel.lengths[series] + np.tile(np.arange(horizon), len(panel)))
 
 
-def _like(times: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-    if (times.dtype.kind == "M") != (other.dtype.kind == "M"):
+def _like(times: Times, other: Times) -> NDArray[Any]:
+    """Times as an array of the type of others."""
+    zoned = [isinstance(one, pd.DatetimeIndex) and one.tz is not None for one in (times, other)]
+    if zoned[0] != zoned[1]:
+        raise ValueError("future_df: times have a time zone in one table and none in the other")
+    if (instants(times).dtype.kind == "M") != (instants(other).dtype.kind == "M"):
         raise ValueError("future_df: times are dates in one table and numbers in the other")
-    return times.astype(other.dtype)
+    return instants(times).astype(instants(other).dtype)
 
 
 def _codes(panel: Panel, future: pd.DataFrame, id_column: str | None) -> NDArray[np.int64]:
@@ -115,6 +119,11 @@ def _codes(panel: Panel, future: pd.DataFrame, id_column: str | None) -> NDArray
     codes = pd.Index(panel.ids).get_indexer(pd.Index(names))
     if (unknown := codes < 0).any():
         others = names[unknown].unique()
+        if not set(map(str, others)) - set(map(str, panel.ids)):
+            raise ValueError(
+                f"future_df: the names of the series are of another type than in the table, such as {others[0]!r} and "
+                f"{shown(panel.ids, 0)}"
+            )
         raise ValueError(
             f"future_df: rows of {len(others)} series without history: {some_of(map(repr, others), 3)}; such cold "
             "starts cannot be forecast"

@@ -101,6 +101,15 @@ class PanelWindows(Dataset[dict[str, Any]]):
         """The last so many steps before all windows `(m, steps, V)`, whatever the context."""
         return self._cut(self.chosen, -steps, 0)
 
+    def spreads(self, rows: Any, wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Standard deviation of all that was observed of targets before windows, where wanted `(b, K)`; else 0."""
+        windows, found = self.chosen[rows], np.zeros(wanted.shape)
+        for row in np.flatnonzero(wanted.any(axis=1)):
+            before = self.panel.series(int(self.series[windows[row]]))[: self.steps[windows[row]], : self.num_targets]
+            seen = ~np.isnan(before).all(axis=0)
+            found[row, seen] = np.nanstd(before[:, seen], axis=0)
+        return np.where(wanted, found, 0.0)
+
     def over(self, panel: Panel) -> "PanelWindows":
         """The same windows of a panel of the same steps."""
         shape: dict[str, Any] = {name: getattr(self, name) for name in ("context_length", "prediction_length")}

@@ -16,6 +16,8 @@ from ..data.panel_covariates import with_calendar, with_future
 from ..data.tables import check_known, is_table, some_of, warn_caller
 from ..data.timestamps import write_timestamps
 
+_SAME_STEP = 1.2  # months, quarters and working days are of unlike length
+
 
 @dataclass
 class ForecastTables:
@@ -26,12 +28,14 @@ class ForecastTables:
         columns: covariates whose future is known, with `categories` where they are no numbers.
         calendar: what is read from the times.
         freq: distance of two steps; None: as the times say.
+        seconds: between two steps of the series that were learnt from; None: not known.
     """
 
     roles: ForecastRoles
     columns: list[dict[str, Any]] = field(default_factory=list)
     calendar: list[str] = field(default_factory=list)
     freq: str | int | None = None
+    seconds: float | None = None
 
     @property
     def variates(self) -> list[str]:
@@ -48,7 +52,9 @@ class ForecastTables:
         """
         table = joined(forecast_frame(df), self.roles, static)
         roles, variates = self.roles, self.variates
-        needed = [roles.timestamp, *([] if roles.id is None else [roles.id]), *variates, *roles.static]
+        known = [column["name"] for column in self.columns]
+        needed = [roles.timestamp, *([] if roles.id is None else [roles.id]), *variates, *known, *roles.static]
+        needed = list(dict.fromkeys(needed))
         check_known(needed, table, "the table lacks columns", f"found {some_of(map(repr, table.columns), 20)}")
         return read_panel(
             table, timestamp_column=roles.timestamp, id_column=roles.id, variates=variates, freq=self.freq,
@@ -56,18 +62,31 @@ class ForecastTables:
         )  # fmt: skip
 
     def to_learn(self, df: Any, static: Any = None) -> Panel:
-        """The series of a table with all that is known of their steps."""
-        return with_calendar(self.history(df, static), self.calendar)
+        """The series of a table with all that is known of their steps, whose distance is noted."""
+        panel = self.history(df, static)
+        self.seconds = panel.step_seconds()
+        return with_calendar(panel, self.calendar)
 
     def to_ask(self, df: Any, future: Any, horizon: int, static: Any = None) -> Panel:
         """The same with what is known of the `horizon` steps behind them."""
         panel, roles = self.history(df, static), self.roles
+        self._check_steps(panel)
         if self.columns:
             table = None if future is None else forecast_frame(future)
             panel = with_future(panel, horizon, table, timestamp_column=roles.timestamp, id_column=roles.id)
         elif future is not None:
             warn_caller("future_df is not read: this forecaster was fitted without future_covariates")
         return with_calendar(panel, self.calendar, horizon)
+
+    def _check_steps(self, panel: Panel) -> None:
+        """Tells of series whose steps are of another length than those that were learnt from."""
+        found = panel.step_seconds()
+        if found and self.seconds and not 1 / _SAME_STEP < found / self.seconds < _SAME_STEP:
+            own, learnt = (str(pd.Timedelta(one, "s")) for one in (found, self.seconds))
+            warn_caller(
+                f"the table has a step of {own}, this forecaster has learnt steps of {learnt}: seasons and covariates "
+                "then mean something else, fit one for such steps"
+            )
 
     def keys(self, panel: Panel, series: Any, steps: Any, df: Any) -> pd.DataFrame:
         """Series and times of some steps `(k,)`, in columns like those of a table."""
@@ -137,6 +156,13 @@ def static_of(static: Any, df: Any, roles: ForecastRoles) -> Any:
     return beside if kept.empty else kept
 
 
+def carried_static(df: Any, static: Any) -> Any:
+    """A table of static columns: what was given, or what AutoGluon's frames carry with them."""
+    carried = getattr(df, "static_features", None)
+    given = is_table(static) or (static is not None and len(static) > 0)
+    return carried if isinstance(carried, pd.DataFrame) and not given else static
+
+
 def columns_of(tables: ForecastTables, static: Any = None) -> dict[str, Any]:
     """The arguments of `find_tables` that say the same of columns again; `static`: what was given as such."""
     roles, beside = tables.roles, static if is_table(static) else tables.roles.static
@@ -147,15 +173,23 @@ def columns_of(tables: ForecastTables, static: Any = None) -> dict[str, Any]:
 
 def tables_to_dict(tables: ForecastTables) -> dict[str, Any]:
     """As JSON has it."""
-    parts = {"columns": tables.columns, "calendar": tables.calendar, "freq": tables.freq}
+    parts = {name: getattr(tables, name) for name in ("columns", "calendar", "freq", "seconds")}
     return {"roles": tables.roles.to_dict(), **parts}
 
 
 def tables_from_dict(parts: Mapping[str, Any]) -> ForecastTables:
     """The same from JSON."""
-    return ForecastTables(ForecastRoles(**parts["roles"]), parts["columns"], parts["calendar"], parts["freq"])
+    known = (parts["columns"], parts["calendar"], parts["freq"], parts.get("seconds"))
+    return ForecastTables(ForecastRoles(**parts["roles"]), *known)
 
 
 __all__ = [
-    "ForecastTables", "columns_of", "find_tables", "joined", "static_of", "tables_from_dict", "tables_to_dict",
-]  # fmt: skip
+    "ForecastTables",
+    "carried_static",
+    "columns_of",
+    "find_tables",
+    "joined",
+    "static_of",
+    "tables_from_dict",
+    "tables_to_dict",
+]

@@ -20,7 +20,15 @@ from ..metrics.probabilistic import checked_levels
 from ..model.modeling_timesclip import TimesCLIPForPrediction
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .forecast_frames import lay_out, same_kind
-from .forecast_tables import ForecastTables, columns_of, find_tables, static_of, tables_from_dict, tables_to_dict
+from .forecast_tables import (
+    ForecastTables,
+    carried_static,
+    columns_of,
+    find_tables,
+    static_of,
+    tables_from_dict,
+    tables_to_dict,
+)
 from .panel_forecaster import PanelForecaster, Plan, fit_forecaster, positive, without_bars
 
 if TYPE_CHECKING:
@@ -113,7 +121,8 @@ class TimesCLIPForecaster:
                 are numbers; None: as the times say.
             future_covariates: columns that are known for the steps to forecast, too: numbers or text.
             past_covariates: columns of numbers that are known up to now alone.
-            static: columns that say one thing of a series throughout; or a table of them with a row for each series.
+            static: columns that say one thing of a series throughout; or a table of them with a row for each series;
+                where nothing is given, that which frames of AutoGluon carry.
             calendar: what is read from the times: `"auto"`, or some of `"hour"`, `"weekday"`, `"year_day"`,
                 `"holidays:FR"`, ... (see `data.calendar`).
             horizon: steps to forecast; None: as the M4 competition did at such a distance, or one season.
@@ -130,6 +139,7 @@ class TimesCLIPForecaster:
         """
         named: dict[str, Any] = {"id_column": id_column, "timestamp_column": timestamp_column, "target": target}
         named |= {"future_covariates": future_covariates, "past_covariates": past_covariates}
+        static = carried_static(df, static)
         tables, levels = find_tables(df, freq, calendar, static, **named), _read_levels(quantile_levels)
         asked: dict[str, Any] = {"horizon": horizon, "context_length": context_length, "seed": seed, "levels": levels}
         plan = replace(self.plan, num_targets=len(tables.roles.targets), **asked)
@@ -163,6 +173,8 @@ class TimesCLIPForecaster:
                 "df is missing: a forecaster that was loaded has no series of its own, pass their history"
             )
         steps = core.horizon if horizon is None else positive("horizon", horizon)
+        if tables.roles.static:
+            static = carried_static(df, static)
         if static is None and tables.roles.static and is_table(self._static):
             static = static_of(self._static, df, tables.roles)
         panel = tables.to_ask(df, future_df, steps, static)
@@ -196,7 +208,7 @@ class TimesCLIPForecaster:
             step: steps between them; None: a horizon.
             refit: train before each of them anew; else once, on what lies before the first.
             peers: of `"DLinear"`, `"RLinear"`, `"PatchTST"`, `"AutoETS"` (with statsforecast), or folders or Hub ids
-                of TimesFM 2.5, beside seasonal naive.
+                of TimesFM 2.5 or of Chronos-2 (with chronos-forecasting), beside seasonal naive.
             **fit: arguments of `fit`; what is not given is as in the last `fit`, if there was one.
 
         Returns:
@@ -210,7 +222,9 @@ class TimesCLIPForecaster:
 
         if unknown := sorted(fit.keys() - {*COLUMNS, *_ASKED, "quantile_levels"}):
             raise TypeError(f"cross_validation takes no {', '.join(map(repr, unknown))}")
-        static, tables = fit.get("static", self._static), self.tables
+        static, tables = carried_static(df, fit.get("static", self._static)), self.tables
+        if is_table(static) and not is_table(self._static):
+            fit["static"] = static
         if tables is None or fit.keys() & set(COLUMNS):
             known = {} if tables is None else columns_of(tables, self._static)
             tables = find_tables(df, **{**known, **{name: fit[name] for name in COLUMNS if name in fit}})

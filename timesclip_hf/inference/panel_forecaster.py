@@ -92,6 +92,10 @@ class PanelForecaster:
         those of the next steps are the quantiles of all paths' quantiles together, by the share that each level stands
         for (as Chronos-2 does it). Steps that were trained have the model's own quantiles, moved to hold what they
         should on the windows that chose the epoch (see `model.intervals`).
+
+        A context without any change has no unit of its own, and that of all training data may be a thousandfold its
+        level: in collections its forecasts are read in units of what changed in all of the series before it. A series
+        that never changed goes on as it is.
         """
         horizon, count, known = windows.prediction_length, windows.num_targets, self._grid
         self.model.eval()
@@ -121,11 +125,27 @@ class PanelForecaster:
                 future = known[:, places].repeat(paths, axis=0)
             beside = None if static is None else [one for one in static for _ in range(paths)]
             said = self._ask(past.reshape(-1, *past.shape[2:]), future, beside)
-            blocks.append(self._pooled(said.reshape(-1, paths, *said.shape[1:])))
+            said = self._in_own_units(said.reshape(-1, paths, *said.shape[1:]), past, windows, rows)
+            blocks.append(self._pooled(said))
             if start + self.horizon < horizon:
                 came = self._as_past(past, blocks[-1], future, windows.panel)
                 past = np.concatenate([past.repeat(came.shape[1] // paths, axis=1), came], axis=2)[:, :, -steps:]
         return np.concatenate(blocks, axis=1)[:, :horizon]
+
+    def _in_own_units(
+        self, said: NDArray[np.float64], past: NDArray[np.float64], windows: PanelWindows, rows: slice
+    ) -> NDArray[np.float64]:
+        """What is said `(b, paths, H, K, Q)` of contexts `(b, paths, T, V)`, see `answer`."""
+        if self.model.config.error_scale != "instance":
+            return said
+        targets = past[..., : self.num_targets]
+        low = np.fmin.reduce(targets, axis=2)[:, :, None, :, None]  # (b, paths, 1, K, 1)
+        still = low == np.fmax.reduce(targets, axis=2)[:, :, None, :, None]
+        if not still.any():
+            return said
+        of_all = np.asarray(self.processor.statistics["variates"]["std"][: self.num_targets])
+        share = windows.spreads(rows, still.any(axis=(1, 2, 4))) / of_all  # (b, K)
+        return np.where(still, low + (said - low) * share[:, None, None, :, None], said)
 
     def _pooled(self, said: NDArray[np.float64]) -> NDArray[np.float64]:
         """Quantiles of paths `(b, paths, H, K, Q)` as those of all together `(b, H, K, Q)`."""

@@ -278,7 +278,7 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         known = {name: getattr(self, name) for name in ("num_variates", "variate_names", "missing_values")}
         chunks = read_in_chunks(past_values, past_observed_mask, **known)
         on_cpu = ((_tensor(values).detach().cpu(), _tensor(observed).cpu()) for values, observed in chunks)
-        screening = Screening()
+        screening = Screening(by_series=self.scaling == "instance")
         with one_run():
             variates = fit_variates(screening.watched(on_cpu, self.variate_names), self.variate_names)
         self.num_variates = len(variates["mean"])

@@ -9,6 +9,11 @@ and as much again on either side. It tells
   and three times as often as any number of the body (the latitudes of ten sites all repeat);
 - spikes: numbers that are ten widths or more beyond the body, and five times as far as the next number inwards.
 
+Where each of several series is scaled by itself (`scaling="instance"`), their levels are unlike, and a level is no
+spike: numbers are compared in widths of the body of their own series, 64 of its numbers that lie evenly over it, and
+marks must be three or more, and three times as often as any other number outside of bodies. A series whose quartiles
+are equal is not looked at.
+
 What `missing_values` declares, and what is masked, is not looked at. When series are read whose level counts
 (`scaling="dataset"` or `value_range="dataset"`), numbers are told that leave the fitted range by more than three times
 its width, or are all less than a tenth of its smallest number: bands scaled by 10 000, percent for a fraction.
@@ -40,17 +45,103 @@ _RANGE_WARNING = (
     "Kelvin), or marks of missing values? They were read as they are"
 )
 # Distinct numbers at either end that are looked at, and numbers of a variate that stand for its body.
-_OUTERMOST, _BODY = 16, 20_000
+_OUTERMOST, _BODY, _OF_SERIES = 16, 20_000, 64
 _SHOWN = 4
 
 
-class Screening:
-    """What `fit` has seen of the numbers of each column, as far as it takes to tell marks and spikes."""
+_ENDS: ContextVar[np.ndarray | None] = ContextVar("ends", default=None)
+
+
+@contextlib.contextmanager
+def joined_series(ends: np.ndarray) -> Iterator[None]:
+    """Within, an array of one sample that is fitted holds series one behind the other, which end at these steps."""
+    token = _ENDS.set(ends)
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+class _Column:
+    """What was seen of a column's numbers: the outermost with their counts, and some that stand for its body."""
 
     def __init__(self) -> None:
-        self.ends: dict[str, Counter[float]] = {}  # of each column: outermost numbers, how often
-        self.body: dict[str, list[np.ndarray]] = {}
-        self.count: Counter[str] = Counter()
+        self.ends: Counter[float] = Counter()
+        self.body: list[np.ndarray] = []
+        self.count = 0
+
+    def see(self, numbers: np.ndarray) -> None:
+        """Takes note of some numbers, all of them finite."""
+        distinct, counts = np.unique(numbers, return_counts=True)
+        last = max(_OUTERMOST, len(distinct) - _OUTERMOST)
+        outer = np.r_[0 : min(_OUTERMOST, len(distinct)), last : len(distinct)]
+        for number, count in zip(distinct[outer].tolist(), counts[outer].tolist(), strict=True):
+            self.ends[number] += count
+        for number in sorted(self.ends)[_OUTERMOST:-_OUTERMOST]:
+            del self.ends[number]
+        self.count += len(numbers)
+        self.body.append(numbers[:: 1 + len(numbers) // 1000])
+        if sum(map(len, self.body)) > _BODY:
+            self.body = [np.concatenate(self.body)[::2]]
+
+    def suspicious(self) -> dict[str, list[tuple[float, int]]]:
+        return _suspicious(self.ends, np.concatenate(self.body), self.count)
+
+
+class _SeriesColumn:
+    """The same of numbers in widths of their own series, and the marks among those outside of bodies."""
+
+    def __init__(self) -> None:
+        self.series, self.widths = 0, _Column()
+        self.known: dict[float, float] = {}  # widths -> the number itself
+        self.outside: Counter[float] = Counter()
+
+    def see(self, numbers: np.ndarray, series: np.ndarray) -> None:
+        """Takes note of numbers `(m,)` of series `(m,)`, whose numbers stand together."""
+        starts = np.flatnonzero(np.diff(series, prepend=series[0] - 1))
+        counts = np.diff(np.append(starts, len(series)))
+        self.series += len(starts)
+        some = np.sort(numbers[starts[:, None] + counts[:, None] * np.arange(_OF_SERIES) // _OF_SERIES], axis=1)
+        quarter, three_quarters = some[:, _OF_SERIES // 4], some[:, 3 * _OF_SERIES // 4]
+        wide, of_series = three_quarters > quarter, np.repeat(np.arange(len(starts)), counts)
+        kept = wide[of_series]
+        numbers, of_series = numbers[kept].astype(np.float64), of_series[kept]
+        if not len(numbers):
+            return
+        middle, width = (quarter + three_quarters)[of_series] / 2, 3 * (three_quarters - quarter)[of_series]
+        widths = (numbers - middle) / width * np.pi  # so that none of them looks like a mark
+        order = np.argsort(widths)
+        ends = np.r_[order[:_OUTERMOST], order[-_OUTERMOST:]]
+        self.known |= dict(zip(widths[ends].tolist(), numbers[ends].tolist(), strict=True))
+        self.widths.see(widths)
+        self.known = {end: self.known[end] for end in self.widths.ends if end in self.known}
+        found, times = np.unique(numbers[np.abs(widths) > (0.5 + _MARK_GAP) * np.pi], return_counts=True)
+        self.outside += Counter(dict(zip(found.tolist(), times.tolist(), strict=True)))
+        marks = Counter({number: count for number, count in self.outside.items() if number in _MARKS})
+        self.outside = marks + Counter(dict((self.outside - marks).most_common(_BODY)))
+
+    def suspicious(self) -> dict[str, list[tuple[float, int]]]:
+        often = _TIMES * max([1, *(count for number, count in self.outside.items() if number not in _MARKS)])
+        marks = {number: count for number, count in self.outside.items() if number in _MARKS and count >= often}
+        found = {"marks?": Counter(marks), "spikes?": Counter[float]()}
+        for kind, told in self.widths.suspicious().items() if self.widths.body else ():
+            for end, count in told:
+                if (number := self.known.get(end, 0.0)) not in marks and end in self.known:
+                    found[kind][number] += count
+        return {kind: told.most_common() for kind, told in found.items() if told}
+
+
+class Screening:
+    """What `fit` has seen of the numbers of each column, as far as it takes to tell marks and spikes.
+
+    Args:
+        by_series: compare numbers of variates with those of their own series, where there are several.
+    """
+
+    def __init__(self, by_series: bool = False) -> None:
+        self.by_series = by_series
+        self.columns: dict[str, _Column] = {}
+        self.of_series: dict[str, _SeriesColumn] = {}
 
     def watched(
         self, chunks: Iterable[tuple[Array, Array]], variate_names: Sequence[str] | None
@@ -58,39 +149,43 @@ class Screening:
         """The chunks of `fit` as they are, looked at on their way."""
         for values, observed in chunks:
             numbers, seen = like(values, np.zeros(0)), like(observed, np.zeros(0, bool))
+            series = _numbered(numbers) if self.by_series else None
             for variate in range(numbers.shape[2]):
-                name = repr(variate_names[variate]) if variate_names else str(variate)
-                self.see(f"variate {name}", numbers[..., variate][seen[..., variate]])
+                name = f"variate {repr(variate_names[variate]) if variate_names else variate}"
+                kept = seen[..., variate]
+                self.see(name, numbers[..., variate][kept])
+                if series is not None and kept.any():
+                    self.of_series.setdefault(name, _SeriesColumn()).see(numbers[..., variate][kept], series[kept])
             yield values, observed
 
     def see(self, column: str, numbers: np.ndarray) -> None:
         """Takes note of some numbers of a column, all of them finite."""
-        ends, parts = self.ends.setdefault(column, Counter()), self.body.setdefault(column, [])
-        distinct, counts = np.unique(numbers, return_counts=True)
-        outer = np.r_[0 : min(_OUTERMOST, len(distinct)), max(_OUTERMOST, len(distinct) - _OUTERMOST) : len(distinct)]
-        for number, count in zip(distinct[outer].tolist(), counts[outer].tolist(), strict=True):
-            ends[number] += count
-        for number in sorted(ends)[_OUTERMOST:-_OUTERMOST]:
-            del ends[number]
-        self.count[column] += len(numbers)
-        parts.append(numbers[:: 1 + len(numbers) // 1000])
-        if sum(map(len, parts)) > _BODY:
-            self.body[column] = [np.concatenate(parts)[::2]]
+        self.columns.setdefault(column, _Column()).see(numbers)
 
     def report(self) -> None:
         """One warning that tells suspicious numbers of all columns, if there are any."""
         told = []
-        for column, ends in self.ends.items():
-            for kind, numbers in _suspicious(ends, np.concatenate(self.body[column]), self.count[column]).items():
+        for name, column in self.columns.items():
+            series = self.of_series.get(name)
+            found = (column if series is None or series.series < 2 else series).suspicious()
+            for kind, numbers in found.items():
                 shown = ", ".join(f"{number:g} ({count}x)" for number, count in numbers[:_SHOWN])
                 more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-                told.append(f"{column}: {kind} {shown}{more}")
+                told.append(f"{name}: {kind} {shown}{more}")
         if told:
             warn_caller(
                 f"numbers that may be no measurements were fitted as they are: {'; '.join(told)}. If they mark "
                 "missing values, declare those of variates (missing_values=[...]), leave the rows of others out, and "
                 "fit again"
             )
+
+
+def _numbered(values: np.ndarray) -> np.ndarray:
+    """The series that each step `(B, T)` of an array `(B, T, V)` belongs to."""
+    ends, (samples, steps) = _ENDS.get(), values.shape[:2]
+    if samples == 1 and ends is not None and len(ends) and ends[-1] == steps:
+        return np.searchsorted(ends, np.arange(steps), side="right")[None]
+    return np.broadcast_to(np.arange(samples)[:, None], (samples, steps))
 
 
 def _suspicious(ends: Counter[float], sample: np.ndarray, count: int) -> dict[str, list[tuple[float, int]]]:

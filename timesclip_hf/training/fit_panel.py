@@ -11,6 +11,7 @@ import numpy as np
 from ..data.panel import Panel, Positions, shown
 from ..data.panel_windows import PanelWindows, usable_windows
 from ..data.tables import some_of
+from ..model.screening import joined_series
 from .fit_series import Fitted, Recipe, SeriesData, fit_series
 from .ways import choose_way, patches
 
@@ -148,7 +149,8 @@ def fit_panel(panel: Panel, job: PanelJob, folder: Path) -> Fitted:
         scale["forecast_static"] = True
     way = replace(way, config={**scale, **way.config, **job.config})
     data = SeriesData("forecasting", shape, processing, learnt.values[None], train, validation, fit_with=fit_with)
-    return fit_series(data, way, job.recipe, folder)
+    with joined_series(learnt.offsets[1:]):
+        return fit_series(data, way, job.recipe, folder)
 
 
 __all__ = ["PanelJob", "choose_context", "choose_horizon", "fit_panel", "panel_windows"]
