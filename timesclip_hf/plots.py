@@ -332,6 +332,7 @@ def plot_importance(importance: Any, title: str | None = None, most: int = 12) -
         ValueError: no rows.
     """
     words = {"variate": "variates", "span": "spans of time", "cell": "spans of a variate", "static": "static columns"}
+    words["future"] = "covariates known in advance"
     parts = {text: importance[importance["kind"] == kind].head(most) for kind, text in words.items()}
     parts = {text: rows for text, rows in parts.items() if len(rows)}
     if not parts:
@@ -356,7 +357,7 @@ def plot_importance(importance: Any, title: str | None = None, most: int = 12) -
 def part_name(row: Any) -> str:
     """A row of `Explanation.importance` in words: `ndvi, 2024-05-01 to 2024-06-20`."""
     named = [] if row["variate"] is None or row["variate"] != row["variate"] else [str(row["variate"])]
-    if row["kind"] in ("span", "cell"):
+    if row["kind"] in ("span", "cell", "future"):
         dated = isinstance(row["first_date"], str)
         first, last = (row[f"{end}_date"] if dated else f"{row[f'{end}_step']}" for end in ("first", "last"))
         named.append(f"{'' if dated else 'steps '}{first} to {last}")

@@ -303,11 +303,6 @@ def test_classes_are_explained_by_name_and_forecasts_by_variate_and_step(tiny_co
     assert found.measures["removal"].startswith("mean rise of the error")  # windows have labels
     with pytest.raises(ValueError, match=r"horizon=5: the model's steps are 1 to 4"):
         explain(model, processor, windows, horizon=5)
-    model.answer_inputs = lambda config: {"future_values"}
-    with pytest.raises(
-        ValueError, match="can be neither explained nor reported on yet; what timesclip train measured"
-    ):
-        explain(model, processor, windows)
 
 
 def test_what_cannot_be_explained_is_said(tiny_config: Any, monkeypatch: Any) -> None:

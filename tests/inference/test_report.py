@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 import torch
 from hostile_text import HARMLESS, HOSTILE
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from timesclip_hf import (
+    SimilarSeries,
     TimesCLIPForClassification,
     TimesCLIPForPrediction,
     TimesCLIPForRegression,
@@ -142,6 +143,11 @@ def test_errors_are_right_and_rows_that_were_learnt_from_do_not_count(saved: Any
     text = " ".join(" ".join(Tags(page).text).split())
     assert text.index("ridge 0.500 1.00 0.700") < text.index("TimesCLIP small 1.00 2.00 0.500")
     assert "How it learnt" in text and "12 train, 4 validation, 8 test" in text
+    assert f"always guessing the training mean: {np.abs(tested['yield'] - 11.5).mean():.2f} t/ha" in page
+    metrics["test"]["mean"] = {"mae": 4.56, "rmse": 5.0, "r2": 0.0}  # the headline says what the table says
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
+    assert "always guessing the training mean: 4.56 t/ha" in page
     (folder / "metrics.json").write_text("[1, ")
     assert "Typical error" in write_report(folder, frame, tmp_path / "r.html", explained=0).read_text()
 
@@ -195,6 +201,46 @@ def test_a_few_rows_of_the_training_table_are_no_test_part(saved: Any, tmp_path:
     frame.loc[:13, "yield"] = np.nan  # most rows of training are not told, yet two of them are
     page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
     assert "on 8 rows of the test part" in page
+
+
+def test_unusual_series_are_told_once(saved: Any, tmp_path: Path) -> None:
+    folder, frame = saved("small")
+    model, processor = TimesCLIPForRegression.from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder)
+    SimilarSeries.fit(model, processor, [{"past_values": one} for one in SERIES[:20]]).save(folder)
+    for step in range(STEPS):
+        frame.loc[3, f"rain_{step:02d}"] = 4000.0 + step
+    page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
+    assert len(re.findall(r"\d+ of 24 series are unusual: farther", page)) == 1
+
+
+def test_each_of_several_targets_has_its_figures(tiny_config: Any, tmp_path: Path) -> None:
+    names, targets = ["ndvi", "rain", "nir"], [f"yield{HOSTILE[0]}", "protein"]
+    config = tiny_config("small", num_targets=2)
+    processor = TimesCLIPProcessor.from_config(config, variate_names=names)
+    labels = np.stack([np.arange(COUNT) * 0.5, np.linspace(9, 14, COUNT)], axis=1)
+    processor.fit(SERIES, labels=labels)
+    processor.target_names, processor.target_units = targets, ["t/ha", "%"]
+    processor.first_step, processor.last_step = 0, STEPS - 1
+    processor.padding_side = processor.truncation_side = "right"
+    torch.manual_seed(0)
+    model = TimesCLIPForRegression(processor.complete_config(config)).eval()
+    widths = {"thresholds": [[1.5, 4.0]], "levels": [0.9], "count": 50, "source": "others"}
+    model.config.calibration = {"method": "absolute", **widths}
+    model.save_pretrained(tmp_path / "model"), processor.save_pretrained(tmp_path / "model")
+    columns = {f"{n}_{t:02d}": SERIES[:, t, v] for v, n in enumerate(names) for t in range(STEPS)}
+    frame = pd.DataFrame(columns).assign(field=[f"field {k}" for k in range(COUNT)])
+    frame[targets[0]], frame[targets[1]] = labels.T
+    page = write_report(tmp_path / "model", frame, tmp_path / "r.html", explained=3).read_text(encoding="utf-8")
+    told = " ".join(" ".join(Tags(page).text).split())
+    with torch.no_grad():
+        off = np.abs(model(**processor(SERIES)).predictions.numpy() - labels).mean(axis=0)
+    for name, unit, error, width in zip(targets, ["t/ha", "%"], off, [3, 8], strict=True):
+        assert f"({unit}): Typical error {error:.2f} {unit}" in told and f"mean width {width}.00 {unit}" in told
+        assert page.count(f"<h3>{escape(name)} ({unit})</h3>") == 5  # a part in each section but the table of all
+    assert "script" not in {tag for tag, _ in Tags(page).found}
+    one = write_report(tmp_path / "model", frame.drop(columns="protein"), tmp_path / "r.html", explained=0).read_text()
+    assert "protein (%): Predictions for 24 series; the table has no column of what is true" in one
+    assert "protein (%): Nothing here says how good the predictions are" in one
 
 
 def test_forecasts_have_errors_by_step_and_fans(tiny_config: Any, tmp_path: Path) -> None:

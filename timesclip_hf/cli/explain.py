@@ -53,7 +53,7 @@ def explain(options: argparse.Namespace) -> None:
     output = check_folder(options.output)
     from ..data.tables import read_table
     from ..inference import explanations
-    from ..inference.loading import learnt_column, own_config, saved_metrics, saved_model_class
+    from ..inference.loading import own_config, saved_model_class
     from ..model.processing_timesclip import TimesCLIPProcessor
     from ..plots import part_name
 
@@ -65,13 +65,14 @@ def explain(options: argparse.Namespace) -> None:
         print("no gradients, which need captum: pip install 'timesclip-hf[explain]'", file=sys.stderr)
     model = saved_model_class(own_config(options.model)).from_pretrained(options.model)
     table = read_table(options.table, header=not options.no_header)
+    samples, names, how = _samples(options, processor, table, model)
     target = int(options.target) if (options.target or "").isdecimal() else options.target
     found = explanations.explain(
-        model, processor, table, methods=methods, target=target,
-        horizon=options.horizon, labels=options.labels or learnt_column(saved_metrics(options.model), table),
-        groups=options.group, spans=options.spans,
-        max_samples=options.rows, seed=options.seed, **reading_of(options),
+        model, processor, samples, methods=methods, target=target,
+        horizon=options.horizon, spans=options.spans, max_samples=options.rows, seed=options.seed, **how,
     )  # fmt: skip
+    if names is not None:
+        found.samples.insert(1, "forecast", names)
     output.mkdir(exist_ok=True)
     files = []
     for name in ("importance", "samples", "attributions", "vision", "attention", "branches"):
@@ -83,7 +84,7 @@ def explain(options: argparse.Namespace) -> None:
         file = f"{name}.png" if not name.startswith("sample_") else f"sample_{len(files)}.png"
         figure.savefig(output / file, dpi=120)
         files.append(file)
-    for kind in ("variate", "span", "cell", "static"):
+    for kind in _KINDS:
         rows = found.top(kind).head(_TOP)
         for number, row in rows.iterrows():
             if number == 0:
@@ -95,7 +96,33 @@ def explain(options: argparse.Namespace) -> None:
     print(f"written to {one_line(output)}: {', '.join(files)}")
 
 
-_KINDS = {"variate": "variates", "span": "spans of time", "cell": "spans of a variate", "static": "static columns"}
+def _samples(options: argparse.Namespace, processor: Any, table: Any, model: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """What is explained: a table, or of a forecaster its windows, and what these are called; with labels, groups and
+    how it is read."""
+    from ..inference.forecast_windows import windows_of
+    from ..inference.loading import learnt_column, saved_metrics
+    from ..inference.table_inputs import is_wide, usable_pattern
+
+    reading = reading_of(options)
+    pattern = options.column_pattern or usable_pattern(table, processor)
+    if model.task.name != "forecasting" or is_wide(table, processor.variate_names, pattern):
+        labels = options.labels or learnt_column(saved_metrics(options.model), table)
+        return table, None, {"labels": labels, "groups": options.group, **reading}
+    if options.labels is not None:
+        raise ValueError("--labels is for whole series: forecasts are compared with what came in the table itself")
+    windows = windows_of(options.model, processor, model.config, table, options.rows, **reading)
+    if options.group not in (None, windows.column):
+        raise ValueError(
+            f"--group {options.group}: of forecasts, parts are exchanged within windows of one series at most, whose "
+            f"column is {windows.column!r}"
+        )
+    return windows.samples, windows.titles, {"groups": None if options.group is None else windows.series}
+
+
+_KINDS = {
+    "variate": "variates", "span": "spans of time", "cell": "spans of a variate", "static": "static columns",
+    "future": "covariates known in advance",
+}  # fmt: skip
 
 
 def _write(rows: Any, path: Path) -> None:

@@ -36,7 +36,7 @@ def add_report(commands: Any) -> None:
     command.add_argument("--labels", metavar="COL", help="column of what is true; else one of the target's name")
     command.add_argument("--group", metavar="COL", help="tell errors by this column; else found (site, farm, ...)")
     command.add_argument("--time", metavar="COL", help="tell errors over this column; else found (year, season, ...)")
-    command.add_argument("--interval", type=float, default=0.9, metavar="P", help="share of the intervals (0.9)")
+    command.add_argument("--interval", type=float, metavar="P", help="share of the intervals (0.9)")
     command.add_argument(
         "--explained", type=_count, default=60, metavar="N", help="series for importance (60); 0: none"
     )

@@ -2,6 +2,7 @@
 """One number that a model says of each sample, whatever its task: what explanations are about."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.trainer_utils import unwrap_peft_model
 
+from ..data.calendar import calendar_columns
 from ..data.tables import some_of
 from ..model.agreement import check_agreement
+from ..model.future_values import future_width
 from ..model.messages import one_run
 from ..model.precision import round_for_mps
 from ..model.preprocessing import fill_missing, prepare_series
@@ -33,7 +36,7 @@ class Answerer:
         batch_size: samples that the model sees at once.
 
     Raises:
-        ValueError: a model without a task, or a target that it has not; a forecast that reads the future.
+        ValueError: a model without a task, or a target that it has not.
     """
 
     def __init__(
@@ -47,11 +50,6 @@ class Answerer:
             raise ValueError(f"a {type(base).__name__} gives no answer that could be explained, only embeds")
         check_agreement(processor, self.config, self.task)
         self.reads = base.answer_inputs(self.config)
-        if "future_values" in self.reads:
-            raise ValueError(
-                "forecasts that read covariates of the future can be neither explained nor reported on yet; what "
-                "timesclip train measured is in README.md and metrics.json beside the model"
-            )
         self.device = base.device
         self.dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self.target, self.target_name, self.unit = self._find_target(target)
@@ -59,6 +57,12 @@ class Answerer:
             found = f"1 to {self.length}" if self.task.name == "forecasting" else "none, this model forecasts nothing"
             raise ValueError(f"horizon={horizon}: the model's steps are {found}")
         self.horizon = horizon
+
+    def of(self, target: int) -> "Answerer":
+        """The same for another target; of classes itself."""
+        if self.task.name == "classification" or target == self.target:
+            return self
+        return Answerer(self.model, self.processor, target, self.horizon, self.batch_size)
 
     @property
     def length(self) -> int:
@@ -102,16 +106,16 @@ class Answerer:
         return number, names[number] if processor.target_names else "prediction", units[number]
 
     def batch(
-        self, values: Tensor, observed: Tensor, static: Tensor | None = None, images: Tensor | None = None,
-        level: tuple[Tensor, Tensor] | None = None,
+        self, values: Tensor, observed: Tensor, static: Tensor | None = None, future: Tensor | None = None,
+        images: Tensor | None = None, level: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """What the model reads of raw values `(n, T, V)`, with gradients, but for images: as given, or drawn."""
         batch: dict[str, Any] = prepare_series(values, observed, self.processor, level)
         plots = batch.pop("plot_values", None)
         if "pixel_values" in self.reads:
             batch["pixel_values"] = self.processor.draw(plots.detach()) if images is None else images
-        if static is not None:
-            batch["static_values"] = static
+        batch |= {} if static is None else {"static_values": static}
+        batch |= {} if future is None else {"future_values": future}
         round_for_mps(batch)
         return batch
 
@@ -152,24 +156,74 @@ class Answerer:
             return own.mean(axis=1) if self.horizon is None else own[:, self.horizon - 1]
         return answers[:, self.target]
 
-    def tensors(self, series: SeriesBatch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Values, mask and static values, where the model is."""
-        static = None if series.static is None else torch.as_tensor(series.static, device=self.device)
+    def tensors(self, series: SeriesBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Values, mask, static values and covariates known in advance, where the model is."""
+        beside = [
+            None if part is None else torch.as_tensor(part, device=self.device)
+            for part in (series.static, series.future)
+        ]
         return (
             torch.as_tensor(series.values, dtype=self.dtype, device=self.device),
             torch.as_tensor(series.observed, device=self.device),
-            static,
+            beside[0],
+            beside[1],
         )
 
     def read(self, samples: Any, labels: Any = None, groups: Any = None, **reading: Any) -> SeriesBatch:
         """Samples as arrays, see `BatchReader.read`."""
-        reader = BatchReader(self.processor, self.config, self.task, "static_values" in self.reads, self.target or 0)
+        reader = BatchReader(self.processor, self.config, self.task, self.reads, self.target or 0)
         return reader.read(samples, labels, groups, **reading)
 
     @property
     def static_columns(self) -> list[dict[str, Any]]:
         """The static columns that the answer depends on, as the processor encodes them."""
         return (self.processor.statistics or {}).get("static") or [] if "static_values" in self.reads else []
+
+    @property
+    def future_columns(self) -> list[dict[str, Any]]:
+        """The columns of covariates known in advance that the answer depends on, as the processor encodes them."""
+        return (self.processor.statistics or {}).get("future") or [] if "future_values" in self.reads else []
+
+    @property
+    def known(self) -> list["Known"]:
+        """The same by covariate, all that one part of the calendar says being one."""
+        told: dict[str, list[dict[str, Any]]] = {}
+        parts = {
+            c["name"]: f"calendar {part}" for part in self.processor.calendar or [] for c in calendar_columns([part])
+        }
+        for column in self.future_columns:
+            told.setdefault(parts.get(column["name"], column["name"]), []).append(column)
+        found, start = [], 0
+        for name, columns in told.items():
+            width = future_width(columns)
+            variate = self.variate_names.index(name) if name in self.variate_names else None
+            found.append(Known(name, slice(start, start + width), variate, columns))
+            start += width
+        return found
+
+
+@dataclass(frozen=True)
+class Known:
+    """A covariate known in advance, or what a part of the calendar says.
+
+    Args:
+        name: of its column, or of the part.
+        place: where it stands in the encoded `future_values`.
+        variate: number of the variate that its past is, too; `None`: it is none.
+        columns: what the processor knows of its columns.
+    """
+
+    name: str
+    place: slice
+    variate: int | None
+    columns: list[dict[str, Any]]
+
+    def raw(self, encoded: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Values `(n, steps)` in their own unit, of encoded ones `(n, steps, width)`; NaN of what is no number."""
+        column = self.columns[0]
+        if len(self.columns) > 1 or "categories" in column:
+            return np.full(encoded.shape[:2], np.nan)
+        return encoded[..., 0] * column["std"] + column["mean"]
 
 
 def baseline_values(series: SeriesBatch) -> NDArray[np.float64]:
@@ -185,4 +239,4 @@ def _number_of(target: str | int, names: Sequence[str], kind: str) -> int:
     raise ValueError(f"target={target!r}: the model has no such {kind}, only {some_of(names, 20)}")
 
 
-__all__ = ["Answerer", "baseline_values"]
+__all__ = ["Answerer", "Known", "baseline_values"]

@@ -36,13 +36,16 @@ class Explanation:
             `attributed` (the sum of all attributions, which is `prediction - baseline`); of late fusion `says_vision`,
             `says_text`, `says_series`.
         attributions: of gradients, a row for each sample, path, variate and step: `sample`, `path` (`"series"`,
-            `"vision"` or `"static"`), `variate`, `unit`, `step`, `date`, `value`, `attribution` in the unit of the
-            target. A missing step has an empty `value`; a static column stands as `variate`, without a step.
+            `"vision"`, `"static"` or `"future"`), `variate`, `unit`, `step`, `date`, `value`, `attribution` in the
+            unit of the target. A missing step has an empty `value`; a static column stands as `variate`, without a
+            step; a covariate known in advance has rows for the steps to come, too, from 1 on (an empty `value` where
+            it is no number).
         vision: of gradients and line plots, where on the value axis the vision branch looked: `sample`, `variate`,
             `unit`, `step`, `date`, `value_from`, `value_to`, `attribution`.
-        importance: `method`, `kind` (`"variate"`, `"span"` of all variates, `"cell"`: a span of one, `"static"`),
-            `variate`, `first_step`, `last_step`, `first_date`, `last_date`, `importance`, `lower`, `upper` (of the
-            mean over samples), `measure` in words; by method and kind, the largest first.
+        importance: `method`, `kind` (`"variate"`, `"span"` of all variates, `"cell"`: a span of one, `"static"`,
+            `"future"`: a covariate in the steps to come), `variate`, `first_step`, `last_step`, `first_date`,
+            `last_date`, `importance`, `lower`, `upper` (of the mean over samples), `measure` in words; by method and
+            kind, the largest first.
         attention: `branch`, `variate`, `listened_to`, `attention`: means over samples and heads of the variate
             selection; empty without one. Attention is what a layer looked at, and no measure of what the answer rests
             on.
@@ -128,7 +131,9 @@ def explain(
     Args:
         model: with a task; adapters, ensembles and late fusion, too.
         processor: its own.
-        samples: series in any form that the pipelines take: arrays, tables, paths, data sets, windows.
+        samples: series in any form that the pipelines take: arrays, tables (of which a forecaster reads the newest
+            steps of each series), paths, data sets, windows; `inference.forecast_windows.read_windows` cuts windows of
+            a table, of which is known what came.
         methods: of `METHODS`.
         target: what is explained: of a regression the target's name or number (the first); of a classification the
             class whose probability is meant (each sample's likeliest); of a forecast the variate (the first).
@@ -144,7 +149,8 @@ def explain(
         interval: coverage of the intervals of importance, over samples.
         batch_size: samples that the model sees at once.
         seed: of all that is drawn at random.
-        **reading: how a table is read: `timestamp_column`, `series_column`, ..., see `TimeSeriesPipeline`.
+        **reading: how a table is read: `timestamp_column`, `series_column`, ..., see `TimeSeriesPipeline`; of a
+            forecaster with covariates that are known in advance, `future`, a table of these.
 
     Returns:
         `Explanation`: tables, and figures.
@@ -173,7 +179,7 @@ def explain(
     importance: list[pd.DataFrame] = []
     attributions: list[pd.DataFrame] = []
     vision: list[pd.DataFrame] = []
-    parts = parts_of(series.values.shape[1], series.values.shape[2], spans, answerer.static_columns)
+    parts = parts_of(answerer, series, spans)
     if "gradients" in methods:
         reference = None if baseline is None else answerer.read(baseline, **reading)
         found = integrated_gradients(answerer, series, classes, reference)
@@ -248,12 +254,34 @@ def _attributions(answerer: Answerer, series: SeriesBatch, found: Attributed) ->
                 }
             ).astype({"attribution": float})
         )
+    if found.future is not None and series.future is not None:
+        tables.append(_future_attributions(answerer, series, found))
     return tables
+
+
+def _future_attributions(answerer: Answerer, series: SeriesBatch, found: Attributed) -> pd.DataFrame:
+    """The long table of covariates that are known in advance."""
+    shares, future = np.asarray(found.future), np.asarray(series.future)
+    count, length, number = shares.shape
+    raw = np.stack([one.raw(future[..., one.place]) for one in found.known], axis=1)  # (n, covariates, T + H)
+    units = [answerer.variate_units[one.variate] if one.variate is not None else "" for one in found.known]
+    return pd.DataFrame(
+        {
+            "sample": np.repeat(pd.Series(series.names, dtype=object).to_numpy(), number * length),
+            "path": "future",
+            "variate": np.tile(np.repeat(np.array([one.name for one in found.known], object), length), count),
+            "unit": np.tile(np.repeat(np.array(units, object), length), count),
+            "step": np.tile(np.arange(1 - answerer.processor.context_length, answerer.length + 1), count * number),
+            "date": None,
+            "value": raw.ravel(),
+            "attribution": shares.transpose(0, 2, 1).ravel(),
+        }
+    )
 
 
 def _reads_series(answerer: Answerer) -> bool:
     """Whether numbers reach the answer past the plots."""
-    return bool(answerer.reads - {"pixel_values", "static_values"})
+    return bool(answerer.reads - {"pixel_values", "static_values", "future_values"})
 
 
 def _vision(answerer: Answerer, series: SeriesBatch, found: Attributed) -> list[pd.DataFrame]:
@@ -261,7 +289,7 @@ def _vision(answerer: Answerer, series: SeriesBatch, found: Attributed) -> list[
     processor = answerer.processor
     if found.pixels is None or processor.view != "line":
         return []
-    values, observed, _ = answerer.tensors(series)
+    values, observed, *_ = answerer.tensors(series)
     axes = value_axes(values, observed, processor)
     (count, length, every), variates = series.values.shape, found.pixels.shape[1]  # drawn are the first ones
     shapes = (np.broadcast_to(part.cpu().numpy(), (count, every))[:, :variates] for part in axes)
@@ -297,14 +325,15 @@ def _vision(answerer: Answerer, series: SeriesBatch, found: Attributed) -> list[
 
 def _contributed(found: Attributed, parts: list[Part]) -> NDArray[np.float64]:
     """How much each part contributes to each answer `(parts, n)`, whatever its sign."""
-    rows = []
+    rows, cells = [], found.cells
     for part in parts:
-        if part.static is not None and found.static is not None:
-            rows.append(found.static[:, found.static_names.index(part.static)])
-            continue
-        steps = slice(None) if part.first is None else slice(part.first, int(part.last or 0) + 1)
-        variates = slice(None) if part.variate is None else slice(part.variate, part.variate + 1)
-        rows.append(found.cells[:, steps, variates].sum(axis=(1, 2)))
+        if part.kind == "static" and found.static is not None:
+            rows.append(found.static[:, found.static_names.index(part.name)])
+        elif part.kind == "future" and found.future is not None:
+            number = [one.name for one in found.known].index(str(part.name))
+            rows.append(found.future[:, part.steps, number].sum(axis=1))
+        else:
+            rows.append(cells[:, part.steps, part.variates].sum(axis=(1, 2)))
     return np.abs(np.stack(rows))
 
 
@@ -313,18 +342,22 @@ def _importance(
 ) -> pd.DataFrame:
     """A row for each part, the most important of each kind first."""
     steps, dates = _axis(answerer)
+    end = len(steps) - 1
+    ahead = answerer.length if answerer.known else 0
+    steps = np.concatenate([steps, steps[-1] + np.arange(1, ahead + 1)])
+    dates = np.concatenate([dates, np.full(ahead, None)])
     rows = []
     for part, own in zip(parts, scores, strict=True):
         low, high = bootstrap(own, interval, seed)
-        first, last = (0, len(steps) - 1) if part.first is None else (part.first, int(part.last or 0))
-        row: dict[str, Any] = {"method": method, "kind": part.kind, "variate": part.static}
-        row["variate"] = part.static if part.variate is None else answerer.variate_names[part.variate]
+        first, last = (0, end) if part.first is None else (part.first, int(part.last or 0))
+        row: dict[str, Any] = {"method": method, "kind": part.kind, "variate": part.name}
+        row["variate"] = part.name if part.variate is None else answerer.variate_names[part.variate]
         timeless = part.kind == "static"
         row |= {"first_step": None if timeless else steps[first], "last_step": None if timeless else steps[last]}
         row |= {"first_date": None if timeless else dates[first], "last_date": None if timeless else dates[last]}
         rows.append({**row, "importance": float(np.nanmean(own)), "lower": low, "upper": high})
     table = pd.DataFrame(rows).astype({"first_step": "Int64", "last_step": "Int64", "variate": object})
-    order = {kind: number for number, kind in enumerate(("variate", "span", "cell", "static"))}
+    order = {kind: number for number, kind in enumerate(("variate", "span", "cell", "static", "future"))}
     table = table.sort_values("importance", ascending=False, kind="stable")
     return table.sort_values("kind", key=lambda kinds: kinds.map(order), kind="stable").reset_index(drop=True)
 

@@ -74,7 +74,8 @@ def _write(backtest: Backtest, forecaster: TimesCLIPForecaster, table: Any, outp
     backtest.plot().savefig(output / "predictions.png", dpi=120)
     files = ["test_predictions.csv", "predictions.png", *report.write_learning_curve(output, core.trainer)]
     rows = {str(name): row for name, row in figures.to_dict("index").items()}
-    report.write_metrics(output, {"command": command, "task": "forecasting", "test": rows})
+    facts = {"command": command, "task": "forecasting", "errors in": settings["measured_in"], "test": rows}
+    report.write_metrics(output, facts)
     cover = next((name for name in own if name.startswith("coverage_")), None)
     won = "" if np.isnan(own["win_rate"]) else f"; better in {own['win_rate']:.0%} of the windows"
     ahead = " --future FUTURE.csv" if forecaster.tables is not None and forecaster.tables.columns else ""

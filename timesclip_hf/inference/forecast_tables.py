@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.calendar import read_calendar
+from ..data.calendar import calendar_columns, read_calendar
 from ..data.covariates import covariate_column
 from ..data.forecast_roles import ForecastRoles, find_forecast_roles, forecast_frame
 from ..data.panel import Panel, read_panel
@@ -126,6 +126,24 @@ def find_tables(
     return ForecastTables(roles, columns, read_calendar(calendar or (), times), freq)
 
 
+def tables_of(processor: Any, timestamp: str | None, series: str | None) -> ForecastTables:
+    """What the columns of a table are for that a processor was fitted on, its times and series standing in these.
+
+    Args:
+        processor: a `TimesCLIPProcessor` of a forecaster.
+        timestamp, series: columns; None: rows are steps (roles then have no `timestamp`), there is one series.
+    """
+    names, statistics = list(processor.variate_names or []), processor.statistics or {}
+    targets, more = names[: processor.num_target_variates], names[len(names[: processor.num_target_variates]) :]
+    calendar = list(processor.calendar or [])
+    told = {column["name"] for column in calendar_columns(calendar)}
+    columns = [column for column in statistics.get("future") or [] if column["name"] not in told]
+    known = [column["name"] for column in columns]
+    static = [column["name"] for column in statistics.get("static") or []]
+    past = [name for name in more if name not in known]
+    return ForecastTables(ForecastRoles(timestamp or "", series, targets, known, past, static), columns, calendar)
+
+
 def joined(table: pd.DataFrame, roles: ForecastRoles, static: Any) -> pd.DataFrame:
     """A table with static columns from another, which has a row for each series.
 
@@ -191,5 +209,6 @@ __all__ = [
     "joined",
     "static_of",
     "tables_from_dict",
+    "tables_of",
     "tables_to_dict",
 ]

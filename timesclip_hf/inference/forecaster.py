@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.calendar import calendar_columns
-from ..data.forecast_roles import FRAMES, ForecastRoles
+from ..data.forecast_roles import FRAMES, forecast_frame
 from ..data.panel import shown
 from ..data.panel_windows import PanelWindows
 from ..data.tables import is_table, some_of, warn_caller
@@ -27,14 +26,17 @@ from .forecast_tables import (
     find_tables,
     static_of,
     tables_from_dict,
+    tables_of,
     tables_to_dict,
 )
+from .loading import FORECASTER_FILE
 from .panel_forecaster import PanelForecaster, Plan, fit_forecaster, positive, without_bars
 
 if TYPE_CHECKING:
     from .backtest import Backtest
+    from .explanations import Explanation
 
-FILE = "forecaster.json"
+FILE = FORECASTER_FILE
 COLUMNS = (
     "id_column", "timestamp_column", "target", "freq", "future_covariates", "past_covariates", "static", "calendar",
 )  # fmt: skip
@@ -231,6 +233,31 @@ class TimesCLIPForecaster:
         plan = replace(self.plan, num_targets=len(tables.roles.targets), **_asked_anew(fit))
         return run_backtest(df, tables, static, plan, (windows, step), refit, peers, self.batch_size)
 
+    def explain(self, df: Any = None, *, static: Any = None, max_samples: int = 60, **how: Any) -> "Explanation":
+        """Which variates, covariates and spans of time its forecasts come from, on windows of a table of which is
+        known what came (those of `inference.forecast_windows`).
+
+        Args:
+            df: a table with the columns that `fit` had; None: that of `fit`.
+            static: a table of static columns, where `df` does not have them; None: that of `fit`.
+            max_samples: windows.
+            **how: `methods`, `target`, `horizon`, `spans`, ... of `explain`.
+
+        Raises:
+            ValueError: not fitted, no table, or none with a window; what `explain` raises.
+        """
+        from .explanations import explain
+        from .forecast_windows import read_windows
+
+        core, tables = self._fitted()
+        df = self._known if df is None else df
+        if df is None:
+            raise ValueError("df is missing: a forecaster that was loaded has no series of its own, pass a table")
+        if static is None and is_table(self._static):
+            static = static_of(self._static, df, tables.roles)
+        found = read_windows(forecast_frame(df), core.model.config, max_samples, tables, static)
+        return explain(core.model, core.processor, found.samples, max_samples=None, **how)
+
     def save(self, folder: str | Path, **facts: Any) -> None:
         """Writes model, processor and all else that `predict` needs into a folder, and a model card.
 
@@ -325,16 +352,8 @@ def _read_levels(levels: Any) -> tuple[float, ...]:
 
 def note_forecaster(folder: Path, timestamp: str, series: str | None, season: int, seed: int) -> None:
     """Makes a forecaster of a folder that holds a model and its processor, trained on a table of such columns."""
-    processor = TimesCLIPProcessor.from_pretrained(folder)
-    names, statistics = list(processor.variate_names or []), processor.statistics or {}
-    targets, more = names[: processor.num_target_variates], names[len(names[: processor.num_target_variates]) :]
-    calendar = list(processor.calendar or [])
-    told = {column["name"] for column in calendar_columns(calendar)}
-    columns = [column for column in statistics.get("future") or [] if column["name"] not in told]
-    known = [column["name"] for column in columns]
-    static = [column["name"] for column in statistics.get("static") or []]
-    roles = ForecastRoles(timestamp, series, targets, known, [name for name in more if name not in known], static)
-    settings = {**tables_to_dict(ForecastTables(roles, columns, calendar)), "frame": "wide", "preset": "auto"}
+    tables = tables_of(TimesCLIPProcessor.from_pretrained(folder), timestamp, series)
+    settings = {**tables_to_dict(tables), "frame": "wide", "preset": "auto"}
     settings |= {"season": season, "seed": seed, "quantile_levels": ()}
     (folder / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
 

@@ -11,14 +11,16 @@ the answer changed on its account; together that is the whole change of the answ
   that it was drawn for, the nearest one that is observed; in a view whose rows are time, too, half of it to that of
   the row. In a view of your own, time is taken to run from left to right.
 - `static`: encoded static values, summed over the categories of a column.
+- `future`: encoded covariates that are known in advance, in the same way, at each step of context and horizon.
 
-The baseline is the mean of the training part at every step, with no static category more likely than another. Under
+The baseline is the mean of the training part at every step, with no category more likely than another. Under
 `scaling="instance"` it is the sample's own mean, and the sample's own level and spread are kept for all of the line:
 what is explained is the answer's change because the series is not flat. A baseline of your own is another series in
 raw units, and then level and spread are differentiated through, too.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,7 @@ class Attributed:
         series: `(n, T, V)`, in the unit of the answer; zeros where the model does not read them.
         vision: `(n, T, V)`, or `None`; `pixels` `(n, V, height, width)`, what it was summed from.
         static: `(n, columns)`, or `None`; `static_names` of the columns.
+        future: `(n, T + H, covariates)`, or `None`, of `Answerer.known`.
         answers, baselines: `(n,)`, the answer for the samples, and for their baselines.
     """
 
@@ -58,20 +61,28 @@ class Attributed:
         self.vision: NDArray[np.float64] | None = None
         self.static: NDArray[np.float64] | None = None
         self.static_names = [column["name"] for column in answerer.static_columns]
+        self.future: NDArray[np.float64] | None = None
+        self.known = answerer.known
         self.answers, self.baselines = np.zeros(count), np.zeros(count)
         if series.static is not None:
             self.static = np.zeros((count, len(self.static_names)))
+        if series.future is not None:
+            self.future = np.zeros((*series.future.shape[:2], len(self.known)))
 
     @property
     def total(self) -> NDArray[np.float64]:
         """Sum of all shares, `(n,)`."""
-        parts = [part for part in (self.series, self.vision, self.static) if part is not None]
+        parts = [part for part in (self.series, self.vision, self.static, self.future) if part is not None]
         return sum(part.reshape(len(part), -1).sum(axis=1) for part in parts)  # type: ignore[return-value]
 
     @property
     def cells(self) -> NDArray[np.float64]:
-        """Shares of the series on all ways `(n, T, V)`."""
-        return self.series if self.vision is None else self.series + self.vision
+        """Shares of the series on all ways `(n, T, V)`, those of the past of covariates among them."""
+        found = self.series.copy() if self.vision is None else self.series + self.vision
+        for number, one in enumerate(self.known):
+            if one.variate is not None and self.future is not None:
+                found[..., one.variate] += self.future[:, : found.shape[1], number]
+        return found
 
 
 def integrated_gradients(
@@ -91,7 +102,7 @@ def integrated_gradients(
     method = _captum()
     found = Attributed(series, answerer)
     start = None if baseline is None else baseline_values(baseline)
-    static_start = _static_baseline(answerer, baseline)
+    beside = _beside_baseline(answerer, baseline)
     images = "pixel_values" in answerer.reads
     together = 1 if images else max(1, answerer.batch_size // 8)
     missed: list[Any] = []
@@ -99,7 +110,7 @@ def integrated_gradients(
         for first in range(0, len(series), together):
             rows = np.arange(first, min(first + together, len(series)))
             own = None if classes is None else torch.as_tensor(classes[rows], device=answerer.device)
-            part = _Line(answerer, series.at(rows), start, static_start, own)
+            part = _Line(answerer, series.at(rows), start, beside, own)
             shares, good = part.attribute(method)
             _note(found, rows, part, shares)
             missed += [series.names[row] for row, right in zip(rows, good, strict=True) if not right]
@@ -124,11 +135,11 @@ class _Line:
     """The straight line from a baseline to some samples, and the answer along it."""
 
     def __init__(
-        self, answerer: Answerer, series: SeriesBatch, start: NDArray[np.float64] | None, static_start: Tensor | None,
+        self, answerer: Answerer, series: SeriesBatch, start: NDArray[np.float64] | None, beside: dict[str, Tensor],
         classes: Tensor | None,
     ):  # fmt: skip
         self.answerer, self.classes = answerer, classes
-        self.values, self.observed, static = answerer.tensors(series)
+        self.values, self.observed, static, future = answerer.tensors(series)
         processor, level = answerer.processor, None
         if start is not None:
             base = torch.as_tensor(start, dtype=self.values.dtype, device=self.values.device).expand_as(self.values)
@@ -145,8 +156,9 @@ class _Line:
         if "pixel_values" in answerer.reads:
             images = [self._batch(values)["pixel_values"].detach() for values in (base, self.values)]
             self.inputs["vision"] = (images[0], images[1])
-        if static is not None and static_start is not None:
-            self.inputs["static"] = (static_start.to(static).expand_as(static), static)
+        for name, end in {"static": static, "future": future}.items():
+            if end is not None:
+                self.inputs[name] = (beside[name].to(end).expand_as(end), end)
 
     def _training_mean(self) -> Tensor:
         statistics = self.answerer.processor.statistics
@@ -155,16 +167,18 @@ class _Line:
         return self.values.new_tensor(statistics["variates"]["mean"]).expand_as(self.values)
 
     def _batch(
-        self, values: Tensor, images: Tensor | None = None, static: Tensor | None = None, times: int = 1
-    ) -> Any:
-        level = None if self.level is None else tuple(part.repeat(times, 1) for part in self.level)
-        return self.answerer.batch(values, self.observed.repeat(times, 1, 1), static, images, level)  # type: ignore
+        self, values: Tensor, images: Tensor | None = None, static: Tensor | None = None,
+        future: Tensor | None = None, times: int = 1,
+    ) -> Any:  # fmt: skip
+        level: Any = None if self.level is None else tuple(part.repeat(times, 1) for part in self.level)
+        return self.answerer.batch(values, self.observed.repeat(times, 1, 1), static, future, images, level)
 
     def _answer(self, *inputs: Tensor) -> Tensor:
         """The number for points on the line; captum puts those of all samples behind each other, point by point."""
         given = dict(zip(self.inputs, inputs, strict=True))
         times = len(inputs[0]) // len(self.values)
-        batch = self._batch(given["series"], given.get("vision"), given.get("static"), times)
+        beside = {name: given.get(name) for name in ("static", "future")}
+        batch = self._batch(given["series"], given.get("vision"), **beside, times=times)
         classes = None if self.classes is None else self.classes.repeat(times)
         number = self.answerer.number(batch, classes).double()
         # captum wants a gradient of each input, also of those that this answer does not depend on.
@@ -212,6 +226,9 @@ def _note(found: Attributed, rows: NDArray[np.int64], line: _Line, shares: dict[
         parts = shares["static"].double().cpu().numpy()
         cut = np.split(parts, np.cumsum(widths)[:-1], axis=1)
         found.static[rows] = np.stack([part.sum(axis=1) for part in cut], axis=1)
+    if found.future is not None and "future" in shares:
+        parts = shares["future"].double().cpu().numpy()
+        found.future[rows] = np.stack([parts[..., one.place].sum(axis=-1) for one in found.known], axis=-1)
 
 
 def _by_step(
@@ -274,15 +291,24 @@ def _add(
             np.add.at(found[row, :, variate], nearest, shares[row, variate])
 
 
-def _static_baseline(answerer: Answerer, baseline: SeriesBatch | None) -> Tensor | None:
-    """`(width,)`: the mean of the baseline's samples, or of the training part, all categories being alike."""
-    if baseline is not None and baseline.static is not None:
-        return torch.as_tensor(baseline.static.mean(axis=0))
-    parts = [
-        np.full(len(column["categories"]), 1 / len(column["categories"])) if "categories" in column else np.zeros(1)
-        for column in answerer.static_columns
-    ]
-    return torch.as_tensor(np.concatenate(parts)) if parts else None
+def _beside_baseline(answerer: Answerer, baseline: SeriesBatch | None) -> dict[str, Tensor]:
+    """Of static values `(width,)` and covariates known in advance `(T + H, width)`, or `(width,)` at all steps: the
+    mean of the baseline's samples, or of the training part, all categories being alike."""
+    found = {}
+    for name, columns in {"static": answerer.static_columns, "future": answerer.future_columns}.items():
+        given = None if baseline is None else getattr(baseline, name)
+        if given is not None:
+            found[name] = torch.as_tensor(given.mean(axis=0))
+        elif columns:
+            found[name] = torch.as_tensor(np.concatenate([_mean_of(column) for column in columns]))
+    return found
+
+
+def _mean_of(column: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The mean of the training part, as it is encoded."""
+    if "categories" in column:
+        return np.full(len(column["categories"]), 1 / len(column["categories"]))
+    return np.zeros(1)
 
 
 def _captum() -> Any:

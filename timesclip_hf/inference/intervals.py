@@ -14,6 +14,7 @@ from .table_inputs import Samples
 
 # Fields of a model's output that intervals rest on, beside its answer.
 BESIDE_ANSWER = ("quantiles", "spreads")
+_USUAL = 0.9
 
 
 def check_interval(config: Any, interval: Any) -> float:
@@ -31,6 +32,14 @@ def check_interval(config: Any, interval: Any) -> float:
         count = config.calibration.get("count")
         warn_caller(f"intervals of {level:g} have no end: {count} samples of the calibration are too few to tell them")
     return level
+
+
+def usual_level(config: Any) -> float | None:
+    """The level of intervals where nobody asks for one: 0.9, or the widest that has ends; `None`: there are none."""
+    if config.calibration is None:
+        return _USUAL if config.numbers_per_answer > 1 else None
+    known = [level for level in config.calibration["levels"] if has_ends(config, level)]
+    return next((level for level in known if abs(level - _USUAL) < 1e-9), max(known, default=None))
 
 
 def groups_of(samples: Samples, config: Any, groups: Sequence[Any] | None) -> list[Any] | None:
@@ -97,4 +106,4 @@ def with_bounds(columns: Mapping[str, Any], ends: Mapping[str, Sequence[Any]], l
     return found
 
 
-__all__ = ["BESIDE_ANSWER", "bounds", "check_interval", "groups_of", "with_bounds"]
+__all__ = ["BESIDE_ANSWER", "bounds", "check_interval", "groups_of", "usual_level", "with_bounds"]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
-from transformers.utils import CONFIG_NAME, find_adapter_config_file
+from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
 
 from ..model import modeling_timesclip
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPModel
 from ..model.pretrained_model import base_of_adapter
 
+FORECASTER_FILE = "forecaster.json"
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
@@ -94,6 +95,24 @@ def saved_metrics(folder: str | Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def forecaster_settings(model: str | Path, **hub_kwargs: Any) -> dict[str, Any] | None:
+    """What a forecaster noted of its columns beside its model; `None`: nothing lies there.
+
+    Args:
+        model: folder or Hub id.
+        **hub_kwargs: `revision`, `token`, ...
+    """
+    quiet: Any = {
+        "_raise_exceptions_for_missing_entries": False,
+        "_raise_exceptions_for_connection_errors": False,
+    }
+    path = cached_file(str(model), FORECASTER_FILE, **quiet, **hub_kwargs)
+    if path is None:
+        return None
+    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return found
+
+
 def learnt_column(metrics: Mapping[str, Any], frame: Any) -> str | None:
     """The column of a table that a model was trained on, which no processor of classes knows; `None`: not there."""
     target = metrics.get("target")
@@ -101,7 +120,9 @@ def learnt_column(metrics: Mapping[str, Any], frame: Any) -> str | None:
 
 
 __all__ = [
+    "FORECASTER_FILE",
     "CheckpointLoader",
+    "forecaster_settings",
     "learnt_column",
     "own_config",
     "pipeline_task",

@@ -2,7 +2,8 @@
 """What a model loses when a part of its inputs is taken from another sample: importance by permutation.
 
 The rule (Breiman 2001; Fisher, Rudin and Dominici 2019, arXiv 1801.01489). A part is a variate, a span of steps of all
-variates, a span of one variate, or a static column. Samples exchange it in a ring, in random order and within their
+variates, a span of one variate, a static column, or a covariate known in advance (its steps to come; of one that is
+no variate, and of the calendar, those before, too). Samples exchange it in a ring, in random order and within their
 group, so that what is exchanged is as likely as before, gaps included, and nobody keeps their own. With labels, a
 part's importance is the mean rise of the error (absolute error, or log loss); without, the mean size of the change of
 the answer. Intervals are of a bootstrap over samples. It asks for answers alone, so it holds for every model and every
@@ -25,28 +26,51 @@ from .series_batch import SeriesBatch
 
 @dataclass(frozen=True)
 class Part:
-    """What is looked at as one: `kind` is `"variate"`, `"span"`, `"cell"` or `"static"`."""
+    """What is looked at as one: `kind` is `"variate"`, `"span"`, `"cell"`, `"static"` or `"future"`.
+
+    Args:
+        kind: see above.
+        variate: its number; `None`: all of them.
+        first, last: steps, from the first that is read; `None`: all.
+        name: of a static column, or of a covariate known in advance.
+        columns: where it stands in the encoded static values, or covariates.
+    """
 
     kind: str
     variate: int | None = None
     first: int | None = None
     last: int | None = None
-    static: str | None = None
-    columns: tuple[int, int] | None = None  # of the encoded static values
+    name: str | None = None
+    columns: slice | None = None
+
+    @property
+    def steps(self) -> slice:
+        """Steps of the series."""
+        return slice(None) if self.first is None else slice(self.first, int(self.last or 0) + 1)
+
+    @property
+    def variates(self) -> slice:
+        return slice(None) if self.variate is None else slice(self.variate, self.variate + 1)
 
 
-def parts_of(length: int, variates: int, spans: int, static: list[dict[str, Any]]) -> list[Part]:
-    """All parts: each variate, each of `spans` spans of equal length, each span of each variate, static columns."""
+def parts_of(answerer: Answerer, series: SeriesBatch, spans: int) -> list[Part]:
+    """All parts: each variate, each of `spans` spans of equal length, each span of each variate, static columns,
+    covariates known in advance."""
+    length, variates = series.values.shape[1:]
     borders = [(int(span[0]), int(span[-1])) for span in np.array_split(np.arange(length), min(spans, length))]
     found = [Part("variate", variate) for variate in range(variates)]
     found += [Part("span", None, first, last) for first, last in borders]
     if variates > 1 and len(borders) > 1:
         found += [Part("cell", v, first, last) for v in range(variates) for first, last in borders]
     start = 0
-    for column in static:
+    for column in answerer.static_columns:
         width = len(column.get("categories", [0]))
-        found.append(Part("static", static=column["name"], columns=(start, start + width)))
+        found.append(Part("static", name=column["name"], columns=slice(start, start + width)))
         start += width
+    for one in answerer.known:
+        first = length if one.variate is not None else 0
+        last = length + answerer.length - 1
+        found.append(Part("future", first=first, last=last, name=one.name, columns=one.place))
     return found
 
 
@@ -76,7 +100,7 @@ def removal(
     lost = np.zeros((len(parts), len(series)))
     for number, part in enumerate(parts):
         for ring in rings:
-            after = answerer.answers(_exchanged(series, part, ring))
+            after = answerer.answers(_exchanged(answerer, series, part, ring))
             lost[number] += _loss(answerer, series, before, after, classes) / repeats
     lost[:, alone] = np.nan
     return lost
@@ -116,22 +140,29 @@ def _loss(
     return errors[1] - errors[0]
 
 
-def _exchanged(series: SeriesBatch, part: Part, ring: NDArray[np.int64]) -> SeriesBatch:
+def _exchanged(answerer: Answerer, series: SeriesBatch, part: Part, ring: NDArray[np.int64]) -> SeriesBatch:
     """The samples, with a part of the one that is next to each."""
-    if part.columns is not None and series.static is not None:
+    if part.kind == "static" and series.static is not None:
         static = series.static.copy()
-        columns = slice(*part.columns)
-        static[:, columns] = static[ring, columns]
+        static[:, part.columns] = static[ring][:, part.columns]
         return replace(series, static=static)
+    future = None if series.future is None else series.future.copy()
+    if part.kind == "future" and future is not None:
+        future[:, part.steps, part.columns] = future[ring][:, part.steps, part.columns]
+        return replace(series, future=future)
     values, observed = series.values.copy(), series.observed.copy()
-    steps = slice(None) if part.first is None else slice(part.first, int(part.last or 0) + 1)
-    variates = slice(None) if part.variate is None else slice(part.variate, part.variate + 1)
     for array in (values, observed):
-        array[:, steps, variates] = array[ring][:, steps, variates]
+        array[:, part.steps, part.variates] = array[ring][:, part.steps, part.variates]
     # Where nothing of a variate would be left, it stays as it was: no model reads a variate without a value.
     blank = ~observed.any(axis=1)  # (n, V)
     values = np.where(blank[:, None], series.values, values)
-    return replace(series, values=values, observed=np.where(blank[:, None], series.observed, observed))
+    observed = np.where(blank[:, None], series.observed, observed)
+    if future is not None and series.future is not None:  # the past of covariates that are variates, too
+        for one in answerer.known:
+            if one.variate is not None and part.variate in (None, one.variate):
+                steps = np.arange(values.shape[1])[part.steps]
+                future[:, steps, one.place] = series.future[ring][:, steps, one.place]
+    return replace(series, values=values, observed=observed, future=future)
 
 
 def _members(groups: NDArray[Any] | None, count: int) -> Iterator[NDArray[np.int64]]:

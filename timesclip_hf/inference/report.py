@@ -14,8 +14,10 @@ from markupsafe import Markup
 from ..data.tables import read_table, some_of
 from ..environment import environment
 from ..escaping import one_line, with_unit
+from ..model.intervals import check_level
 from ..model.processing_timesclip import TimesCLIPProcessor
 from .answers import Answerer
+from .intervals import usual_level
 from .loading import learnt_column, own_config, saved_metrics, saved_model_class
 
 _TEMPLATE = Path(__file__).with_name("report_template.html")
@@ -77,7 +79,7 @@ class Source:
         frame: the table, and what it is called.
         group, time: columns by which errors are shown; `None`: found.
         labels: column of what is true; `None`: that of the target's name.
-        level: of the intervals.
+        level: of the intervals; `None`: it has none.
         explained: samples that importance is taken from; 0: it is left out.
         reading: how the table is read.
         told: warnings of the run, which the page repeats.
@@ -92,7 +94,7 @@ class Source:
     group: str | None = None
     time: str | None = None
     labels: str | None = None
-    level: float = 0.9
+    level: float | None = 0.9
     explained: int = 60
     reading: dict[str, Any] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
@@ -105,8 +107,9 @@ class Source:
             return str(self.metrics.get("target") or "class")
         if self.answerer.task.name == "forecasting":
             return some_of(self.answerer.variate_names[: config.num_target_variates or None], 4)
-        unit = (processor.target_units or [""])[0]
-        return with_unit((processor.target_names or ["prediction"])[0], unit)
+        units = processor.target_units or [""]
+        names = processor.target_names or ["prediction"]
+        return some_of([with_unit(*pair) for pair in zip(names, units, strict=False)], 4)
 
 
 def table(
@@ -135,7 +138,7 @@ def write_report(
     labels: str | None = None,
     group: str | None = None,
     time: str | None = None,
-    interval: float = 0.9,
+    interval: float | None = None,
     explained: int = 60,
     **reading: Any,
 ) -> Path:
@@ -153,7 +156,7 @@ def write_report(
         output: the file, which must end in .html; it is replaced.
         labels: column of what is true; not given: that of the target's name, or which the model was trained on.
         group, time: columns by which errors are shown; not given: found by their names, see `data.roles`.
-        interval: share of the intervals, of a model that was calibrated.
+        interval: share of the intervals, of a model that knows some; `None`: 0.9, or the widest that it knows.
         explained: samples that importance is taken from; 0 leaves it out.
         **reading: how the table is read, see `TimeSeriesPipeline`.
 
@@ -176,7 +179,7 @@ def write_report(
     source = Source(
         folder, Path(folder).name or folder, answerer, metrics, frame,
         Path(table).name if isinstance(table, str | Path) else "a table",
-        group, time, labels or learnt_column(metrics, frame), interval, explained, reading,
+        group, time, labels or learnt_column(metrics, frame), _level(answerer, interval), explained, reading,
     )  # fmt: skip
     builder = "report_forecasts" if answerer.task.name == "forecasting" else "report_samples"
     with warnings.catch_warnings(record=True) as caught:
@@ -186,6 +189,14 @@ def write_report(
         )
     output.write_text(render(page), encoding="utf-8")
     return output
+
+
+def _level(answerer: Answerer, interval: float | None) -> float | None:
+    """The share of the intervals; one that somebody asked for must be known to a model that knows any."""
+    config = answerer.config
+    if answerer.task.name == "classification" or (config.calibration is None and config.numbers_per_answer == 1):
+        return None
+    return usual_level(config) if interval is None else check_level(config, interval)
 
 
 def render(page: Page) -> str:

@@ -2,6 +2,8 @@
 """What the page about numbers and classes is made of: a table's rows, what the model says of them, and which count."""
 
 import io
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,24 @@ from numpy.typing import NDArray
 
 from ..data.roles import find_roles
 from ..data.tables import decoded
-from ..escaping import csv_quoting, safe_cells
+from ..escaping import csv_quoting, safe_cells, with_unit
 from ..features.similar import SimilarSeries
 from ..metrics import classification_metrics, regression_metrics
 from ..training.train_report import figure
 from .explanations import Explanation, explain, usable_methods
 from .report import Source
+from .run_report import UNUSUAL
 from .series_batch import SeriesBatch
 from .task_pipelines import PIPELINES
 
+TESTED = "rows of the test part, from which the model has not learnt"
+_GUESS = "mean"  # what `training.peers` calls it
 _SEEN_TWICE = 0.5  # of the rows: a table that holds so many that the model has learnt from is that of its training
 
 
 @dataclass
 class Answered:
-    """A table's rows with what the model says of them.
+    """A table's rows with what the model says of one of its targets.
 
     Args:
         series: the rows that can be read.
@@ -37,6 +42,7 @@ class Answered:
         counted: which rows count for errors: known ones, without those that the model may have learnt from.
         why: which ones these are, in words.
         classes: names, of a classification.
+        title, unit: of the target; `target` is its number.
         near: `distance`, `unusual` and `nearest_1` of each row, where training series were kept beside the model.
     """
 
@@ -49,6 +55,9 @@ class Answered:
     counted: NDArray[np.bool_]
     why: str
     classes: list[str]
+    title: str
+    unit: str
+    target: int = 0
     near: pd.DataFrame | None = None
 
     @property
@@ -66,18 +75,48 @@ class Answered:
         return "" if not np.isfinite(number) else figure(float(number))
 
 
-def ask(source: Source) -> Answered:
+def ask(source: Source) -> list[Answered]:
+    """What the model says of the rows of the table, target by target."""
     answerer = source.answerer
-    series = answerer.read(source.frame, source.labels, **source.reading)
-    said = answerer.answers(series)
-    classes = [str(name) for _, name in sorted((answerer.config.id2label or {}).items())]
-    classes = classes if answerer.task.name == "classification" else []
-    numbers = said.argmax(axis=1) if classes else said[:, 0]
-    truth = None if series.labels is None else series.labels.reshape(len(series), -1)[:, 0]
+    said: NDArray[Any] | None = None
+    beside: tuple[Any, Any] = ([], None)
+    found = []
+    for number, (title, unit) in enumerate(targets_of(source)):
+        series = answerer.of(number).read(source.frame, source.labels if number == 0 else None, **source.reading)
+        if said is None:
+            said, beside = answerer.answers(series), _beside(source, series)
+        found.append(_of_target(source, series, said, beside, number, title, unit))
+    return found
+
+
+def targets_of(source: Source) -> list[tuple[str, str]]:
+    """The title and the unit of each target."""
+    answerer, processor = source.answerer, source.answerer.processor
+    if answerer.task.name == "classification":
+        return [(source.title, "")]
+    count = answerer.config.num_targets
+    numbered = ["prediction"] if count == 1 else [f"prediction {k + 1}" for k in range(count)]
+    names, units = processor.target_names or numbered, processor.target_units or [""] * count
+    return [(with_unit(*pair), pair[1]) for pair in zip(names, units, strict=True)]
+
+
+def _of_target(
+    source: Source, series: SeriesBatch, said: NDArray[Any], beside: tuple[Any, Any], number: int, title: str,
+    unit: str,
+) -> Answered:  # fmt: skip
+    classes = [str(name) for _, name in sorted((source.answerer.config.id2label or {}).items())]
+    classes = classes if source.answerer.task.name == "classification" else []
+    numbers = said.argmax(axis=1) if classes else said[:, number]
+    truth = None
+    if series.labels is not None:
+        labels = series.labels.reshape(len(series), -1)
+        truth = labels[:, min(number, labels.shape[1] - 1)]
     known = np.zeros(len(series), bool) if truth is None else truth >= 0 if classes else np.isfinite(truth)
     counted, why = _counted(source, series, known, numbers)
-    ends, near = _beside(source, series)
-    return Answered(series, _names(series), said, numbers, truth, ends, counted, why, classes, near)
+    ends, near = (beside[0][number] if beside[0] else None), beside[1]
+    return Answered(
+        series, _names(series), said, numbers, truth, ends, counted, why, classes, title, unit, number, near
+    )
 
 
 def _names(series: SeriesBatch) -> list[str]:
@@ -102,7 +141,7 @@ def _counted(
     learnt = sum(int(sizes.get(part, 0)) for part in ("train", "validation"))
     its_own = tested is not None and learnt > 0 and int((~tested).sum()) >= _SEEN_TWICE * learnt
     if tested is not None and its_own and (tested & known).any():
-        return tested & known, "rows of the test part, from which the model has not learnt"
+        return tested & known, TESTED
     if tested is not None and known.any() and not (known & ~tested).any():
         return known, "rows of this table"
     return known, "rows of this table, whether the model has learnt from some of them is not known"
@@ -132,26 +171,27 @@ def _test_rows(source: Source, series: SeriesBatch) -> NDArray[np.bool_] | None:
     return np.asarray(pd.MultiIndex.from_frame(own[shared]).isin(keys))
 
 
-def _beside(source: Source, series: SeriesBatch) -> tuple[Any, pd.DataFrame | None]:
-    """Ends of the intervals of the rows that were read, of a model that was calibrated, and how like the training
-    series they are, where such were kept beside it."""
+def _beside(source: Source, series: SeriesBatch) -> tuple[list[Any], pd.DataFrame | None]:
+    """Ends of the intervals of each target, for the rows that were read, of a model that knows some, and how like the
+    training series these are, where such were kept beside it."""
     answerer = source.answerer
-    asked: dict[str, Any] = {}
-    if getattr(answerer.config, "calibration", None) is not None and answerer.task.name == "regression":
-        asked["interval"] = source.level
+    asked: dict[str, Any] = {} if source.level is None else {"interval": source.level}
     if SimilarSeries.load(source.model) is not None:
         asked["similar"] = 1
     if not asked:
-        return None, None
+        return [], None
     predict = PIPELINES[str(answerer.task.pipeline)](answerer.model, answerer.processor)
     own = [name for name in ("distance", "unusual", "nearest_1") if name in source.frame]
-    found = predict(source.frame.drop(columns=own), **asked, **source.reading).reset_index(drop=True)
+    with warnings.catch_warnings():  # the page has a note of its own of unusual series
+        warnings.filterwarnings("ignore", UNUSUAL, UserWarning)
+        found = predict(source.frame.drop(columns=own), **asked, **source.reading).reset_index(drop=True)
     rows = found.iloc[_positions(source, series)]
-    ends = [[name for name in found if f"_{end}_" in str(name)][-1:] for end in ("lower", "upper")]
     near = rows[["distance", "unusual", "nearest_1"]].reset_index(drop=True) if "similar" in asked else None
     if "interval" not in asked:
-        return None, near
-    return tuple(rows[name[0]].to_numpy(float) for name in ends), near
+        return [], near
+    count, names = answerer.config.num_targets, [str(name) for name in found]
+    lows, highs = ([k for k, n in enumerate(names) if f"_{end}_" in n][-count:] for end in ("lower", "upper"))
+    return [tuple(rows.iloc[:, k].to_numpy(float) for k in pair) for pair in zip(lows, highs, strict=True)], near
 
 
 def _positions(source: Source, series: SeriesBatch) -> NDArray[np.int64]:
@@ -178,17 +218,22 @@ def columns_of(source: Source, found: Answered) -> dict[str, str | None]:
     return chosen
 
 
-def explain_rows(source: Source, found: Answered) -> Explanation | None:
-    if min(source.explained, len(found.series)) < 2:  # parts are exchanged between samples
-        return None
-    rows = np.flatnonzero(found.counted) if found.counted.sum() > 1 else np.arange(len(found.series))
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[: source.explained])
-    methods = usable_methods()
-    part = source.frame.iloc[_positions(source, found.series)[rows]]
-    return explain(
-        source.answerer.model, source.answerer.processor, part, methods=methods, labels=source.labels, repeats=2,
-        max_samples=None, **source.reading,
-    )  # fmt: skip
+def explain_rows(source: Source, founds: Sequence[Answered]) -> dict[str, Explanation]:
+    """Why the model says what it says of each target; of several by removal alone."""
+    if min(source.explained, len(founds[0].series)) < 2:  # parts are exchanged between samples
+        return {}
+    methods = ["removal"] if len(founds) > 1 else usable_methods()
+    whys = {}
+    for found in founds:
+        rows = np.flatnonzero(found.counted) if found.counted.sum() > 1 else np.arange(len(found.series))
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[: source.explained])
+        part = source.frame.iloc[_positions(source, found.series)[rows]]
+        whys[found.title] = explain(
+            source.answerer.model, source.answerer.processor, part, methods=methods,
+            target=None if found.classes else found.target, labels=source.labels if found.target == 0 else None,
+            repeats=2, max_samples=None, **source.reading,
+        )  # fmt: skip
+    return whys
 
 
 def measure(found: Answered) -> dict[str, float]:
@@ -202,11 +247,16 @@ def measure(found: Answered) -> dict[str, float]:
 
 
 def guess_error(source: Source, found: Answered) -> float | None:
-    """The typical error of always guessing the training mean."""
+    """The typical error of always guessing the training mean: on the test part as the table of peers has it."""
     targets = (source.answerer.processor.statistics or {}).get("targets")
     if found.classes or found.truth is None or not targets:
         return None
-    return float(np.abs(found.truth[found.counted] - targets["mean"][0]).mean())
+    test = source.metrics.get("test")
+    peer = test.get(_GUESS) if isinstance(test, Mapping) else None
+    whole = found.why == TESTED and int(found.counted.sum()) == (source.metrics.get("sizes") or {}).get("test")
+    if whole and isinstance(peer, Mapping) and isinstance(peer.get("mae"), int | float):
+        return float(peer["mae"])
+    return float(np.abs(found.truth[found.counted] - targets["mean"][found.target]).mean())
 
 
-__all__ = ["Answered", "ask", "columns_of", "explain_rows", "guess_error", "measure"]
+__all__ = ["TESTED", "Answered", "ask", "columns_of", "explain_rows", "guess_error", "measure"]

@@ -8,21 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.long import load_long_table
-from ..data.windows import ForecastWindows
 from ..escaping import with_unit
 from ..training.train_report import figure
 from . import report_figures as figures
 from .explanations import Explanation, explain, usable_methods
+from .forecast_windows import TableWindows, windows_of
 from .report import Block, Card, Figure, Page, Section, Source, footer, table
-from .report_samples import compared, learning_curve, model_facts, reasons
+from .report_sections import compared, learning_curve, model_facts, reasons
 from .task_pipelines import PIPELINES
 
-_SHARE, _WINDOWS, _EXAMPLES, _SERIES = 0.2, 200, 3, 20
+_WINDOWS, _EXAMPLES, _SERIES, _EXPLAINED = 200, 3, 20, 8
 _FORECAST_NOTES = (
     "Errors are those of the last fifth of each series. `timesclip train` keeps it for testing; a model that was "
     "trained otherwise may have learnt from it.",
     "The future may differ from all of the past: a forecast tells what follows if things go on as they did.",
+)
+_KNOWN_NOTE = (
+    "Covariates that are known in advance stood here as they came to be. Where they are forecasts themselves, such as "
+    "the weather's, errors are larger."
 )
 
 
@@ -31,14 +34,13 @@ class Forecasts:
     """Windows of the newest steps, what was forecast, and what came.
 
     Args:
-        windows: `rows` of it are those that are shown.
+        windows: of the table.
         past: `(n, T, V)`; truth, said: `(n, H, targets)`.
         ends: of intervals, `(n, H, targets)` each, where the model has some.
         spread: `(targets,)` by which errors of several variates are divided, ones for a single one.
     """
 
-    windows: ForecastWindows
-    rows: NDArray[np.int64]
+    windows: TableWindows
     past: NDArray[np.float64]
     truth: NDArray[np.float64]
     said: NDArray[np.float64]
@@ -68,15 +70,21 @@ def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
     found = _ask(source)
     why = _explain(source, found)
     sections = [
-        _quality(source, found), _where(found), _sure(source, found), reasons(source, why), learning_curve(source),
+        _quality(source, found), _where(found), _sure(source, found), reasons(why), learning_curve(source),
         _examples(source, found),
     ]  # fmt: skip
     shown = [section for section in sections if section is not None]
     notes = list(_FORECAST_NOTES)
+    notes += [_KNOWN_NOTE] if source.answerer.future_columns else []
     if found.ends is None:
         notes.append("There are no intervals: the model was not calibrated.")
-    if len(found.rows) < _EXAMPLES * 4:
-        notes.append(f"Only {len(found.rows)} windows count for the figures above: they are rough.")
+    if len(found.windows) < _EXAMPLES * 4:
+        notes.append(f"Only {len(found.windows)} windows count for the figures above: they are rough.")
+    if why:
+        notes.append(
+            "Importance says what this model goes by, not what causes the target; of two variates that carry the "
+            "same, neither may seem important."
+        )
     notes += [f"Told on the way: {line}" for line in told()]
     shown.append(Section("distrust", "What to distrust", [Block("notes", notes=notes)]))
     shown.append(model_facts(source))
@@ -86,22 +94,15 @@ def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
 def _ask(source: Source) -> Forecasts:
     answerer, config = source.answerer, source.answerer.config
     processor = answerer.processor
-    reading = {name: value for name, value in source.reading.items() if name != "column_pattern"}
-    collection = load_long_table(source.frame, variates=processor.variate_names, **reading)
-    windows = ForecastWindows(collection, config.context_length, config.prediction_length)
-    if not len(windows):
-        raise ValueError(
-            f"no series of the table has the {config.context_length} + {config.prediction_length} steps of a window"
-        )
-    rows = _newest(windows)
-    samples = [windows[int(row)] for row in rows]
-    past, truth = (np.stack([sample[name] for sample in samples]).astype(float) for name in ("past_values", "labels"))
+    windows = windows_of(source.model, processor, config, source.frame, _WINDOWS, **source.reading)
     predict = PIPELINES[str(answerer.task.pipeline)](answerer.model, processor)
-    asked: dict[str, Any] = {"interval": source.level} if getattr(config, "calibration", None) is not None else {}
-    answers = predict([{"past_values": sample["past_values"]} for sample in samples], **asked)
+    asked: dict[str, Any] = {} if source.level is None else {"interval": source.level}
+    answers = predict([{n: part for n, part in one.items() if n != "labels"} for one in windows.samples], **asked)
     kept = [number for number, answer in enumerate(answers) if "predictions" in answer]
     if not kept:
         raise ValueError(f"no window can be forecast: {answers[0].get('skipped')}")
+    windows = windows.at(kept)
+    past, truth = (np.stack([one[n] for one in windows.samples]).astype(float) for n in ("past_values", "labels"))
     said = np.stack([answers[number]["predictions"] for number in kept]).astype(float)
     ends = None
     if asked:
@@ -111,20 +112,7 @@ def _ask(source: Source) -> Forecasts:
     fitted = (processor.statistics or {}).get("variates", {}).get("std", [1.0] * count)
     spread = np.ones(1) if count == 1 else np.array(fitted[:count])
     names = [with_unit(*pair) for pair in zip(answerer.variate_names, answerer.variate_units, strict=True)][:count]
-    return Forecasts(windows, rows[kept], past[kept], truth[kept], said, ends, spread, names)
-
-
-def _newest(windows: ForecastWindows) -> NDArray[np.int64]:
-    """Windows whose forecasts lie in the last fifth of their series; evenly some of them where there are many."""
-    places = [windows.locate(row) for row in range(len(windows))]
-    lengths = [len(values) for values in windows.series]
-    newest = [
-        row
-        for row, (series, start) in enumerate(places)
-        if start + windows.context_length >= round((1 - _SHARE) * lengths[series])
-    ]
-    rows = np.array(newest or range(len(windows)), np.int64)
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _WINDOWS)).round().astype(int))]
+    return Forecasts(windows, past, truth, said, ends, spread, names)
 
 
 def _last_observed(past: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,15 +126,22 @@ def _unit(source: Source, found: Forecasts) -> str:
     return source.answerer.unit if len(found.spread) == 1 else "spreads"
 
 
-def _explain(source: Source, found: Forecasts) -> Explanation | None:
-    if min(source.explained, len(found.rows)) < 2:  # parts are exchanged between windows
-        return None
-    chosen = found.rows[np.unique(np.linspace(0, len(found.rows) - 1, source.explained).astype(int))]
-    methods = usable_methods()
-    return explain(
-        source.answerer.model, source.answerer.processor, [found.windows[int(row)] for row in chosen],
-        methods=methods, repeats=2, max_samples=None,
-    )  # fmt: skip
+def _explain(source: Source, found: Forecasts) -> dict[str, Explanation]:
+    """Of each variate that is forecast, the first few; by removal alone where there are several."""
+    if min(source.explained, len(found.windows)) < 2:  # parts are exchanged between windows
+        return {}
+    targets = list(range(len(found.names)))[:_EXPLAINED]
+    several = len(targets) > 1
+    count = max(2, source.explained // len(targets))
+    rows = np.unique(np.linspace(0, len(found.windows) - 1, min(count, len(found.windows))).astype(int))
+    samples = found.windows.at(rows).samples
+    return {
+        found.names[target]: explain(
+            source.answerer.model, source.answerer.processor, samples, target=target,
+            methods=["removal"] if several else usable_methods(), repeats=2, max_samples=None,
+        )
+        for target in targets
+    }  # fmt: skip
 
 
 def _verdict(source: Source, found: Forecasts) -> str:
@@ -154,7 +149,7 @@ def _verdict(source: Source, found: Forecasts) -> str:
     unit = _unit(source, found)
     return (
         f"Typical error {figure(own)} {unit}".rstrip()
-        + f" (mean absolute error over {found.said.shape[1]} steps, {len(found.rows)} windows of the last fifth of "
+        + f" (mean absolute error over {found.said.shape[1]} steps, {len(found.windows)} windows of the last fifth of "
         f"each series); repeating the last value: {figure(naive)}."
     )
 
@@ -164,7 +159,7 @@ def _quality(source: Source, found: Forecasts) -> Section:
     own, naive = np.nanmean(found.errors), np.nanmean(found.naive)
     unit = _unit(source, found)
     tiles = [
-        ("windows", str(len(found.rows)), f"of {len(found.windows.series)} series"),
+        ("windows", str(len(found.windows)), f"of {found.windows.count} series"),
         ("typical error", figure(float(own)), unit),
         ("repeating the last value", figure(float(naive)), unit),
         ("better by", f"{1 - own / naive:.0%}" if naive > 0 else "", "of that error"),
@@ -190,7 +185,7 @@ def _where(found: Forecasts) -> Section | None:
             for k, name in enumerate(found.names)
         ]
         blocks.append(table(["variate", "typical error", "last value"], rows, "In units of each variate's spread."))
-    names = np.array([found.windows.series_names[found.windows.locate(int(row))[0]] for row in found.rows], object)
+    names = np.array(found.windows.series, object)
     if len(set(names)) > 1:
         means = {
             name: (np.nanmean(found.errors[names == name]), (names == name).sum()) for name in dict.fromkeys(names)
@@ -256,7 +251,6 @@ def _examples(source: Source, found: Forecasts) -> Section:
 
 def _card(source: Source, found: Forecasts, number: int) -> Card:
     """One window: the variate with the largest error, with the newest steps of its context."""
-    row = int(found.rows[number])
     variate = int(np.nan_to_num(np.nanmean(found.errors[number], axis=0)).argmax())
     ends = None if found.ends is None else tuple(end[number, :, variate] for end in found.ends)
     shown = max(4 * found.said.shape[1], 24)
@@ -265,14 +259,10 @@ def _card(source: Source, found: Forecasts, number: int) -> Card:
             found.past[number, -shown:, variate], found.truth[number, :, variate], found.said[number, :, variate],
             ends, found.names[variate],  # type: ignore[arg-type]
         )  # fmt: skip
-    name = str(found.windows.series_names[found.windows.locate(row)[0]])
-    times = found.windows.timestamps(row)
-    when = "" if times is None else f" from {str(times[found.windows.context_length])[:16].replace('T', ' ')}"
-    if times is not None and source.reading.get("series_column") is None:  # without that, the name is a number
-        name, when = "", when.removeprefix(" ")
+    when = found.windows.titles[number]
     off = figure(float(np.nanmean(found.errors[number])))
-    return Card(f"{name}{when}", [f"error {off} {_unit(source, found)}".rstrip()],
-                svg=figures.as_svg(drawn, f"Forecast of {found.names[variate]}, {name}{when}."))  # fmt: skip
+    return Card(when, [f"error {off} {_unit(source, found)}".rstrip()],
+                svg=figures.as_svg(drawn, f"Forecast of {found.names[variate]}, {when}."))  # fmt: skip
 
 
 __all__ = ["build_page"]

@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The page about a model that answers for whole series: numbers, or classes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from ..data.tables import decoded, some_of
 from ..escaping import with_unit
-from ..plots import part_name, plot_confusion, plot_curves, plot_importance
+from ..plots import plot_confusion
 from ..training.train_report import COLUMNS, figure
 from . import report_figures as figures
 from .explanations import Explanation
 from .report import Block, Card, Figure, Page, Section, Source, footer, table
 from .report_answers import Answered, ask, columns_of, explain_rows, guess_error, measure
+from .report_sections import compared, headed, learning_curve, model_facts, reasons
 
-_AGREEMENT = ("correlation", "mean_difference")
-_LISTED, _SHOWN_GROUPS, _SAMPLES, _FEW = 300, 20, 5, 20
+_LISTED, _SHOWN_GROUPS, _SAMPLES, _SAMPLES_OF_EACH, _FEW = 300, 20, 5, 2, 20
 
 
 def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
@@ -28,25 +28,37 @@ def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
         source: model and table.
         told: gives the warnings of the run so far.
     """
-    found = ask(source)
-    columns = columns_of(source, found)
-    why = explain_rows(source, found)
+    founds = ask(source)
+    columns = columns_of(source, founds[0])
+    whys = explain_rows(source, founds)
+
+    def section(name: str, title: str, tell: Callable[[Answered], list[Block]]) -> Section | None:
+        """What there is to tell of each target."""
+        told = {found.title: blocks for found in founds if (blocks := tell(found))}
+        return Section(name, title, headed(told, len(founds) > 1)) if told else None
+
     sections = [
-        _quality(source, found), _where(source, found, columns), _sure(source, found), reasons(source, why),
-        learning_curve(source), _samples(source, found), _rows(source, found), model_facts(source),
+        section("quality", "How good is it?", lambda found: _quality(source, found)),
+        section("where", "Where is it bad?", lambda found: _where(found, columns)),
+        section("sure", "How wide are the errors?", lambda found: _sure(source, found)),
+        reasons(whys), learning_curve(source),
+        section("samples", "The worst and the best", lambda found: _samples(source, found, len(founds))),
+        _rows(source, founds), model_facts(source),
     ]  # fmt: skip
     shown = [section for section in sections if section is not None]
-    distrust = _distrust(source, found, why, told())
+    distrust = _distrust(source, founds, whys, told())
     shown.insert(len(shown) - 2, Section("distrust", "What to distrust", [Block("notes", notes=distrust)]))
     title = f"{source.title}: a model's report"
-    return Page(title, _verdict(source, found), shown, footer(source))
+    return Page(title, _verdict(source, founds), shown, footer(source))
 
 
-def _unit(source: Source) -> str:
-    return source.answerer.unit
+def _verdict(source: Source, founds: Sequence[Answered]) -> str:
+    if len(founds) == 1:
+        return _verdict_of(source, founds[0])
+    return " ".join(f"{found.title}: {_verdict_of(source, found)}" for found in founds)
 
 
-def _verdict(source: Source, found: Answered) -> str:
+def _verdict_of(source: Source, found: Answered) -> str:
     measured, count = measure(found), int(found.counted.sum())
     if not measured:
         known = "the table has no column of what is true, so errors are unknown"
@@ -58,21 +70,21 @@ def _verdict(source: Source, found: Answered) -> str:
             f"be right for {often:.0%}."
         )
     guess = guess_error(source, found)
-    beside = "" if guess is None else f"; always guessing the training mean: {figure(guess)} {_unit(source)}".rstrip()
-    own = f"{figure(measured['mae'])} {_unit(source)}".rstrip()
+    beside = "" if guess is None else f"; always guessing the training mean: {figure(guess)} {found.unit}".rstrip()
+    own = f"{figure(measured['mae'])} {found.unit}".rstrip()
     return f"Typical error {own} (mean absolute error) on {count} {found.why}{beside}."
 
 
-def _quality(source: Source, found: Answered) -> Section:
+def _quality(source: Source, found: Answered) -> list[Block]:
     """How good it is: figures, the comparison table, predictions against observations."""
-    measured, blocks = measure(found), []
+    measured, blocks = measure(found), list[Block]()
     task = source.answerer.task.name
     if measured:
         words = COLUMNS[task]
-        tiles = [(text, figure(measured[name]), _note(name, _unit(source))) for name, text in words.items()]
+        tiles = [(text, figure(measured[name]), _note(name, found.unit)) for name, text in words.items()]
         tiles.insert(0, ("series", str(int(found.counted.sum())), f"of {len(found.series)} in the table"))
         blocks.append(Block("tiles", tiles=tiles))
-    peers = compared(source)
+    peers = compared(source) if found.target == 0 else None
     row = []
     if measured and found.truth is not None:
         with figures.page_style():
@@ -87,12 +99,12 @@ def _quality(source: Source, found: Answered) -> Section:
                     found.truth[found.counted],
                     found.numbers[found.counted],
                     ends,
-                    source.title,
+                    found.title,
                 )
                 caption = f"Each dot is a series ({found.why}); on the line, prediction and observation agree."
                 if ends is not None:
                     caption += f" Thin bars: intervals that should hold {source.level:.0%}."
-                alt = f"Predicted against observed {source.title}: R2 {measured['r2']:.2f}."
+                alt = f"Predicted against observed {found.title}: R2 {measured['r2']:.2f}."
         row.append(Block("figure", svg=figures.as_svg(drawn, alt), caption=caption))
         if found.classes:
             with figures.page_style():
@@ -108,8 +120,7 @@ def _quality(source: Source, found: Answered) -> Section:
             )
     if peers is not None:
         row.append(peers)
-    blocks.append(Block("row", blocks=row))
-    return Section("quality", "How good is it?", blocks)
+    return [*blocks, Block("row", blocks=row)] if row else blocks
 
 
 def _note(metric: str, unit: str) -> str:
@@ -117,46 +128,24 @@ def _note(metric: str, unit: str) -> str:
     return told.get(metric, "")
 
 
-def compared(source: Source) -> Block | None:
-    """The table of peers that `timesclip train` measured on the test part."""
-    measured = source.metrics.get("test")
-    task = source.answerer.task.name
-    if not isinstance(measured, Mapping) or not all(isinstance(row, Mapping) for row in measured.values()):
-        return None
-    words = {name: text for name, text in COLUMNS[task].items() if all(name in row for row in measured.values())}
-    first = next(iter(words), None)
-    if first is None:
-        return None
-    order = sorted(measured, key=lambda name: measured[name][first], reverse=first in ("accuracy",))
-    rows = [[name, *(Figure(figure(float(measured[name][column]))) for column in words)] for name in order]
-    own = str((source.metrics.get("model") or {}).get("name"))
-    header = [with_unit(text, _unit(source)) if name in ("mae", "rmse") else text for name, text in words.items()]
-    count, what = (source.metrics.get("sizes") or {}).get("test"), "windows" if task == "forecasting" else "series"
-    return table(
-        ["model", *header], rows,
-        f"Beside its peers, all on the {count or ''} {what} of the test part of its training; the best one first.",
-        ["strong" if name == own else "" for name in order],
-    )  # fmt: skip
-
-
-def _where(source: Source, found: Answered, columns: Mapping[str, str | None]) -> Section | None:
+def _where(found: Answered, columns: Mapping[str, str | None]) -> list[Block]:
     """Errors by group and over time."""
-    if found.truth is None or not found.counted.any():
-        return None
     blocks: list[Block] = []
+    if found.truth is None or not found.counted.any():
+        return blocks
     for kind in ("group", "time"):
         if (column := columns[kind]) is None:
             continue
         cells = decoded(found.series.identity[column])[found.counted]
         if cells.nunique() < 2:
             continue
-        row = [_error_table(source, found, column, cells)]
+        row = [_error_table(found, column, cells)]
         if not found.classes:
             off = (found.numbers - found.truth)[found.counted]
             values = sorted(cells.unique()) if kind == "time" else _by_error(cells, np.abs(off))
             groups = {str(value): off[(cells == value).to_numpy()] for value in values}
             with figures.page_style():
-                drawn = figures.errors_by(groups, with_unit("predicted less observed", _unit(source)), kind == "time")
+                drawn = figures.errors_by(groups, with_unit("predicted less observed", found.unit), kind == "time")
             what = "line" if kind == "time" else "dot"
             caption = (
                 f"Errors by {column}: the {what} is their mean (above zero: predicted too high), the band holds the "
@@ -168,14 +157,14 @@ def _where(source: Source, found: Answered, columns: Mapping[str, str | None]) -
         blocks = [
             Block("text", text="The table has no column of places or times to tell errors by: say --group, --time.")
         ]
-    return Section("where", "Where is it bad?", blocks)
+    return blocks
 
 
 def _by_error(cells: pd.Series, off: NDArray[Any]) -> list[Any]:
     return list(pd.Series(off, cells.index).groupby(cells).mean().sort_values(ascending=False).index)
 
 
-def _error_table(source: Source, found: Answered, column: str, cells: pd.Series) -> Block:
+def _error_table(found: Answered, column: str, cells: pd.Series) -> Block:
     """A row for each value of a column, the worst first."""
     off = found.wrong[found.counted]
     rows: list[list[Any]] = []
@@ -188,12 +177,12 @@ def _error_table(source: Source, found: Answered, column: str, cells: pd.Series)
             bias = (found.numbers - found.truth)[found.counted][own].mean()
             typical = Figure(figure(float(off[own].mean())))
             rows.append([str(value), int(own.sum()), typical, Figure(figure(float(bias)))])
-    words = ["right"] if found.classes else [with_unit("typical error", _unit(source)), "mean error (+: too high)"]
+    words = ["right"] if found.classes else [with_unit("typical error", found.unit), "mean error (+: too high)"]
     more = f" ({len(rows)} in all)" if len(rows) > _SHOWN_GROUPS else ""
     return table([column, "series", *words], rows[:_SHOWN_GROUPS], f"The worst {column} first{more}.")
 
 
-def _sure(source: Source, found: Answered) -> Section:
+def _sure(source: Source, found: Answered) -> list[Block]:
     """Intervals, and what they hold."""
     level = source.level
     if found.ends is None:
@@ -206,14 +195,14 @@ def _sure(source: Source, found: Answered) -> Section:
         blocks = [Block("text", text=text)]
         if not found.classes and found.truth is not None and found.counted.sum() > 4:
             off = found.wrong[found.counted]
-            tiles = [(f"{share:.0%} of errors", f"below {figure(float(np.quantile(off, share)))}", _unit(source))
+            tiles = [(f"{share:.0%} of errors", f"below {figure(float(np.quantile(off, share)))}", found.unit)
                      for share in (0.5, 0.8, 0.9)]  # fmt: skip
             blocks.append(Block("tiles", tiles=tiles))
-        return Section("sure", "How wide are the errors?", blocks)
+        return blocks
     low, high = found.ends
     measured = found.truth is not None and found.counted.any()
     width = (high - low)[found.counted] if measured else high - low  # of the series that the share is of
-    tiles = [("mean width", figure(float(np.nanmean(width))), _unit(source))]
+    tiles = [("mean width", figure(float(np.nanmean(width))), found.unit)]
     blocks = []
     if measured:
         inside = ((found.truth >= low) & (found.truth <= high))[found.counted]
@@ -226,83 +215,20 @@ def _sure(source: Source, found: Answered) -> Section:
             "later years and other sensors may differ, and then they hold less: the share above says how it was here.",
         )
     )
-    return Section("sure", "How wide are the errors?", blocks)
+    return blocks
 
 
-def reasons(source: Source, why: Explanation | None) -> Section | None:
-    """Which variates, spans and branches answers come from."""
-    if why is None or why.importance.empty:
-        return None
-    blocks, row = [], []
-    texts = {
-        "removal": "How much is lost when it comes from another series; thin lines: 95 % intervals over series.",
-        "gradients": "How much of each prediction's difference from the baseline it makes up, whatever the sign.",
-    }
-    for method in dict.fromkeys(why.importance["method"]):
-        own = why.importance[why.importance["method"] == method]
-        with figures.page_style():
-            drawn = plot_importance(own, most=8)
-        top = part_name(why.top("cell" if (own["kind"] == "cell").any() else "variate", method).iloc[0])
-        caption = f"{why.measures[method].capitalize()} ({method}, {len(why.samples)} series). {texts[method]}"
-        row.append(
-            Block("figure", svg=figures.as_svg(drawn, f"Importance by {method}; first: {top}."), caption=caption)
-        )
-    first = "removal" if "removal" in why.measures else "gradients"
-    most = [part_name(own.iloc[0]) for kind in ("variate", "span", "cell") if len(own := why.top(kind, first))]
-    blocks.append(Block("text", text=f"Most of all, by {first}: {'; '.join(most)}."))
-    blocks.append(Block("row", blocks=row))
-    rows = [
-        [part_name(part), Figure(figure(part["importance"])), f"{figure(part['lower'])} to {figure(part['upper'])}"]
-        for _, part in why.top("cell").head(10).iterrows()
-    ]
-    if rows:
-        blocks.append(table(["what", "importance", "95 % interval"], rows, why.measures[first]))
-    if len(why.branches):
-        shown = [
-            [f"{pair['branch']} and {pair['other']}", *(Figure(figure(pair[name])) for name in _AGREEMENT)]
-            for _, pair in why.branches.iterrows()
-        ]
-        told = "How far the branches agree; where they do not, the answer rests on one of them."
-        blocks.append(table(["branches", "correlation of answers", "mean difference"], shown, told))
-    return Section("why", "What does it go by?", blocks)
-
-
-def learning_curve(source: Source) -> Section | None:
-    """Learning curve."""
-    curve = source.metrics.get("curve")
-    names = ("training task loss", "training loss", "validation loss")
-    if not isinstance(curve, list) or not curve:
-        return None
-    lines = {
-        name: points
-        for name in names
-        if len(points := [(row["epoch"], row[name]) for row in curve if isinstance(row, Mapping) and name in row]) > 1
-    }
-    if "training task loss" in lines:
-        lines.pop("training loss", None)
-    if not lines:
-        return None
-    with figures.page_style():
-        drawn = plot_curves(lines, "epoch", "loss (standardised)")
-        drawn.axes[0].locator_params("x", integer=True)
-        drawn.set_size_inches(5.2, 3.2)
-    caption = "Loss in training and validation. Where validation rises again, the model only learns by heart."
-    return Section(
-        "training", "How it learnt", [Block("figure", svg=figures.as_svg(drawn, "Learning curve."), caption=caption)]
-    )
-
-
-def _samples(source: Source, found: Answered) -> Section | None:
+def _samples(source: Source, found: Answered, targets: int) -> list[Block]:
     """The best and the worst series, as the model sees them."""
     if found.truth is None or not found.counted.any():
-        return None
+        return []
     rows = np.flatnonzero(found.counted)
     order = rows[np.argsort(found.wrong[rows], kind="stable")]
-    count = min(_SAMPLES, max(1, len(order) // 2))
-    blocks = []
+    count = min(_SAMPLES if targets == 1 else _SAMPLES_OF_EACH, max(1, len(order) // 2))
+    blocks: list[Block] = []
     for text, chosen in (("The worst", order[::-1][:count]), ("The best", order[:count])):
         blocks += [Block("text", text=f"{text} {len(chosen)}:"), Block("cards", cards=_cards(source, found, chosen))]
-    return Section("samples", "The worst and the best", blocks)
+    return blocks
 
 
 def _cards(source: Source, found: Answered, rows: NDArray[np.int64]) -> list[Card]:
@@ -313,7 +239,7 @@ def _cards(source: Source, found: Answered, rows: NDArray[np.int64]) -> list[Car
     if "pixel_values" in answerer.reads:
         images = answerer.processor.to_images(answerer.batch(*answerer.tensors(part))["pixel_values"])
     for place, row in enumerate(rows):
-        unit = _unit(source)
+        unit = found.unit
         lines = [
             f"predicted {found.shown(found.numbers[row])} {unit}".rstrip(),
             f"observed {found.shown(found.truth[row])} {unit}".rstrip(),  # type: ignore[index]
@@ -339,48 +265,62 @@ def _cards(source: Source, found: Answered, rows: NDArray[np.int64]) -> list[Car
     return cards
 
 
-def _rows(source: Source, found: Answered) -> Section:
+def _rows(source: Source, founds: Sequence[Answered]) -> Section:
     """Every row: what is said, what is true, whether to believe it."""
-    unit = _unit(source)
-    columns = ["series", with_unit("predicted", unit)]
-    if found.classes:
-        columns.append("sure")
-    if found.ends is not None:
-        columns += [f"{source.level:.0%} from", "to"]
-    if found.truth is not None:
-        columns += [with_unit("observed", unit)]
-    if found.near is not None:
-        columns += ["distance", "like the training series?", "most like"]
+    first = founds[0]
+    columns, near = ["series"], first.near
+    for found in founds:
+        columns += _columns(source, found, len(founds) > 1)
+    columns += [] if near is None else ["distance", "like the training series?", "most like"]
     rows: list[list[Any]] = []
     marks: list[str] = []
-    for row in _listed(found):
-        cells: list[Any] = [found.names[row]]
-        cells.append(found.shown(found.numbers[row]) if found.classes else Figure(found.shown(found.numbers[row])))
-        if found.classes:
-            cells.append(Figure(f"{found.said[row].max():.0%}"))
-        if found.ends is not None:
-            cells += [Figure(figure(found.ends[0][row])), Figure(figure(found.ends[1][row]))]
-        if found.truth is not None:
-            shown = found.shown(found.truth[row])
-            cells.append(shown if found.classes else Figure(shown))
-        if found.near is not None:
-            distance, unusual, nearest = found.near.iloc[row]
+    for row in _listed(first):
+        cells: list[Any] = [first.names[row]]
+        for found in founds:
+            cells += _cells(found, row)
+        if near is not None:
+            distance, unusual, nearest = near.iloc[row]
             cells += [Figure(figure(float(distance))), "unusual" if unusual else "yes", str(nearest)]
-        marks.append("alert" if found.near is not None and found.near["unusual"][row] else "")
+        marks.append("alert" if near is not None and near["unusual"][row] else "")
         rows.append(cells)
     more = (
-        f" The first {_LISTED} of {len(found.names)}; timesclip predict writes all."
-        if len(found.names) > _LISTED
+        f" The first {_LISTED} of {len(first.names)}; timesclip predict writes all."
+        if len(first.names) > _LISTED
         else ""
     )
     blocks = [table(columns, rows, f"Each series of {source.table_name}.{more}", marks)]
-    if found.near is not None:
+    if near is not None:
         told = (
             "Where a series is unlike all that the model has learnt from (marked; those first), do not rely on its "
             "prediction, nor on errors and intervals that were measured on others."
         )
         blocks.insert(0, Block("text", text=told))
     return Section("rows", "May I use it for this field?", blocks)
+
+
+def _columns(source: Source, found: Answered, named: bool) -> list[str]:
+    """Headers of what is told of a target in the table of all rows, with its name where there are several."""
+    name = f"{found.title}, " if named else ""
+    columns = [name + ("predicted" if named else with_unit("predicted", found.unit))]
+    columns += ["sure"] if found.classes else []
+    columns += [] if found.ends is None else [f"{name}{source.level:.0%} from", f"{name}to"]
+    return columns + (
+        [] if found.truth is None else [name + ("observed" if named else with_unit("observed", found.unit))]
+    )
+
+
+def _cells(found: Answered, row: int) -> list[Any]:
+    """What is told of a target in a row."""
+    cells: list[Any] = []
+    cells.append(found.shown(found.numbers[row]) if found.classes else Figure(found.shown(found.numbers[row])))
+    if found.classes:
+        cells.append(Figure(f"{found.said[row].max():.0%}"))
+    if found.ends is not None:
+        cells += [Figure(figure(found.ends[0][row])), Figure(figure(found.ends[1][row]))]
+    if found.truth is not None:
+        shown = found.shown(found.truth[row])
+        cells.append(shown if found.classes else Figure(shown))
+    return cells
 
 
 def _listed(found: Answered) -> NDArray[np.int64]:
@@ -391,46 +331,25 @@ def _listed(found: Answered) -> NDArray[np.int64]:
     return rows[:_LISTED]
 
 
-def model_facts(source: Source) -> Section:
-    """What was trained on what."""
-    answerer, metrics = source.answerer, source.metrics
-    processor, config = answerer.processor, answerer.config
-    sizes = metrics.get("sizes") or {}
-    split = metrics.get("split") or {}
-    numbers, dates = answerer.step_axis()
-    first, last = (dates[k] or f"step {numbers[k]}" for k in (0, -1))
-    named = [with_unit(*pair) for pair in zip(answerer.variate_names, answerer.variate_units, strict=True)]
-    towers = {branch: getattr(config, f"{branch}_config") for branch in ("vision", "text")}
-    facts = [
-        ("predicts", source.title),
-        ("reads", f"{config.num_variates} variates from {first} to {last} ({config.context_length} steps)"),
-        ("variates", some_of(named, 30)),
-        ("static columns", some_of([column["name"] for column in answerer.static_columns], 20)),
-        ("kind", type(answerer.base).__name__),
-        ("preset", str((metrics.get("model") or {}).get("preset") or "")),
-        ("towers", ", ".join(f"{branch} {tower.model_type}" for branch, tower in towers.items() if tower is not None)),
-        ("parameters", f"{answerer.base.num_parameters():,}"),
-        ("learnt from", ", ".join(f"{count} {part}" for part, count in sizes.items())),
-        ("split by", " ".join(str(part) for part in (split.get("by"), split.get("column")) if part)),
-        ("scaling", processor.scaling),
-        ("command", str(metrics.get("command") or "")),
-    ]
-    return Section("model", "The model", [table(["", ""], [list(fact) for fact in facts if fact[1]])])
-
-
-def _distrust(source: Source, found: Answered, why: Explanation | None, told: list[str]) -> list[str]:
+def _distrust(
+    source: Source, founds: Sequence[Answered], whys: Mapping[str, Explanation], told: list[str]
+) -> list[str]:
     """What a reader must not conclude."""
-    notes = []
-    count = int(found.counted.sum())
-    if found.truth is None:
-        notes.append("Nothing here says how good the predictions are: the table has no column of what is true.")
-    elif count < _FEW:
-        notes.append(f"Only {count} series count for the figures above: they are rough.")
-    if "not known" in found.why and found.truth is not None:
+    found, notes = founds[0], []
+    for one in founds:
+        of = f"{one.title}: " if len(founds) > 1 else ""
+        count = int(one.counted.sum())
+        if one.truth is None:
+            notes.append(
+                f"{of}Nothing here says how good the predictions are: the table has no column of what is true."
+            )
+        elif count < _FEW:
+            notes.append(f"{of}Only {count} series count for the figures above: they are rough.")
+    if any("not known" in one.why and one.truth is not None for one in founds):
         notes.append(
             "Whether the model has learnt from rows of this table is not known; if so, its errors here flatter it."
         )
-    if "test part" in found.why:
+    if any("test part" in one.why for one in founds):
         notes.append("Errors are those of the test part alone. Series from other places or sensors may be worse.")
     if found.near is not None and (away := found.near["unusual"].to_numpy(bool)).any():
         notes.append(
@@ -439,9 +358,9 @@ def _distrust(source: Source, found: Answered, why: Explanation | None, told: li
         )
     if found.ends is None and not found.classes:
         notes.append("There are no intervals: the model was not calibrated.")
-    if why is not None and len(why.branches) and (why.branches["correlation"] < 0.5).any():
+    if any(len(why.branches) and (why.branches["correlation"] < 0.5).any() for why in whys.values()):
         notes.append("Branches of the model disagree (see above): its answers rest on one reading of the series.")
-    if why is not None:
+    if whys:
         notes.append(
             "Importance says what this model goes by, not what causes the target; of two variates that carry the "
             "same, neither may seem important."
@@ -459,4 +378,4 @@ def _distrust(source: Source, found: Answered, why: Explanation | None, told: li
     return notes + [f"Told on the way: {line}" for line in told]
 
 
-__all__ = ["build_page", "compared", "learning_curve", "model_facts", "reasons"]
+__all__ = ["build_page"]

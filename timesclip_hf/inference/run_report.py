@@ -13,6 +13,8 @@ from ..model.screening import RangeReport
 from .pipeline_inputs import Samples
 from .skipped import warn_of_skipped
 
+# The warning of unusual series, as a pattern for those who tell of them in another way.
+UNUSUAL = r"\d+ of \d+ series are unusual: "
 # Rows without an answer whose reasons are told one by one, of a table of any size.
 MOST_NAMED = 10_000
 
@@ -153,4 +155,4 @@ class WholeReport(RunReport):
         warn_of_skipped(self.names, "rows", self.rows, count=self.left_out)
 
 
-__all__ = ["MOST_NAMED", "PartReport", "RunReport", "WholeReport"]
+__all__ = ["MOST_NAMED", "UNUSUAL", "PartReport", "RunReport", "WholeReport"]

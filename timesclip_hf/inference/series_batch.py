@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Samples of any form, with what is known of them, as arrays at the steps that a model reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..data.classes import class_names_of, class_of, with_names
 from ..data.tables import decoded, is_table, read_table, some_of, warn_caller
 from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.future_values import encode_future
 from ..model.messages import one_run
 from ..model.preprocessing import fit_length
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -33,6 +34,7 @@ class SeriesBatch:
         values: `(n, T, V)` raw, 0 where missing.
         observed: `(n, T, V)` bool.
         static: `(n, width)` as the processor encodes them, or `None`.
+        future: `(n, T + H, width)`, covariates known in advance, in the same way, or `None`.
         names: `n` names: of the series, rows of the table, or numbers.
         identity: `n` rows, the other columns of a table; else without columns.
         labels: `(n, ...)`, NaN where unknown; of classes their numbers, -1 where unknown; `None`: not one is known.
@@ -46,6 +48,7 @@ class SeriesBatch:
     identity: pd.DataFrame
     labels: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
+    future: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -60,6 +63,7 @@ class SeriesBatch:
             self.identity.iloc[rows].reset_index(drop=True),
             None if self.labels is None else self.labels[rows],
             None if self.groups is None else self.groups[rows],
+            None if self.future is None else self.future[rows],
         )
 
 
@@ -68,15 +72,15 @@ class BatchReader:
 
     Args:
         processor, config, task: of the model.
-        reads_static: whether its answer depends on static values.
+        reads: the keys of a batch that its answer depends on.
         target: number of the target, whose column of a table has its labels.
     """
 
     def __init__(
-        self, processor: TimesCLIPProcessor, config: TimesCLIPConfig, task: Task, reads_static: bool, target: int
+        self, processor: TimesCLIPProcessor, config: TimesCLIPConfig, task: Task, reads: Collection[str], target: int
     ):
-        self.processor, self.config, self.task = processor, config, task
-        self.reads_static, self.target = reads_static, target
+        self.processor, self.config, self.task, self.target = processor, config, task, target
+        self.reads_static, self.reads_future = "static_values" in reads, "future_values" in reads
 
     def read(self, samples: Any, labels: Any = None, groups: Any = None, **reading: Any) -> SeriesBatch:
         """Samples of any form that a pipeline takes, with their labels and groups, where there are some.
@@ -87,17 +91,19 @@ class BatchReader:
                 column of the target's name, if there is one. Cells of a table name classes, as `data.classes` reads
                 them; whole numbers of all else, and of a table where no class is called so, are class numbers.
             groups: `n` labels, or the name of a column.
-            **reading: how a table is read, see `TimeSeriesPipeline`.
+            **reading: how a table is read, see `TimeSeriesPipeline`; of a forecaster with covariates that are known in
+                advance, `future` is a table of these.
 
         Raises:
             ValueError: no sample can be read, or labels and groups do not fit the samples.
         """
         plain = isinstance(samples, Dataset) and "past_values" not in samples.column_names
         frame = read_table(samples) if is_table(samples) or plain else None
+        ahead = self.config.prediction_length if self.reads_future else 0
         with one_run():
             found = read_samples(
                 samples if frame is None else frame, self.processor, newest_steps=self.task.reads_newest_steps,
-                reads_static=self.reads_static, **reading,
+                reads_static=self.reads_static, prediction_length=ahead, **reading,
             )  # fmt: skip
             rows = list(found.rows)
         kept = [number for number, row in enumerate(rows) if not isinstance(row, Skipped)]
@@ -107,8 +113,10 @@ class BatchReader:
             left = [number for number, row in enumerate(rows) if isinstance(row, Skipped)]
             warn_caller(f"samples {some_of(left)} are left out: {rows[left[0]].reason}")
         positions, names, identity = _places(found, kept)
-        values, observed = self._arrays([rows[number] for number in kept])
-        batch = SeriesBatch(values, observed, self._static([rows[number] for number in kept]), names, identity)
+        used = [rows[number] for number in kept]
+        values, observed = self._arrays(used)
+        batch = SeriesBatch(values, observed, self._static(used), names, identity)
+        batch.future = self._future(used, values, observed)
         batch.labels = self._labels(samples, frame, labels, positions)
         batch.groups = _column(groups, samples, frame, positions, "groups")
         return _without_blank(batch)
@@ -134,6 +142,23 @@ class BatchReader:
                 "pass samples {'past_values': series, 'static_values': {name: value, ...}}"
             )
         return encode_static([row["static_values"] for row in rows], columns)
+
+    def _future(
+        self, rows: Sequence[Mapping[str, Any]], values: NDArray[np.float64], observed: NDArray[np.bool_]
+    ) -> NDArray[np.float32] | None:
+        if not self.reads_future:
+            return None
+        columns = (self.processor.statistics or {}).get("future") or []
+        if any("future_values" not in row for row in rows):
+            raise ValueError(
+                f"this model also needs the covariates {[column['name'] for column in columns]} of the steps to "
+                "forecast: pass a table and its future=, windows, or samples {'past_values': series, 'future_values': "
+                "array or DataFrame}"
+            )
+        lengths = (self.processor.context_length, self.processor.prediction_length)
+        past = np.where(observed, values, np.nan)
+        known = {name: past[..., k] for k, name in enumerate(self.processor.variate_names or [])}
+        return encode_future([row["future_values"] for row in rows], columns, lengths, known)
 
     def _labels(
         self, samples: Any, frame: pd.DataFrame | None, labels: Any, positions: NDArray[np.int64]
