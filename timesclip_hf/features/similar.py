@@ -1,16 +1,21 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Which training series are most like a new one, and whether it is farther from all of them than they are from each
-other: kept beside a model, small enough to travel with it.
+"""Which training series are most like a new one, and whether it is farther from all of them than is usual among them:
+kept beside a model, small enough to travel with it.
 
 The rule. Of a series is taken what the model is given and what it makes of it, in blocks: the features of the towers
 (`get_features`), the scaled series, its level and spread where scaling takes these away, and static values that it
 reads. Numbers of a block are standardised by the training series and divided by the root of their count, so that
 blocks count alike, however wide; the first two are brought to their 16 main directions. Distances are Euclidean.
-A series is *unusual* if its nearest training series is farther away than 99 % of training series are from theirs.
+What counts is how far the nearest training series is for that place: its distance is divided by how far apart training
+series are there (for each of the 10 nearest, its mean distance to its own 10 nearest; the mean of these). A series is
+*unusual* if that is more than for 99 % of training series, each compared with the others: a near relative of the local
+outlier factor (Breunig et al. 2000), chosen among others by years and regions of the crop data that no figure of
+`examples/RESULTS.md` rests on. Of windows of one long series, those that share steps are no neighbours there.
 
 What is kept, in `similar.safetensors`: up to 2 000 training series, some forty numbers each in half precision, the
 number of their row in the training part, and names only where they are given. From these numbers a series can be told
-roughly, not exactly; whoever may not see the training data must not get this file.
+roughly, not exactly; whoever may not see the training data must not get this file. Files of version 1 told series by
+their distance alone, and still do.
 """
 
 import hashlib
@@ -33,9 +38,9 @@ from ..model.processing_timesclip import TimesCLIPProcessor
 
 SIMILAR_FILE = "similar.safetensors"
 MAX_SERIES = 2000
-_DIRECTIONS, _NEARLY_ALL = 16, 0.99
+_DIRECTIONS, _NEARLY_ALL, _AROUND = 16, 0.99, 10
 _REDUCED = ("towers", "series")
-_VERSION = "1"
+_VERSION, _KNOWN_VERSIONS = "2", ("1", "2")
 _AT_ONCE = 64
 
 Readings = Mapping[str, NDArray[np.floating]]
@@ -47,17 +52,19 @@ class SimilarSeries:
     Args:
         spaces: block -> `shift`, `factor` `(width,)` and, of some, `directions` `(width, k)`.
         points: `(n, d)`, blocks side by side in the order of `spaces`.
-        threshold: the distance from which a series is unusual.
+        threshold: from which on a series is unusual, see the rule.
         rows: `(n,)` numbers of their rows in the training part.
         names: `n` names, or none.
+        spacing: `(n,)`, mean distance of each to its nearest; `None`: the threshold is one of distances.
     """
 
     def __init__(
         self, spaces: Mapping[str, Mapping[str, NDArray[Any]]], points: NDArray[Any], threshold: float,
-        rows: NDArray[np.int64], names: Sequence[str] = (),
+        rows: NDArray[np.int64], names: Sequence[str] = (), spacing: NDArray[Any] | None = None,
     ):  # fmt: skip
         self.spaces, self.points = {name: dict(space) for name, space in spaces.items()}, np.asarray(points)
         self.threshold, self.rows, self.names = float(threshold), np.asarray(rows), list(names)
+        self.spacing = None if spacing is None else np.asarray(spacing, np.float32)
 
     @classmethod
     def fit(
@@ -85,18 +92,33 @@ class SimilarSeries:
         return cls.of_readings(readings, rows, [] if names is None else [str(names[row]) for row in rows])
 
     @classmethod
-    def of_readings(cls, readings: Readings, rows: NDArray[np.int64], names: Sequence[str] = ()) -> "SimilarSeries":
-        """Takes up readings of training series, as `read_blocks` gives them; `rows` and `names` as for the class."""
+    def of_readings(
+        cls, readings: Readings, rows: NDArray[np.int64], names: Sequence[str] = (), shared: NDArray[Any] | None = None
+    ) -> "SimilarSeries":
+        """Takes up readings of training series, as `read_blocks` gives them.
+
+        Args:
+            readings: of them.
+            rows, names: as for the class.
+            shared: `(n, n)` bool, which of them are no neighbours of each other.
+        """
         spaces = {name: _space(block, name in _REDUCED) for name, block in readings.items()}
-        points = _project(readings, spaces).astype(np.float16)
-        found = cls(spaces, points, 0.0, rows, names)
-        apart = found._distances(points.astype(np.float64))
+        found = cls(spaces, _project(readings, spaces).astype(np.float16), 0.0, rows, names)
+        apart = found._distances(found.points.astype(np.float64))
         np.fill_diagonal(apart, np.inf)
-        found.threshold = float(np.quantile(apart.min(axis=1), _NEARLY_ALL))
+        if shared is not None:
+            apart[shared] = np.inf
+        found.spacing = _mean(np.sort(apart, axis=1)[:, :_AROUND]).astype(np.float32)
+        own = found._strangeness(apart)
+        own = own[np.isfinite(own)]
+        found.threshold = float(np.quantile(own, _NEARLY_ALL)) if len(own) else np.inf
         return found
 
-    def nearest(self, readings: Readings, count: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Distances `(n, count)` to the nearest training series, and their places among those that are kept.
+    def compare(
+        self, readings: Readings, count: int = 1
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Distances `(n, count)` to the nearest training series, their places among those that are kept, and which
+        series are unusual `(n,)`.
 
         Raises:
             ValueError: readings of another model.
@@ -109,7 +131,13 @@ class SimilarSeries:
             )
         apart = self._distances(_project(readings, self.spaces))
         places = np.argsort(apart, axis=1, kind="stable")[:, :count]
-        return np.take_along_axis(apart, places, axis=1), places
+        distances = np.take_along_axis(apart, places, axis=1)
+        told = distances[:, 0] if self.spacing is None else self._strangeness(apart)
+        return distances, places, told > self.threshold
+
+    def nearest(self, readings: Readings, count: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The first two of `compare`."""
+        return self.compare(readings, count)[:2]
 
     def name_of(self, place: int) -> str:
         """What a kept series is called: its name, or its row in the training part."""
@@ -119,6 +147,14 @@ class SimilarSeries:
         kept = self.points.astype(np.float64)
         squares = np.square(points).sum(axis=1)[:, None] + np.square(kept).sum(axis=1) - 2 * points @ kept.T
         return np.sqrt(np.maximum(squares, 0))
+
+    def _strangeness(self, apart: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of distances `(n, kept)` the nearest, in units of how far apart training series are there."""
+        spacing, count = np.asarray(self.spacing, np.float64), min(_AROUND, apart.shape[1])
+        around = np.argpartition(apart, count - 1, axis=1)[:, :count]
+        usual = np.where(np.isinf(np.take_along_axis(apart, around, axis=1)), np.inf, spacing[around])
+        least = 1e-3 * spacing.mean() + 1e-12  # where training series repeat each other
+        return apart.min(axis=1) / np.maximum(_mean(usual), least)
 
     def fingerprint(self) -> str:
         """A name for all that is told by it."""
@@ -131,13 +167,16 @@ class SimilarSeries:
             "points": self.points.astype(np.float16),
             "rows": self.rows.astype(np.int64),
         }
+        if self.spacing is not None:
+            tensors["spacing"] = self.spacing
         for name, space in self.spaces.items():
             for part, array in space.items():
                 kind = np.float16 if part == "directions" else np.float32
                 tensors[f"{name}.{part}"] = np.ascontiguousarray(array, kind)
         told = {
-            "format": "timesclip similar", "version": _VERSION, "threshold": repr(self.threshold),
-            "blocks": json.dumps(list(self.spaces)), "names": json.dumps(self.names),
+            "format": "timesclip similar", "version": "1" if self.spacing is None else _VERSION,
+            "threshold": repr(self.threshold), "blocks": json.dumps(list(self.spaces)),
+            "names": json.dumps(self.names),
         }  # fmt: skip
         path = Path(folder) / SIMILAR_FILE
         save_file(tensors, path, metadata=told)
@@ -165,8 +204,8 @@ class SimilarSeries:
             with safe_open(path, "np") as file:
                 told = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if told.get("version") != _VERSION:
-                raise ValueError(f"version {told.get('version')!r}, this release reads {_VERSION}")
+            if told.get("version") not in _KNOWN_VERSIONS:
+                raise ValueError(f"version {told.get('version')!r}, this release reads {', '.join(_KNOWN_VERSIONS)}")
             spaces: dict[str, dict[str, Any]] = {name: {} for name in json.loads(told["blocks"])}
             for name, tensor in tensors.items():
                 block, _, part = name.rpartition(".")
@@ -174,11 +213,14 @@ class SimilarSeries:
                     spaces[block][part] = tensor.astype(np.float64)
             points, rows = tensors["points"], tensors["rows"]
             names, threshold = json.loads(told["names"]), float(told["threshold"])
+            spacing = None if told["version"] == "1" else tensors["spacing"]
+            if spacing is not None and spacing.shape != (len(points),):
+                raise ValueError("its parts do not fit each other")
             if points.ndim != 2 or len(points) != len(rows) or len(names) not in (0, len(rows)):
                 raise ValueError("its parts do not fit each other")
         except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} cannot be read: {error}; write it anew, or remove it") from error
-        return cls(spaces, points, threshold, rows, [str(name) for name in names])
+        return cls(spaces, points, threshold, rows, [str(name) for name in names], spacing)
 
 
 @torch.no_grad()
@@ -238,6 +280,12 @@ def _space(block: NDArray[np.floating], reduced: bool) -> dict[str, NDArray[np.f
         scaled = (block - space["shift"]) * space["factor"]
         space["directions"] = _main_directions(scaled).astype(np.float16).astype(np.float64)
     return space
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of rows, infinite values left out; 0 of none."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
 
 
 def _main_directions(scaled: NDArray[np.float64]) -> NDArray[np.float64]:

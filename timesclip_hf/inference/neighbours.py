@@ -1,8 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """`similar=` of the pipelines: how far a series is from those of the training, and which of them are nearest.
 
-`distance` is that to the nearest training series that was kept, `unusual` whether it is farther than nearly all of
-these are from each other, `nearest_1`, ... what the nearest ones are called; `features.similar` states the rule.
+`distance` is that to the nearest training series that was kept, `unusual` whether that is farther, for that place,
+than of nearly all of these, `nearest_1`, ... what the nearest ones are called; `features.similar` states the rule.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,14 +48,14 @@ def load_similar(name: str) -> SimilarSeries:
 def neighbours(known: SimilarSeries, blocks: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """What is told of each sample of a batch."""
     readings = {name: block.numpy() for name, block in blocks.items()}
-    distances, places = known.nearest(readings, max(1, count))
+    distances, places, unusual = known.compare(readings, max(1, count))
     return [
         {
             "distance": float(own[0]),
-            "unusual": bool(own[0] > known.threshold),
+            "unusual": bool(strange),
             **{f"nearest_{k + 1}": known.name_of(int(place)) for k, place in enumerate(near[:count])},
         }
-        for own, near in zip(distances, places, strict=True)
+        for own, near, strange in zip(distances, places, unusual, strict=True)
     ]
 
 

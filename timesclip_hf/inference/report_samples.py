@@ -353,8 +353,8 @@ def _distrust(
         notes.append("Errors are those of the test part alone. Series from other places or sensors may be worse.")
     if found.near is not None and (away := found.near["unusual"].to_numpy(bool)).any():
         notes.append(
-            f"{int(away.sum())} of {len(away)} series are unusual: farther from all training series than nearly all "
-            "of these are from each other (marked in the list of series). Errors there may be larger than all above."
+            f"{int(away.sum())} of {len(away)} series are unusual: farther from all training series than is "
+            "usual among these (marked in the list of series). Errors there may be larger than all above."
         )
     if found.ends is None and not found.classes:
         notes.append("There are no intervals: the model was not calibrated.")

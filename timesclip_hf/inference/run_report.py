@@ -58,7 +58,7 @@ class RunReport:
         if unusual:
             warn_caller(
                 f"{unusual} of {self.compared + len(self.near)} series are unusual: farther from all training series "
-                "than nearly all of these are from each other; errors may be larger"
+                "than is usual among these; errors may be larger"
             )
 
 
