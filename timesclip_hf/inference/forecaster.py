@@ -253,7 +253,8 @@ class TimesCLIPForecaster:
         df = self._known if df is None else df
         if df is None:
             raise ValueError("df is missing: a forecaster that was loaded has no series of its own, pass a table")
-        if static is None and is_table(self._static):
+        static = carried_static(df, static) if tables.roles.static else None
+        if static is None and tables.roles.static and is_table(self._static):
             static = static_of(self._static, df, tables.roles)
         found = read_windows(forecast_frame(df), core.model.config, max_samples, tables, static)
         return explain(core.model, core.processor, found.samples, max_samples=None, **how)
