@@ -119,6 +119,21 @@ def test_a_column_that_says_the_parts_wins() -> None:
     assert [len(rows) for rows in split_rows(frame, plan).values()] == [30, 8, 10]
 
 
+def test_a_column_that_says_train_and_test_alone_leaves_a_fifth_of_train_for_validation() -> None:
+    frame = table(part=["train", "test"] * 24)
+    roles = find_roles(frame, "yield")
+    plan = choose_split(roles)
+    classes = np.array(["rare"] * 24 + ["common"] * 24)
+    rows = split_rows(frame, plan, classes)
+    assert plan.column == "part" and rows["test"].tolist() == list(range(1, 48, 2))
+    assert [len(rows[name]) for name in ("train", "validation")] == [19, 5]
+    assert sorted(np.concatenate([rows["train"], rows["validation"]]).tolist()) == list(range(0, 48, 2))
+    assert {*classes[rows["validation"]]} == {"rare", "common"}
+    later = split_rows(frame, plan, None, 0, SplitPlan("time", "year", ""))
+    years = [set(frame["year"].iloc[later[name]]) for name in ("train", "validation")]
+    assert max(years[0]) < min(years[1])
+
+
 def test_without_such_columns_rows_are_drawn_and_the_reason_warns() -> None:
     frame = table().drop(columns=["farm", "year"])
     plan = choose_split(find_roles(frame, "yield"))
@@ -165,11 +180,12 @@ def test_splits_that_cannot_be_are_named(how: dict[str, str], message: str) -> N
         (SplitPlan("group", "soil", ""), "2 different values are too few"),
         (SplitPlan("time", "soil", ""), "no numbers, ISO dates or years"),
         (SplitPlan("column", "soil", ""), "may hold train, validation, test"),
+        (SplitPlan("column", "part", ""), "no row says test"),
     ],
 )
 def test_columns_that_give_no_three_parts_are_named(plan: SplitPlan, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        split_rows(table(soil=["clay", "loam"] * 24), plan)
+        split_rows(table(soil=["clay", "loam"] * 24, part=["train", "validation"] * 24), plan)
 
 
 def test_a_table_of_time_steps_is_told_to_name_its_times() -> None:

@@ -246,7 +246,7 @@ def _words(name: Any) -> list[str]:
 
 def _holds_parts(column: pd.Series) -> bool:
     values = set(decoded(column).dropna().unique().tolist())
-    return set(PARTS) == values
+    return {"train", "test"} <= values <= set(PARTS)
 
 
 def _describes(column: pd.Series) -> bool:
@@ -306,15 +306,19 @@ def asked_split(frame: pd.DataFrame, roles: TableRoles, how: dict[str, str | Non
 
 
 def split_rows(
-    frame: pd.DataFrame, plan: SplitPlan, classes: NDArray[Any] | None = None, seed: int = 0
-) -> dict[str, NDArray[np.int64]]:
+    frame: pd.DataFrame, plan: SplitPlan, classes: NDArray[Any] | None = None, seed: int = 0,
+    within: SplitPlan | None = None,
+) -> dict[str, NDArray[np.int64]]:  # fmt: skip
     """Rows of train, validation and test: about 65, 15 and 20 percent of the times, groups or rows.
+
+    A column may say train and test alone: then a fifth of the train rows becomes the validation part.
 
     Args:
         frame: the table.
         plan: how.
         classes: `(n,)` of a classification; rows at random are drawn from each class alike.
         seed: of what is drawn at random.
+        within: how that fifth is found; `None`: rows at random.
 
     Raises:
         ValueError: too few times, groups or rows for three parts, or blank cells in the column.
@@ -333,8 +337,12 @@ def split_rows(
     count = len(set(rows["key"]))
     if plan.kind == "column":
         parts = split_by_column(rows, "key")
-        if absent := [name for name in PARTS if name not in parts]:
-            raise ValueError(f"--split {plan.column}: no row says {' or '.join(absent)}, and all three are needed")
+        if "test" not in parts:
+            raise ValueError(f"--split {plan.column}: no row says test, so nothing would tell how good the model is")
+        if "validation" not in parts:
+            return _with_validation(
+                frame, {name: np.asarray(parts[name]["row"]) for name in parts}, within, classes, seed
+            )
     elif count < _LEAST_GROUPS:
         raise ValueError(
             f"--{plan.kind} {plan.column}: {count} different values are too few: train, validation and test need one "
@@ -348,6 +356,21 @@ def split_rows(
         test, validation = (max(1, round(share * count)) for share in (TEST_SHARE, VALIDATION_SHARE))
         parts = split_by_group(rows, "key", test=names[:test], validation=names[test : test + validation])
     return {name: np.asarray(parts[name]["row"], np.int64) for name in PARTS}
+
+
+def _with_validation(
+    frame: pd.DataFrame, rows: dict[str, NDArray[np.int64]], within: SplitPlan | None,
+    classes: NDArray[Any] | None, seed: int,
+) -> dict[str, NDArray[np.int64]]:  # fmt: skip
+    """Rows of train and test, and as validation part what would be the test of the train rows alone."""
+    train = rows["train"]
+    own, plan = frame.iloc[train], SplitPlan("random", None, "")
+    if within is not None and within.column is not None:
+        cells = decoded(own[within.column])
+        plan = within if cells.notna().all() and cells.nunique() >= _LEAST_TIMES else plan
+    inner = split_rows(own, plan, None if classes is None else classes[train], seed)
+    kept = np.sort(np.concatenate([inner["train"], inner["validation"]]))
+    return {"train": train[kept], "validation": train[inner["test"]], "test": rows["test"]}
 
 
 def describe_split(frame: pd.DataFrame, plan: SplitPlan, rows: dict[str, NDArray[np.int64]]) -> str:

@@ -168,7 +168,8 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
         [n for n in dataset.column_names if n in ("past_values", "labels", "static_values")]
     )
     classes = np.asarray(dataset["labels"][:]) if class_names else None
-    rows = split_rows(frame, plan, classes, job.recipe.seed)
+    within = choose_split(replace(roles, split_column=None))
+    rows = split_rows(frame, plan, classes, job.recipe.seed, within)
     parts = {name: dataset.select(selected) for name, selected in rows.items()}
     prepared = Prepared(frame, roles, plan, rows, parts, class_names, left_out + unseen)
     _check_parts(prepared)
