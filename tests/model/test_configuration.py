@@ -65,6 +65,7 @@ EVERY_FIELD = {
     "linear_shortcut": True,
     "kernel_shortcut": True,
     "kernel_sums": True,
+    "shape_features": 168,
     "num_centers": 3,
     "image_mean": [0.1, 0.2, 0.3],
     "image_std": [0.4, 0.5, 0.6],
@@ -78,7 +79,7 @@ EVERY_FIELD = {
     "head_reads": "features",
     "patch_tokenizer": "resampled",
     "branch_fusion": "late",
-    "branch_weights": [0.2, 0.3, 0.5],
+    "branch_weights": [0.2, 0.3, 0.4, 0.1],
     "ensemble_size": 3,
 }
 

@@ -369,7 +369,7 @@ def _attention(answerer: Answerer, outputs: list[Any]) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     weights = torch.cat([output["selection_attentions"] for output in outputs]).double().mean(dim=0).cpu().numpy()
     late = answerer.config.branch_fusion == "late"
-    branches = [name for name in answerer.config.branches if name != "series"] if late else ["all"]
+    branches = answerer.config.tower_branches if late else ["all"]
     names = answerer.variate_names
     rows = [
         (branch, name, other, float(part.mean(axis=0)[i, j]))

@@ -11,6 +11,7 @@ from .tower_configs import WITHOUT_CLS
 
 # 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
 _MAX_NUMBERS = 10**8
+_FEWEST_SHAPES = 84  # the kernels of `shapes`
 
 
 def check_fields(config: Any) -> None:
@@ -34,7 +35,7 @@ def _check_sizes(config: Any) -> None:
     ):  # fmt: skip
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")
-    for name in ("num_static_features", "num_future_covariates", "num_centers"):
+    for name in ("num_static_features", "num_future_covariates", "num_centers", "shape_features"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name} must be 0 or more, got {getattr(config, name)}.")
     if config.num_target_variates is not None and not 1 <= config.num_target_variates <= config.num_variates:
@@ -92,6 +93,12 @@ def _check_branches(config: Any) -> None:
         )
     if (config.head == "kernel" or config.kernel_shortcut) and config.branch_fusion != "late":
         raise ValueError("head='kernel' and kernel_shortcut=True are for branch_fusion='late'.")
+    if config.shape_features and config.branch_fusion != "late":
+        raise ValueError(f"shape_features={config.shape_features}: shapes are a branch for branch_fusion='late'.")
+    if 0 < config.shape_features < _FEWEST_SHAPES:
+        raise ValueError(
+            f"shape_features={config.shape_features}: 0, or at least {_FEWEST_SHAPES}, one of each kernel."
+        )
     if config.branch_fusion == "late" and config.variate_selection == "cross_attention":
         raise ValueError(
             "branch_fusion='late' gives each branch a variate selection of its own, and that of "
@@ -153,11 +160,11 @@ def _check_distribution(config: Any) -> None:
         )
     if config.loss not in ("quantile", "gaussian"):
         return
-    if config.head == "kernel" or config.kernel_shortcut:
+    if config.head == "kernel" or config.kernel_shortcut or config.shape_features:
         raise ValueError(
-            f"loss={config.loss!r}, but kernels (head='kernel', kernel_shortcut=True) are fitted in closed form and "
-            "give one number: choose kernel_shortcut=False (linear_shortcut=True) and another head, or another loss "
-            "and calibrate()."
+            f"loss={config.loss!r}, but kernels (head='kernel', kernel_shortcut=True) and shapes (shape_features) are "
+            "fitted in closed form and give one number: choose kernel_shortcut=False (linear_shortcut=True), "
+            "shape_features=0 and another head, or another loss and calibrate()."
         )
     if config.loss == "gaussian" and config.alignment is not None and config.alignment_weighting == "uncertainty":
         raise ValueError(

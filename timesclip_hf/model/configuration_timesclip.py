@@ -142,6 +142,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             here so that it goes wherever the model goes.
         kernel_sums: these kernels may read running sums over the steps in place of the values, where that does better
             on series left out: two series are then alike whose sums are, however their changes are spread.
+        shape_features: numbers, about, that are read of shapes in the series wherever they stand, a branch of its own
+            for `branch_fusion="late"`, see `model.shapes`; `fit_head` draws and fits it. 0: no such branch.
         image_mean, image_std: per-colour statistics that the vision tower was trained with. Not set: those of the
             tower's family.
         initializer_range: standard deviation of our own weights at the start.
@@ -239,6 +241,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     kernel_shortcut: bool = False
     calibration: dict | None = None
     kernel_sums: bool = False
+    shape_features: int = 0
 
     image_mean: list | None = None
     image_std: list | None = None
@@ -378,10 +381,15 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     def branches(self) -> list[str]:
         """What answers on its own with `branch_fusion="late"`, in the order of `branch_weights`.
 
-        `"vision"`, `"text"`, and `"series"` for a shortcut, where there are such.
+        Those of `tower_branches`, `"series"` for a shortcut and `"shapes"`, where there are such.
         """
-        series = self.linear_shortcut or self.kernel_shortcut or None
-        there = {"vision": self.vision_config, "text": self.text_config, "series": series}
+        there = {"series": self.linear_shortcut or self.kernel_shortcut, "shapes": self.shape_features > 0}
+        return [*self.tower_branches, *(name for name, part in there.items() if part)]
+
+    @property
+    def tower_branches(self) -> list[str]:
+        """`"vision"`, `"text"`, those that there are."""
+        there = {"vision": self.vision_config, "text": self.text_config}
         return [name for name, part in there.items() if part is not None]
 
     @property

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import initialization as init
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
 from .covariate_path import CovariatePath
 from .distributions import moved, spread_out
 from .feature_layers import image_width
-from .layers import SeriesLinear, ZeroLinear, check_sample_shape
+from .layers import FittedLayer, SeriesLinear, ZeroLinear, check_sample_shape
 from .precision import widened
+from .shapes import ShapeReading
 from .towers import text_feature_width, text_width
 
 # A head with more weights than this (4 GB in fp32, 16 GB in training) is a mistake, not a choice.
@@ -50,13 +50,12 @@ class ZeroSeriesLinear(ZeroLinear, SeriesLinear):
     """`ZeroLinear` of values as they come."""
 
 
-class KernelLayer(nn.Module):
+class KernelLayer(FittedLayer):
     """A weighted sum of Gaussian kernels of the distance to samples of the training data: what `fit_head` fits.
 
-    `bias + sum over centers c of weight[:, c] * exp(-|factor * (x - shift) - c|^2)`. Nothing of it learns by
-    gradients; without centers, which is how it starts, it answers `bias`, zero. Weights are large and of both signs,
-    so rounding shows: buffers stay fp32 in a model of half precision, and sums are taken in float64 where there is
-    such, which TF32 does not touch.
+    `bias + sum over centers c of weight[:, c] * exp(-|factor * (x - shift) - c|^2)`. Without centers, which is how it
+    starts, it answers `bias`, zero. Weights are large and of both signs, so rounding shows: sums are taken in float64
+    where there is such, which TF32 does not touch.
 
     Args:
         in_features: numbers that are read of a sample.
@@ -68,11 +67,10 @@ class KernelLayer(nn.Module):
         super().__init__()
         self.in_features = in_features
         self.check_size(num_centers)
-        for name, shape in (
-            ("shift", (in_features,)), ("factor", (in_features,)), ("centers", (num_centers, in_features)),
-            ("weight", (num_outputs, num_centers)), ("bias", (num_outputs,)),
-        ):  # fmt: skip
-            self.register_buffer(name, torch.zeros(shape, dtype=torch.float32))
+        self.hold(
+            shift=(in_features,), factor=(in_features,), centers=(num_centers, in_features),
+            weight=(num_outputs, num_centers), bias=(num_outputs,),
+        )  # fmt: skip
 
     def check_size(self, num_centers: int) -> None:
         """Raises `ValueError` where so many centers are more than a model may hold."""
@@ -81,20 +79,6 @@ class KernelLayer(nn.Module):
                 f"head='kernel' would compare {self.in_features} numbers with those of num_centers={num_centers} "
                 f"samples, more than {MAX_HEAD_WEIGHTS:.0e} in all: fit it on fewer (max_centers)."
             )
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """As of any module, but no dtype other than fp32."""
-        before = dict(self.named_buffers())
-        super()._apply(fn, recurse)
-        for name, buffer in self.named_buffers():
-            if buffer.dtype != torch.float32:
-                setattr(self, name, before[name].to(buffer.device, torch.float32))
-        return self
-
-    def reset_parameters(self) -> None:
-        """Zero all over, where a checkpoint has nothing."""
-        for buffer in self.buffers():
-            init.zeros_(buffer)
 
     def forward(self, readings: Tensor) -> Tensor:
         """`(B, in_features)` to `(B, num_outputs)`."""
@@ -106,9 +90,28 @@ class KernelLayer(nn.Module):
             return ((-squares.clamp(min=0)).exp() @ numbers["weight"].T + numbers["bias"]).float()
 
 
+class FittedLinear(FittedLayer):
+    """A linear map of numbers from which `shift` is taken first, which `fit_head` fits.
+
+    Args:
+        in_features: numbers that are read of a sample.
+        num_outputs: numbers to give.
+    """
+
+    def __init__(self, in_features: int, num_outputs: int):
+        super().__init__()
+        self.hold(shift=(in_features,), weight=(num_outputs, in_features), bias=(num_outputs,))
+
+    def forward(self, readings: Tensor) -> Tensor:
+        """`(B, in_features)` to `(B, num_outputs)`."""
+        with maybe_autocast(readings.device.type, enabled=False):
+            numbers: Any = {name: widened(buffer) for name, buffer in self.named_buffers()}
+            return ((widened(readings) - numbers["shift"]) @ numbers["weight"].T + numbers["bias"]).float()
+
+
 def unfitted_kernels(model: nn.Module) -> bool:
-    """Whether a model has kernels that must be fitted before they say anything, for what it answers now."""
-    kernels = [module for module in model.modules() if isinstance(module, KernelLayer)]
+    """Whether a model has heads that must be fitted before they say anything, for what it answers now."""
+    kernels = [module for module in model.modules() if isinstance(module, (KernelLayer, FittedLinear))]
     return any(not kernel.get_buffer("weight").any() for kernel in kernels)
 
 
@@ -124,27 +127,55 @@ class SeriesPath(nn.Module):
         self.sample_shape = (config.num_variates, config.context_length)
         self.num_static_features = config.num_static_features
         self.sums = config.kernel_shortcut and config.kernel_sums
-        steps = config.context_length * (2 if self.sums else 1)
-        width = config.num_variates * (steps + 2 * config.use_loc_scale) + config.num_static_features
-        self.layer: nn.Module
+        width = self.read_size(config) + 2 * config.num_variates * config.use_loc_scale + config.num_static_features
+        self.layer = self.build_layer(config, width, num_outputs)
+
+    def read_size(self, config: TimesCLIPConfig) -> int:
+        """Numbers that are read of the series."""
+        return config.num_variates * config.context_length * (2 if self.sums else 1)
+
+    def build_layer(self, config: TimesCLIPConfig, width: int, num_outputs: int) -> nn.Module:
+        """From all that is read to what is said."""
         if config.kernel_shortcut:
-            self.layer = KernelLayer(width, num_outputs, config.num_centers)
-        else:
-            self.layer = ZeroSeriesLinear(width, num_outputs)
+            return KernelLayer(width, num_outputs, config.num_centers)
+        return ZeroSeriesLinear(width, num_outputs)
+
+    def read(self, values: Tensor) -> list[Tensor]:
+        """What is read of `(B, V, T)`, `(B, width)` in parts."""
+        parts = [values.float().flatten(1)]
+        if self.sums:  # in float64 where there is such: in long series, fp32 adds up its roundings
+            parts.append(widened(values).cumsum(dim=-1).float().flatten(1))
+        return parts
 
     def forward(self, variate_values: Tensor | None, level: Tensor | None, static_values: Tensor | None) -> Tensor:
         """`(B, V, T)` scaled, standardised `loc` and `scale` `(B, V, 2)` or `None`, static values, to fp32."""
         if variate_values is None:
             raise ValueError("A shortcut reads the series: give the variate_values that the processor returns.")
         check_sample_shape("variate_values", variate_values, self.sample_shape)
-        parts = [variate_values.float().flatten(1)]
-        if self.sums:  # in float64 where there is such: in long series, fp32 adds up its roundings
-            parts.append(widened(variate_values).cumsum(dim=-1).float().flatten(1))
+        parts = self.read(variate_values)
         if level is not None:
             parts.append(level.float().flatten(1))
         if self.num_static_features:
             parts.append(checked_static(static_values, self.num_static_features, parts[0]))
         return self.layer(torch.cat(parts, dim=-1))
+
+
+class ShapePath(SeriesPath):
+    """Shapes in the scaled series, wherever they stand (see `shapes`), and what else is known of the sample, likewise.
+
+    A linear map of `config.shape_features` shares, which `fit_head` fits in closed form, and draws what they are. The
+    kernels of shapes sum to zero and see no level, so that the mean of each variate stands beside them.
+    """
+
+    def read_size(self, config: TimesCLIPConfig) -> int:
+        self.reading = ShapeReading(config.num_variates, config.context_length, config.shape_features)
+        return self.reading.num_features + config.num_variates
+
+    def build_layer(self, config: TimesCLIPConfig, width: int, num_outputs: int) -> nn.Module:
+        return FittedLinear(width, num_outputs)
+
+    def read(self, values: Tensor) -> list[Tensor]:
+        return [self.reading(values), values.float().mean(dim=-1)]
 
 
 class SampleHead(nn.Module):
@@ -210,13 +241,17 @@ class SampleHead(nn.Module):
         return answer if self.shortcut is None else answer + self.shortcut(variate_values, level, static_values)
 
 
+# Branches without a tower.
+_PATHS: dict[str, type[SeriesPath]] = {"series": SeriesPath, "shapes": ShapePath}
+
+
 class BranchHeads(nn.ModuleDict):
     """A head for each of `config.branches`, whose answers are averaged later (late fusion)."""
 
     def __init__(self, config: TimesCLIPConfig, num_outputs: int):
         super().__init__(
             {
-                name: SeriesPath(config, num_outputs) if name == "series" else SampleHead(config, num_outputs, [name])
+                name: _PATHS[name](config, num_outputs) if name in _PATHS else SampleHead(config, num_outputs, [name])
                 for name in config.branches
             }
         )
@@ -290,10 +325,12 @@ class PredictionHead(nn.Module):
 
 __all__ = [
     "BranchHeads",
+    "FittedLinear",
     "KernelLayer",
     "PredictionHead",
     "SampleHead",
     "SeriesPath",
+    "ShapePath",
     "ZeroLinear",
     "ZeroSeriesLinear",
     "unfitted_kernels",

@@ -3,9 +3,12 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_timesclip import TimesCLIPConfig
@@ -48,6 +51,39 @@ class SeriesLayerNorm(nn.LayerNorm):
         with maybe_autocast(values.device.type, enabled=False):
             weight, bias = self.weight.float(), self.bias.float()
             return F.layer_norm(values, self.normalized_shape, weight, bias, self.eps).to(self.weight.dtype)
+
+
+class FittedLayer(nn.Module):
+    """Numbers in buffers that are fitted in closed form, of which none learns by gradients.
+
+    They are zero until then, and stay fp32 in a model of half precision.
+    """
+
+    def hold(self, **shapes: tuple[int, ...]) -> None:
+        """Makes a buffer for each name, zero all over."""
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float32))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """As of any module, but no dtype other than fp32."""
+        before = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers():
+            if buffer.dtype != torch.float32:
+                setattr(self, name, before[name].to(buffer.device, torch.float32))
+        return self
+
+    def reset_parameters(self) -> None:
+        """Zero all over, where a checkpoint has nothing."""
+        for buffer in self.buffers():
+            init.zeros_(buffer)
+
+    @torch.no_grad()
+    def fill(self, **numbers: ArrayLike) -> None:
+        """Fitted numbers into buffers of these names, on their device."""
+        for name, array in numbers.items():
+            like = getattr(self, name)
+            setattr(self, name, torch.as_tensor(np.asarray(array), dtype=like.dtype, device=like.device))
 
 
 class PatchTokenizer(nn.Module):
@@ -183,7 +219,7 @@ class BranchSelections(nn.ModuleDict):
     """A gated selection for each branch, which sees the embeds of its own branch alone (late fusion)."""
 
     def __init__(self, config: TimesCLIPConfig):
-        super().__init__({name: GatedVariateSelection(config) for name in config.branches if name != "series"})
+        super().__init__({name: GatedVariateSelection(config) for name in config.tower_branches})
 
     def forward(
         self, image_embeds: Tensor | None, text_embeds: Tensor | None, output_attentions: bool = False
@@ -246,6 +282,7 @@ __all__ = [
     "BranchSelections",
     "CrossAttentionSelection",
     "EmbedProjection",
+    "FittedLayer",
     "GatedVariateSelection",
     "PATCH_TOKENIZERS",
     "PatchTokenizer",

@@ -13,9 +13,8 @@ from transformers import initialization as init
 from .alignment import AlignmentObjective
 from .configuration_timesclip import TimesCLIPConfig
 from .covariate_path import CovariateBends
-from .heads import KernelLayer
 from .json_objects import parse_object
-from .layers import PatchTokenizer, VariateTokenizer, ZeroLinear
+from .layers import FittedLayer, PatchTokenizer, VariateTokenizer, ZeroLinear
 from .remote_code import CarriesCode
 from .tasks import Task
 from .tower_configs import is_shape, is_timesclip
@@ -53,9 +52,8 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
         """Keys of the processor's batch on which this model's answer depends; its losses may read more of them."""
         names = {"pixel_values"} if config.vision_config is not None else set()
         names |= {"patch_values", "patch_mask"} if config.text_config is not None else set()
-        reads_series = (
-            config.variate_selection == "cross_attention" or config.linear_shortcut or config.kernel_shortcut
-        )
+        shortcut = config.linear_shortcut or config.kernel_shortcut or config.shape_features > 0
+        reads_series = config.variate_selection == "cross_attention" or shortcut
         return names | ({"variate_values"} if reads_series else set())
 
     @torch.no_grad()
@@ -72,16 +70,16 @@ class TimesCLIPPreTrainedModel(CarriesCode, PreTrainedModel):
             init.normal_(module.position_embedding, std=self.config.initializer_range)
         if isinstance(module, PatchTokenizer):
             init.normal_(module.cls_token, std=self.config.initializer_range)
-        elif isinstance(module, (AlignmentObjective, KernelLayer)):
+        elif isinstance(module, (AlignmentObjective, FittedLayer)):
             module.reset_parameters()
 
     def post_init(self) -> None:
         """As in transformers; of weights that stay in fp32, only those are named that this model has, and what lies
         behind the layer that is read of a tower is no surprise in a file."""
         own_names = {name.rpartition(".")[2] for name, _ in self.named_parameters()}
-        kernels = [name for name, module in self.named_modules() if isinstance(module, KernelLayer)]
+        fitted = [name for name, module in self.named_modules() if isinstance(module, FittedLayer)]
         kept = [name for name in self._keep_in_fp32_modules_strict if name in own_names]
-        self._keep_in_fp32_modules_strict = [*kept, *kernels]
+        self._keep_in_fp32_modules_strict = [*kept, *fitted]
         if self.config.vision_feature_layer is not None:  # a whole tower may be read up to a layer
             self._keys_to_ignore_on_load_unexpected = {r"vision_tower\."}
         super().post_init()

@@ -207,7 +207,7 @@ class WholeSeriesModel(TaskModel):
         if not self.is_late:
             return self.head(readings["all"], static, values, level).float()
         said = [
-            head(values, level, static) if name == "series" else head(readings[name], static)
+            head(readings[name], static) if name in readings else head(values, level, static)
             for name, head in self.head.items()
         ]
         return torch.stack([answer.float() for answer in said], dim=1)  # (B, branches, num_outputs)
@@ -240,11 +240,15 @@ class WholeSeriesModel(TaskModel):
         loc: Tensor | None = None,
         scale: Tensor | None = None,
         static_values: Tensor | None = None,
+        branch: str = "series",
         **_: Any,
     ) -> Tensor:
-        """What the series themselves say `(B, num_outputs)`, scaled; the rest of a batch is not read (late fusion)."""
+        """What the series themselves say `(B, num_outputs)`, scaled; the rest of a batch is not read (late fusion).
+
+        `branch`: `"series"`, or `"shapes"`.
+        """
         level = self._level({"loc": loc, "scale": scale})
-        return self.head["series"](variate_values, level, static_values)
+        return self.head[branch](variate_values, level, static_values)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         """As in transformers; kernels that nobody has fitted are told."""
@@ -296,10 +300,11 @@ class WholeSeriesModel(TaskModel):
         return torch.stack([minimised, own_loss])  # type: ignore[list-item]
 
     def _branch_weights(self, like: Tensor) -> Tensor:
-        """`(branches, 1)`, in sum 1; not set: equal, but for a kernel that nobody has fitted, which says nothing."""
+        """`(branches, 1)`, in sum 1; not set: equal, but for heads that nobody has fitted, which say nothing."""
         config = self.config
-        unfitted = config.kernel_shortcut and config.num_centers == 0 and config.head != "kernel"
-        told = [0.0 if name == "series" and unfitted else 1.0 for name in config.branches]
+        fitted = config.num_centers > 0 or config.head == "kernel"
+        silent = {"series": config.kernel_shortcut and not fitted, "shapes": not fitted}
+        told = [0.0 if silent.get(name) else 1.0 for name in config.branches]
         return like.new_tensor(config.branch_weights or [share / sum(told) for share in told])[:, None]
 
     def _comparable(self, scaled: Tensor) -> Tensor:

@@ -379,7 +379,7 @@ def encode_images(
         blanks: what becomes of patches without ink, see `ink`; `None`: they are read like all others.
     """
     if blanks is not None:
-        return encode_ink(tower, pixel_values, blanks, pooling, chunk_size, _encode_in_chunks)
+        return encode_ink(tower, pixel_values, blanks, pooling, chunk_size, encode_in_chunks)
     family = VISION_FAMILIES[tower.config.model_type]
     if family.mixes_images and tower.training:
         chunk_size = None
@@ -390,7 +390,7 @@ def encode_images(
             return family.pool(outputs)
         return pool_tokens(family.tokens(tower, outputs), None, pooling, tower.config.model_type not in WITHOUT_CLS)
 
-    return _encode_in_chunks(encode, chunk_size, pixel_values)
+    return encode_in_chunks(encode, chunk_size, pixel_values)
 
 
 def encode_images_in_chunks(
@@ -416,10 +416,10 @@ def encode_tokens(
         chunk_size: sequences that the tower sees at once; bounds its memory as for images. `None`: all.
     """
     encode = partial(TEXT_FAMILIES[tower.config.model_type].encode, tower)
-    return _encode_in_chunks(encode, chunk_size, hidden, mask)
+    return encode_in_chunks(encode, chunk_size, hidden, mask)
 
 
-def _encode_in_chunks(encode: Callable[..., Tensor], chunk_size: int | None, *inputs: Any) -> Tensor:
+def encode_in_chunks(encode: Callable[..., Tensor], chunk_size: int | None, *inputs: Any) -> Tensor:
     """`encode(*inputs)`, for few of them at once; only they are kept for the way back, where it is computed again.
 
     What the layers of a tower remember for their gradients would otherwise grow with the number of chunks (activation
@@ -465,6 +465,7 @@ __all__ = [
     "build_vision_tower",
     "encode_images",
     "encode_images_in_chunks",
+    "encode_in_chunks",
     "encode_tokens",
     "is_trained",
     "leave_out_unread",

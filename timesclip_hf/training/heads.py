@@ -10,25 +10,28 @@ answers out of fold then become probabilities by one temperature and a bias for 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from ..data.collator import TimesCLIPDataCollator
 from ..model.agreement import check_agreement
-from ..model.heads import KernelLayer
+from ..model.heads import FittedLinear, KernelLayer, SeriesPath
+from ..model.layers import FittedLayer
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.shapes import FITTED_ON
 from .branch_weights import fit_branch_weights
-from .kernels import MAX_CENTERS, KernelRidge, choose_space, squared_distances
+from .class_probabilities import log_softmax, logistic, platt
+from .kernels import MAX_CENTERS, KernelRidge, choose_space
 
 # Penalties that are tried, relative to readings of spread 1: ridge's alpha, and 1 / C of logistic regression.
 RIDGE_PENALTIES = np.logspace(-1, 5, 19)
@@ -117,6 +120,7 @@ def fit_head(
         raise ValueError(f"groups has {len(groups)} entries, the data {len(train)} rows")
     if len(train) < 3:
         raise ValueError(f"{len(train)} labelled series are too few: a head needs at least three")
+    _draw_shapes(model, processor, train, batch_size, seed)
     readings, labels = _read(model, processor, train, layers, batch_size)
     classes, num_classes = isinstance(model, TimesCLIPForClassification), model.config.num_labels or 0
     targets = _checked_classes(labels, num_classes) if classes else _standardised(model, labels)
@@ -128,15 +132,15 @@ def fit_head(
     fit = _Fit(targets, classes, num_classes, _owners(groups), seed, max_centers, checked)
     penalties, said, said_of_seen = {}, [], []
     for branch, inputs in readings.items():
-        if isinstance(layers[branch][0], KernelLayer):
-            num_static, choices = model.config.num_static_features, _kernel_columns(model, branch)
-            found = fit.kernel(layers[branch][0], inputs, num_static, choices, seen.get(branch))
+        if isinstance(layers[branch][0], FittedLayer):
+            beside, choices = _num_beside(model.config, branch), _kernel_columns(model, branch)
+            found = fit.kernel(layers[branch][0], inputs, beside, choices, seen.get(branch))
         else:
             found = fit.linear(layers[branch], inputs, seen.get(branch))
         penalties[branch] = found[0]
         said.append(found[1])
         said_of_seen.append(found[2])
-    if any(isinstance(parts[0], KernelLayer) for parts in layers.values()):
+    if any(isinstance(parts[0], FittedLayer) for parts in layers.values()):
         model.config.num_centers = min(len(targets), max_centers)
     out_of_fold = np.stack(said, axis=1)  # (n, branches, outputs)
     if checked is None:
@@ -171,6 +175,12 @@ def out_of_fold(heads: FittedHeads) -> tuple[dict[str, NDArray[np.float64]], NDA
     return found, heads.labels
 
 
+def _num_beside(config: Any, branch: str) -> int:
+    """Numbers behind all that is read of a series, which weigh as a block: static values; of shapes, levels, too."""
+    levels = config.num_variates * (1 + 2 * config.use_loc_scale) if branch == "shapes" else 0
+    return int(config.num_static_features + levels)
+
+
 def _kernel_columns(model: Any, branch: str) -> list[Any]:
     """Columns before the static values that a kernel may choose to read: series, or their running sums."""
     config = model.config
@@ -187,15 +197,17 @@ def _closed_layers(model: Any) -> dict[str, list[Any]]:
     config = model.config
     if config.ensemble_size > 1:
         raise ValueError(f"model is an ensemble of {config.ensemble_size}: fit its models apart, then join_models")
-    if config.head not in ("linear", "kernel") and not config.kernel_shortcut:
+    if config.head not in ("linear", "kernel") and not config.kernel_shortcut and not config.shape_features:
         raise ValueError(
             f"fit_head needs head='kernel' or 'linear' in the model's configuration, found {config.head!r}: build it "
             "from preset 'probe', or with such a head, head_reads='features', variate_selection=None"
         )
     if config.branch_fusion == "late":
-        heads = {name: head.layer if name == "series" else head.layers for name, head in model.head.items()}
+        heads = {
+            name: head.layer if isinstance(head, SeriesPath) else head.layers for name, head in model.head.items()
+        }
         heads = {name: head[-1] if isinstance(head, nn.Sequential) else head for name, head in heads.items()}
-        return {name: [head] for name, head in heads.items() if config.head != "mlp" or isinstance(head, KernelLayer)}
+        return {name: [head] for name, head in heads.items() if config.head != "mlp" or isinstance(head, FittedLayer)}
     shortcut = [model.head.shortcut.layer] if model.head.shortcut is not None else []
     return {"all": [model.head.layers[-1], *shortcut]}
 
@@ -213,15 +225,18 @@ def _read(
     hooks = [layer.register_forward_pre_hook(keep) for layer in seen]
     labels: list[NDArray[Any]] = []
     model.eval()
-    # Where the kernel on the series is all that is fitted, no plot is drawn and no tower is asked.
-    ask: Any = model.series_answer if set(layers) == {"series"} else model
-    collator = TimesCLIPDataCollator(processor, draw=ask is model)
+    # Where nothing but the series themselves is read, no plot is drawn and no tower is asked.
+    alone = model.config.branch_fusion == "late" and not {*layers} & {*model.config.tower_branches}
+    ask = [partial(model.series_answer, branch=branch) for branch in layers] if alone else [model]
+    collator = TimesCLIPDataCollator(processor, draw=not alone)
     try:
         for batch in DataLoader(train, batch_size, collate_fn=collator):
             if "labels" not in batch:
                 raise ValueError("train has no 'labels': there is nothing to fit heads on")
             labels.append(batch.pop("labels").numpy())
-            ask(**{name: value.to(model.device) for name, value in batch.items() if hasattr(value, "to")})
+            own = {name: value.to(model.device) for name, value in batch.items() if hasattr(value, "to")}
+            for read in ask:
+                read(**own)
     finally:
         for hook in hooks:
             hook.remove()
@@ -231,6 +246,16 @@ def _read(
     }
     answers = np.concatenate(labels)
     return readings, answers
+
+
+def _draw_shapes(model: Any, processor: TimesCLIPProcessor, train: Any, batch_size: int, seed: int) -> None:
+    """What the branch of shapes looks for, where there is one, from some series at random."""
+    if not model.config.shape_features:
+        return
+    rows = np.sort(np.random.default_rng(seed).permutation(len(train))[:FITTED_ON]).tolist()
+    loader = DataLoader(Subset(train, rows), batch_size, collate_fn=TimesCLIPDataCollator(processor, draw=False))
+    values = torch.cat([batch["variate_values"].to(model.device) for batch in loader])
+    model.head["shapes"].reading.fit(values, seed)
 
 
 def _target_units(model: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -288,22 +313,33 @@ class _Fit:
         said = None if others is None else others @ weight.T + bias
         weight = weight / spreads
         _write(layers, weight, bias - weight @ means)
-        return penalty, answers, said if said is None or not self.classes else _log_softmax(said)
+        return penalty, answers, said if said is None or not self.classes else log_softmax(said)
 
     def kernel(
-        self, layer: KernelLayer, inputs: NDArray[Any], num_static: int, choices: list[Any], seen: NDArray[Any] | None
-    ) -> tuple[Any, Any, Any]:
-        """Fills a kernel layer; `choices` of `_kernel_columns`."""
+        self, layer: KernelLayer | FittedLinear, inputs: NDArray[Any], num_static: int, choices: list[Any],
+        seen: NDArray[Any] | None,
+    ) -> tuple[Any, Any, Any]:  # fmt: skip
+        """Fills a layer of Gaussian kernels, or one that is linear; `choices` of `_kernel_columns`."""
         wanted = np.eye(self.num_classes)[self.targets] if self.classes else self.targets
-        layer.check_size(min(len(inputs), self.max_centers))
+        linear = isinstance(layer, FittedLinear)
+        if isinstance(layer, KernelLayer):
+            layer.check_size(min(len(inputs), self.max_centers))
         means = np.nanmean(wanted, axis=0)
         centred, check = wanted - means, None
         if seen is not None and self.checked is not None:
             check = (seen, (np.eye(self.num_classes)[self.checked] if self.classes else self.checked) - means)
         space = choose_space(
-            inputs, np.nan_to_num(centred), num_static, self.owners, self.seed, self.max_centers, choices, check
+            inputs,
+            np.nan_to_num(centred),
+            num_static,
+            self.owners,
+            self.seed,
+            self.max_centers,
+            choices,
+            check,
+            linear,
         )
-        among = np.exp(-squared_distances(space.centers, space.centers))
+        among = space.among_centers()
         kernels = among if len(among) == len(inputs) else space.compare(inputs)
         of_seen = None if check is None else space.compare(check[0])
         weight, answers, penalties = np.zeros((wanted.shape[1], len(among))), np.full(wanted.shape, np.nan), []
@@ -311,7 +347,8 @@ class _Fit:
             if len(rows) < 3:
                 raise ValueError(f"target {columns[0]} has {len(rows)} labels, which are too few: three at least")
             owners = self.owners[rows] if self.owners is not None else None
-            ridge = KernelRidge(kernels if len(rows) == len(kernels) else kernels[rows], among, owners)
+            own_kernels = kernels if len(rows) == len(kernels) else kernels[rows]
+            ridge = KernelRidge(own_kernels, among, owners, linear)
             for own in [columns] if self.classes else [[column] for column in columns]:
                 known = centred[rows][:, own]
                 others = None if check is None or of_seen is None else (of_seen, check[1][:, own])
@@ -324,11 +361,14 @@ class _Fit:
         if self.classes:
             known = answers if said_of_seen is None else np.concatenate([answers, said_of_seen])
             labels = self.targets if self.checked is None else np.concatenate([self.targets, self.checked])
-            temperature, shifts = _platt(known, labels)
+            temperature, shifts = platt(known, labels)
             weight, bias = temperature * weight, temperature * means + shifts
-            answers = _log_softmax(temperature * answers + shifts)
-            said_of_seen = None if said_of_seen is None else _log_softmax(temperature * said_of_seen + shifts)
-        _fill(layer, {**vars(space), "weight": weight, "bias": bias})
+            answers = log_softmax(temperature * answers + shifts)
+            said_of_seen = None if said_of_seen is None else log_softmax(temperature * said_of_seen + shifts)
+        if isinstance(layer, FittedLinear):
+            layer.fill(shift=space.shift, weight=space.slopes(weight.T), bias=bias)
+        else:
+            layer.fill(shift=space.shift, factor=space.factor, centers=space.centers, weight=weight, bias=bias)
         return penalties[0] if len(penalties) == 1 else penalties, answers, said_of_seen
 
     def _folds(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
@@ -387,16 +427,16 @@ class _Fit:
         for penalty in LOGISTIC_PENALTIES:
             said = np.empty((len(targets), self.num_classes))
             for fitted, left_out in folds:
-                weight, bias = _logistic(inputs[fitted], targets[fitted], penalty, self.num_classes)
-                said[left_out] = _log_softmax(inputs[left_out] @ weight.T + bias)
+                weight, bias = logistic(inputs[fitted], targets[fitted], penalty, self.num_classes)
+                said[left_out] = log_softmax(inputs[left_out] @ weight.T + bias)
             answers.append(said)
             own = [said[np.arange(len(targets)), targets]]
             if seen is not None and self.checked is not None:
-                weight, bias = _logistic(inputs, targets, penalty, self.num_classes)
-                own.append(_log_softmax(seen @ weight.T + bias)[np.arange(len(seen)), self.checked])
+                weight, bias = logistic(inputs, targets, penalty, self.num_classes)
+                own.append(log_softmax(seen @ weight.T + bias)[np.arange(len(seen)), self.checked])
             losses.append(-np.concatenate(own).mean())
         best = int(np.argmin(losses))
-        weight, bias = _logistic(inputs, targets, LOGISTIC_PENALTIES[best], self.num_classes)
+        weight, bias = logistic(inputs, targets, LOGISTIC_PENALTIES[best], self.num_classes)
         return weight, bias, float(LOGISTIC_PENALTIES[best]), answers[best]
 
 
@@ -407,52 +447,6 @@ def _alike(centred: NDArray[Any]) -> list[tuple[list[int], NDArray[np.int64]]]:
     for column in range(centred.shape[1]):
         found.setdefault(seen[:, column].tobytes(), []).append(column)
     return [(columns, np.flatnonzero(seen[:, columns[0]])) for columns in found.values()]
-
-
-def _platt(said: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, NDArray[Any]]:
-    """The temperature and the bias of each class under which answers become probabilities of least log loss."""
-    rows = np.arange(len(labels))
-
-    def loss(parameters: NDArray[Any]) -> float:
-        logits = np.exp(parameters[0]) * said + parameters[1:]
-        # As much as one sample says that all classes are alike.
-        return float(-_log_softmax(logits)[rows, labels].sum() + 0.5 * np.square(parameters[1:]).sum())
-
-    found = minimize(loss, np.r_[np.log(4.0), np.zeros(said.shape[1])], method="L-BFGS-B")
-    return float(np.exp(found.x[0])), found.x[1:]
-
-
-@torch.no_grad()
-def _fill(layer: KernelLayer, numbers: dict[str, NDArray[Any]]) -> None:
-    """A fitted kernel into its layer, on its device."""
-    for name, array in numbers.items():
-        like = getattr(layer, name)
-        setattr(layer, name, torch.as_tensor(array, dtype=like.dtype, device=like.device))
-
-
-def _logistic(
-    inputs: NDArray[Any], targets: NDArray[Any], penalty: float, num_classes: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """`(classes, in_features)` and `(classes,)`; a class without a sample is as likely as one in n + 1."""
-    present = np.unique(targets)
-    weight, bias = np.zeros((num_classes, inputs.shape[1])), np.full(num_classes, -np.log(len(targets) + 1))
-    if len(present) == 1:
-        bias[present[0]] = 0.0
-        return weight, bias
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # far from converged under a small penalty, which then is not the best one
-        found = LogisticRegression(C=1 / penalty, max_iter=300).fit(inputs, targets)
-    if len(present) == 2:  # one logit, of the second
-        weight[present[1]], bias[present[0]], bias[present[1]] = found.coef_[0], 0.0, found.intercept_[0]
-    else:
-        weight[present] = found.coef_
-        bias[present] = found.intercept_
-    return weight, bias
-
-
-def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
 @torch.no_grad()

@@ -27,20 +27,33 @@ MAX_CENTERS = 2000
 
 @dataclass(frozen=True)
 class KernelSpace:
-    """Readings as points between which distances are taken.
+    """Readings as points that are compared.
 
     Args:
-        shift, factor: `(in_features,)`; a point is `(reading - shift) * factor`, exp(-|a - b|^2) the kernel of two.
+        shift, factor: `(in_features,)`; a point is `(reading - shift) * factor`.
         centers: points `(m, in_features)` that others are compared with.
+        linear: the kernel of two points is their product, not exp(-|a - b|^2).
     """
 
     shift: Array
     factor: Array
     centers: Array
+    linear: bool = False
 
     def compare(self, readings: Array) -> Array:
         """The kernels of readings `(n, in_features)` with all centers `(n, m)`."""
-        return np.exp(-squared_distances((readings - self.shift) * self.factor, self.centers))
+        return self._kernels((readings - self.shift) * self.factor)
+
+    def among_centers(self) -> Array:
+        """The kernels of centers with each other `(m, m)`."""
+        return self._kernels(self.centers)
+
+    def _kernels(self, points: Array) -> Array:
+        return points @ self.centers.T if self.linear else np.exp(-squared_distances(points, self.centers))
+
+    def slopes(self, weights: Array) -> Array:
+        """Of a linear kernel, what weights of the centers `(m, k)` make of each reading `(k, in_features)`."""
+        return (weights.T @ self.centers) * self.factor
 
 
 def squared_distances(a: Array, b: Array) -> Array:
@@ -72,9 +85,14 @@ class KernelRidge:
         kernels: `(n, m)`, of rows with centers.
         among_centers: `(m, m)`.
         owners: for each row the number of its group, or `None`: every row is one.
+        intercept: whether the targets' mean is fitted, too, beside kernels of points with mean 0: then a row that is
+            left out has no part in the mean. Linear kernels of more readings than rows need it: a centred point is
+            minus the sum of all others, so without, what is left out would be said exactly.
     """
 
-    def __init__(self, kernels: Array, among_centers: Array, owners: NDArray[np.int64] | None = None):
+    def __init__(
+        self, kernels: Array, among_centers: Array, owners: NDArray[np.int64] | None = None, intercept: bool = False
+    ):
         strengths, vectors = np.linalg.eigh(among_centers)
         kept = strengths > 1e-10 * strengths[-1]
         self.strengths, self.vectors = strengths[kept], vectors[:, kept]
@@ -86,6 +104,7 @@ class KernelRidge:
             self.strengths, self.turn = np.linalg.eigh(features.T @ features)
             self.rotated = features @ self.turn
         self.owners = owners
+        self.share = 1 / len(kernels) if intercept else 0.0  # of each row in the mean
 
     def left_out(self, targets: Array, penalty: float) -> Array:
         """What is said of every row `(n, k)` by a fit without it, or without its group."""
@@ -93,13 +112,13 @@ class KernelRidge:
         fitted = self.rotated @ (shares[:, None] * (self.rotated.T @ targets))
         residuals = targets - fitted
         if self.owners is None:
-            leverage = np.square(self.rotated) @ shares
+            leverage = np.square(self.rotated) @ shares + self.share
             return targets - residuals / np.maximum(1 - leverage, 1e-12)[:, None]
         said = np.empty_like(targets)
         for group in np.unique(self.owners):
             rows = self.owners == group
             own = self.rotated[rows]
-            hat = (own * shares) @ own.T
+            hat = (own * shares) @ own.T + self.share
             said[rows] = targets[rows] - np.linalg.solve(
                 np.eye(len(own)) - hat + 1e-12 * np.eye(len(own)), residuals[rows]
             )
@@ -131,6 +150,7 @@ class KernelRidge:
 def choose_space(
     readings: Array, targets: Array, num_static: int, owners: NDArray[np.int64] | None, seed: int,
     max_centers: int = MAX_CENTERS, choices: Sequence[Any] = (slice(None),), seen: tuple[Array, Array] | None = None,
+    linear: bool = False,
 ) -> KernelSpace:  # fmt: skip
     """The readings, the kernel's width and the weight of static values that do best on rows left out.
 
@@ -143,29 +163,27 @@ def choose_space(
         max_centers: rows that become centers; all, where there are no more.
         choices: columns of the readings, one of which is read; static values always are.
         seen: readings and targets of validation rows, whose errors count, too; as of `KernelRidge.best_penalty`.
+        linear: of the space; it has no width to choose.
     """
     rng = np.random.default_rng(seed)
     some = np.sort(rng.permutation(len(readings))[:CHOOSING_ROWS])
     best: tuple[float, Any] = (np.inf, None)
     check = None if seen is None else rng.permutation(len(seen[0]))[:CHOOSING_ROWS]
-    for shift, factor in _spaces(readings, num_static, some, choices):
-        points = (readings[some] - shift) * factor
-        kernels = np.exp(-squared_distances(points, points))
-        ridge = KernelRidge(kernels, kernels, owners[some] if owners is not None else None)
-        others = None
-        if seen is not None:
-            space = KernelSpace(shift, factor, points)
-            others = (space.compare(seen[0][check]), seen[1][check])
+    for shift, factor in _spaces(readings, num_static, some, choices, (1.0,) if linear else WIDTHS):
+        space = KernelSpace(shift, factor, (readings[some] - shift) * factor, linear)
+        kernels = space.among_centers()
+        ridge = KernelRidge(kernels, kernels, owners[some] if owners is not None else None, linear)
+        others = None if seen is None else (space.compare(seen[0][check]), seen[1][check])
         error = ridge.best_penalty(targets[some], others)[1]
         if error < best[0]:
             best = (error, (shift, factor))
     shift, factor = best[1]
     centers = np.sort(rng.permutation(len(readings))[:max_centers])
-    return KernelSpace(shift, factor, (readings[centers] - shift) * factor)
+    return KernelSpace(shift, factor, (readings[centers] - shift) * factor, linear)
 
 
 def _spaces(
-    readings: Array, num_static: int, rows: NDArray[np.int64], choices: Sequence[Any]
+    readings: Array, num_static: int, rows: NDArray[np.int64], choices: Sequence[Any], widths: Sequence[float]
 ) -> Iterator[tuple[Array, Array]]:
     """All shifts and factors that are tried."""
     rest = readings.shape[1] - num_static
@@ -178,7 +196,7 @@ def _spaces(
         points = (chosen[rows] - shift[columns]) * factor[columns]
         distances = squared_distances(points, points)
         median = float(np.median(distances[np.triu_indices(len(points), 1)])) if len(points) > 1 else 1.0
-        for width in WIDTHS:
+        for width in widths:
             yield shift, factor * np.sqrt(width / (median or 1.0))
 
 
