@@ -45,7 +45,7 @@ def test_series_of_any_lengths_and_blank_variates() -> None:
     assert pool.lengths[:2].tolist() == [20, 20] and np.isnan(pool.values[0, 20:]).all()
 
 
-@pytest.mark.parametrize(("steps", "length", "count"), [(512, 512, 1), (70_000, 512, 272), (20_000, 128, 311)])
+@pytest.mark.parametrize(("steps", "length", "count"), [(512, 512, 1), (70_000, 512, 273), (20_000, 128, 312)])
 def test_long_series_are_cut_into_windows_that_overlap_by_half(steps: int, length: int, count: int) -> None:
     line = np.random.default_rng(0).normal(size=(steps, 1))
     if count < 8:
@@ -55,6 +55,20 @@ def test_long_series_are_cut_into_windows_that_overlap_by_half(steps: int, lengt
     pool = pool_of_series([line])
     assert pool.num_samples == count and set(pool.lengths) == {length}
     np.testing.assert_array_equal(pool.values[0, length // 2 :], pool.values[1, : length // 2])
+    scaled = ((line - line.mean()) / line.std())[-length:, 0]  # the newest steps are in a window, too
+    np.testing.assert_allclose(pool.values[-1], scaled, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("steps", "starts"), [(512, [0]), (768, [0, 256]), (769, [0, 256, 257]), (1000, [0, 256, 488])]
+)
+def test_the_last_window_ends_with_its_series_and_none_comes_twice(steps: int, starts: list[int]) -> None:
+    lines = np.random.default_rng(0).normal(size=(256, steps, 1))
+    pool = pool_of_series(lines)
+    assert pool.num_samples == 256 * len(starts)
+    scaled = (lines[0, :, 0] - lines.mean()) / lines.std()
+    for start, row in zip(starts, pool.values, strict=False):
+        np.testing.assert_allclose(row, scaled[start : start + 512], rtol=1e-4, atol=1e-5)
 
 
 def test_tables_are_read_as_elsewhere() -> None:

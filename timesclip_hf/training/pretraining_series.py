@@ -1,11 +1,12 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The series that towers are pretrained on, as one array: synthetic ones, or somebody's own.
 
-The rule for one's own. Series of more than 512 steps are cut into windows, each half over the next one; of 512 steps,
-or of 256, 128 or 64 where longer ones are fewer than 256. Each variate is standardised by all of its values, so levels
-and spreads of series stay what tells them apart. Towers read a variate at a time: a batch takes one variate, drawn
-anew, of each of its samples, for two variates of one field, which may be nearly the same, are no strangers to be told
-apart. A variate with fewer than eight steps or four values in a sample is left out of it.
+The rule for one's own. Series of more than 512 steps are cut into windows, each half over the next one, the last one
+at the end of its series; of 512 steps, or of 256, 128 or 64 where longer ones are fewer than 256. Each variate is
+standardised by all of its values, so levels and spreads of series stay what tells them apart. Towers read a variate at
+a time: a batch takes one variate, drawn anew, of each of its samples, for two variates of one field, which may be
+nearly the same, are no strangers to be told apart. A variate with fewer than eight steps or four values in a sample is
+left out of it.
 """
 
 import hashlib
@@ -111,12 +112,17 @@ def _values_of(series: Any) -> Iterator[Any]:
 def _windows(arrays: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     length, samples = _LONGEST, arrays
     while length >= _SHORTEST:
-        starts = [range(0, max(1, len(one) - length + 1), length // 2) for one in arrays]
+        starts = [_starts(len(one), length) for one in arrays]
         samples = [one[start : start + length] for one, own in zip(arrays, starts, strict=True) for start in own]
         if len(samples) >= _ENOUGH or max(map(len, arrays), default=0) <= length:
             break
         length //= 2
     return samples
+
+
+def _starts(steps: int, length: int) -> list[int]:
+    last = max(0, steps - length)
+    return [*range(0, last, length // 2), last]
 
 
 __all__ = ["SeriesPool", "pool_of_series"]
