@@ -21,6 +21,18 @@ def test_hand_worked_retrieval_differs_between_directions():
     assert retrieval_accuracy(images, texts * lengths) == pytest.approx(expected)
 
 
+def test_among_the_two_nearest_by_hand_and_by_chance_where_samples_are_alike():
+    # As above, degrees: images 0, 10, 90; texts 4, 30, 80. Image 1 has its own text second; all others have it first.
+    angles = np.deg2rad([[0.0, 10.0, 90.0], [4.0, 30.0, 80.0]])
+    images, texts = np.stack([np.cos(angles), np.sin(angles)], axis=-1)[:, :, None, :]
+    found = retrieval_accuracy(images, texts, at=(1, 2))
+    assert found["image_to_text_top1"] == pytest.approx(2 / 3) and found["image_to_text_top2"] == 1.0
+    alike = retrieval_accuracy(np.ones((8, 2, 3)), np.ones((8, 2, 3)), at=(5, 20))
+    assert alike["text_to_image_top5"] == pytest.approx(5 / 8) and alike["text_to_image_top20"] == 1.0
+    with pytest.raises(ValueError, match=r"at must be whole numbers from 1, got \(0,\)"):
+        retrieval_accuracy(images, texts, at=(0,))
+
+
 @pytest.mark.parametrize("block", [1, 4, 64])
 def test_retrieval_in_blocks_equals_one_matrix_over_flattened_variates(block, monkeypatch):
     monkeypatch.setattr("timesclip_hf.metrics.retrieval._BLOCK_SIZE", block)
