@@ -9,6 +9,7 @@ mean, and of the mean that `fit_head` weighs. The test year is for final tables 
 """
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,15 +37,22 @@ def load(path: str) -> dict[str, Any]:
     return {name: parts[name] for name in ("train", "validation")}
 
 
-def build(checkpoint: str | None, towers: str | None, steps: int, train: Any, **fields: Any) -> tuple[Any, Any]:
+def build(
+    checkpoint: str | None,
+    towers: str | None,
+    steps: int,
+    train: Any,
+    names: Sequence[str] = tuple(BANDS),
+    **fields: Any,
+) -> tuple[Any, Any]:
     """A model with the towers of a checkpoint, or random ones of its kind or of a named pair; and its processor."""
-    shape = {"num_variates": len(BANDS), "context_length": steps, "patch_length": 6, "patch_stride": 3, **fields}
+    shape = {"num_variates": len(names), "context_length": steps, "patch_length": 6, "patch_stride": 3, **fields}
     set_seed(1)
     if towers is not None:
         config = TimesCLIPConfig.from_preset("probe", towers=towers, **shape)
     else:
         config = TimesCLIPConfig.from_vision_text_pretrained(checkpoint, checkpoint, "probe", **shape)
-    processor = TimesCLIPProcessor.from_config(config, variate_names=BANDS).fit(train)
+    processor = TimesCLIPProcessor.from_config(config, variate_names=list(names)).fit(train)
     config = processor.complete_config(config)
     if checkpoint is None or towers is not None:
         return TimesCLIPModel(config), processor
@@ -53,12 +61,13 @@ def build(checkpoint: str | None, towers: str | None, steps: int, train: Any, **
 
 @torch.no_grad()
 def read(model: Any, processor: Any, data: Any, batch_size: int = 128) -> dict[str, np.ndarray]:
-    """What each head of preset `"probe"` reads of a part `(n, width)`, static values beside it."""
+    """What each head of preset `"probe"` reads of a part `(n, width)`, static values beside it if there are any."""
     found: dict[str, list[np.ndarray]] = {}
     model.eval()
     for first in range(0, len(data), batch_size):
         rows = data[first : first + batch_size]
-        batch = processor(np.asarray(rows["past_values"], np.float32), static_values=rows["static_values"])
+        batch = processor(np.asarray(rows["past_values"], np.float32), static_values=rows.get("static_values"))
+        beside = [batch["static_values"]] if "static_values" in batch else []
         outputs = model(**batch)
         readings = {
             "vision": outputs.vision_features,
@@ -67,9 +76,7 @@ def read(model: Any, processor: Any, data: Any, batch_size: int = 128) -> dict[s
         }
         for name, reading in readings.items():
             if reading is not None:
-                found.setdefault(name, []).append(
-                    torch.cat([reading.flatten(1), batch["static_values"]], dim=1).double().numpy()
-                )
+                found.setdefault(name, []).append(torch.cat([reading.flatten(1), *beside], dim=1).double().numpy())
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 

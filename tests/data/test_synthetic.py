@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from timesclip_hf.data.synthetic import stream_series, synthetic_pool, synthetic_series
+from timesclip_hf.data.synthetic import SHAPES, single_shapes, stream_series, synthetic_pool, synthetic_series
 
 
 @pytest.mark.parametrize("num_variates", [1, 3])
@@ -41,6 +41,17 @@ def test_seeds_numbers_and_variates_tell_series_apart() -> None:
     (other,) = synthetic_series([4], seed=1, num_variates=2, min_length=60, max_length=60)
     columns = [*first.T, *second.T, *other.T]
     assert all(not np.array_equal(a, b, equal_nan=True) for a, b in itertools.combinations(columns, 2))
+
+
+@pytest.mark.parametrize("kind", list(SHAPES))
+def test_a_shape_alone_is_standardised_and_the_same_in_any_company(kind: str) -> None:
+    series = single_shapes(kind, range(20), 3, 50)
+    assert series.shape == (20, 50) and np.isfinite(series).all()
+    np.testing.assert_allclose(series.mean(axis=1), 0, atol=1e-9)
+    spread = series.std(axis=1)
+    assert np.isclose(spread, 1).sum() >= 10  # of rare spikes there may be none
+    assert (np.isclose(spread, 1) | np.isclose(spread, 0)).all()
+    np.testing.assert_array_equal(single_shapes(kind, [7], 3, 50)[0], series[7])
 
 
 def test_lengths_levels_spreads_and_gaps_are_as_said() -> None:

@@ -12,7 +12,7 @@ its own (around .64), which are information, as in a data set that was standardi
 instruments do: rounded, censored, with clouds and gaps.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -73,6 +73,21 @@ def synthetic_series(
             for row, series in zip(rows, rounded, strict=True):
                 made[first + row] = np.ascontiguousarray(series[:, : lengths[row]].T)
     return made
+
+
+def single_shapes(kind: str, indices: Sequence[int] | NDArray[Any], seed: int = 0, length: int = 96) -> Floats:
+    """Series `(n, length)` of one of `SHAPES` alone, of mean 0 and spread 1, as they are before they are measured.
+
+    Args:
+        kind: name of the shape.
+        indices, seed: as for `synthetic_series`.
+        length: steps of each.
+    """
+    sources = [_source(seed, int(number), 0) for number in indices]
+    width = -(-length // _WIDTH_STEP) * _WIDTH_STEP
+    uniform = np.stack([source.random(_NUM_UNIFORM) for source in sources])
+    dice = _Dice(uniform, sources, np.full(len(sources), length), width)
+    return dice.unit(SHAPES[kind](dice))[:, :length]
 
 
 def stream_series(seed: int = 0, start: int = 0, batch_size: int = 1024, **options: Any) -> Iterator[list[Any]]:
@@ -283,6 +298,18 @@ def _growth(dice: _Dice) -> Floats:
     return np.sign(dice.uniform(-0.3, 1)) * values
 
 
+SHAPES: dict[str, Callable[[_Dice], Floats]] = {
+    "trend": _trend,
+    "seasons": _seasons,
+    "process": _gaussian_process,
+    "regimes": _regimes,
+    "steps": _steps,
+    "spikes": _spikes,
+    "teeth": _teeth,
+    "growth": _growth,
+}
+
+
 def _sigmoid(values: Floats) -> Floats:
     return 1 / (1 + np.exp(-np.clip(values, -60, 60)))
 
@@ -327,4 +354,4 @@ def _measured(dice: _Dice, values: Floats) -> Floats:
     return np.where(missing & enough, np.nan, values)
 
 
-__all__ = ["stream_series", "synthetic_pool", "synthetic_series"]
+__all__ = ["SHAPES", "single_shapes", "stream_series", "synthetic_pool", "synthetic_series"]

@@ -183,13 +183,14 @@ def pretrain(
         pool = pool_of_series(series)
         most = min(arguments.batch_size, pool.num_samples)
         arguments = replace(arguments, batch_size=most - most % (16 if most >= 16 else 4))  # colours, see `draw`
-        return _Pretraining(config, arguments, pool, start).run()
+        return Pretraining(config, arguments, pool, start).run()
     if arguments.num_series < arguments.batch_size:
         raise ValueError(f"num_series={arguments.num_series} is less than batch_size={arguments.batch_size}")
-    return _Pretraining(config, arguments, _synthetic(arguments), start).run()
+    return Pretraining(config, arguments, pool_of_synthetic(arguments), start).run()
 
 
-def _synthetic(arguments: PretrainingArguments) -> SeriesPool:
+def pool_of_synthetic(arguments: PretrainingArguments) -> SeriesPool:
+    """The synthetic series that these arguments ask for; says how long they took."""
     started = time.perf_counter()
     workers = (os.cpu_count() or 1) if arguments.num_workers is None else arguments.num_workers
     values, lengths = synthetic_pool(arguments.num_series, arguments.seed, num_workers=workers)
@@ -198,8 +199,13 @@ def _synthetic(arguments: PretrainingArguments) -> SeriesPool:
     return SeriesPool(values, lengths, np.arange(len(values) + 1), words)
 
 
-class _Pretraining:
-    """A run: its series, its model, and where it stands."""
+class Pretraining:
+    """A run: its series, its model, and where it stands.
+
+    Args:
+        config, arguments, start: see `pretrain`.
+        pool: its series.
+    """
 
     def __init__(self, config: TimesCLIPConfig, arguments: PretrainingArguments, pool: SeriesPool, start: str | None):
         self.arguments, self.folder, self.pool, self.start = arguments, Path(arguments.output_dir), pool, start
@@ -217,9 +223,7 @@ class _Pretraining:
             else TimesCLIPForPreTraining.from_vision_text_pretrained(start, start, config=config)
         )
         vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
-        self.parts = nn.ModuleDict(
-            {"model": self.model, "objective": CrossCropObjective(vision, text, arguments.temperature)}
-        )
+        self.parts = nn.ModuleDict({"model": self.model, "objective": self.build_objective(vision, text)})
         self.parts.to(self.device).train()
         self.parameters = [p for p in self.parts.parameters() if p.requires_grad]
         decayed = [p for p in self.parameters if p.ndim > 1]
@@ -253,6 +257,10 @@ class _Pretraining:
         print(f"{took}, {self._budget()} in all, saved in {self.folder}", flush=True)
         return self.model.eval()
 
+    def build_objective(self, vision_width: int, text_width: int) -> nn.Module:
+        """What stands around towers of these widths while they are trained."""
+        return CrossCropObjective(vision_width, text_width, self.arguments.temperature)
+
     def _budget(self) -> str:
         """What the run has cost so far, all its parts together."""
         if self.device.type != "cpu":
@@ -266,14 +274,7 @@ class _Pretraining:
         shape = draw_shape(arguments.seed, step)
         samples = draw_rows(self.pool.num_samples, arguments.batch_size, arguments.seed, step)
         rows = torch.from_numpy(self.pool.rows(samples, arguments.seed, step)).to(self.device, non_blocking=True)
-        first, second = two_crops(self.values[rows], self.lengths[rows], shape)
-        images = draw(first.plot_values, self.processor, shape)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            features = read_features(self.model, first, images)
-            others = read_features(self.model, second, None)
-        features, others = ({name: part.float() for name, part in side.items()} for side in (features, others))
-        found = self.parts["objective"](features, others, first)
-        found["embeds_nce"] = self._align(features, others)
+        found = self.terms(self.values[rows], self.lengths[rows], shape)
         loss = torch.stack([value for name, value in found.items() if not name.endswith("_top1")]).sum()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -281,6 +282,18 @@ class _Pretraining:
         self.schedule.step()
         self.optimizer.zero_grad()
         return {"loss": loss.detach(), **{name: value.detach() for name, value in found.items()}, "norm": norm}
+
+    def terms(self, series: Tensor, lengths: Tensor, shape: Shape) -> dict[str, Tensor]:
+        """Parts of the loss, and what else is to be told (`..._top1`), of series `(B, W)` of these lengths."""
+        first, second = two_crops(series, lengths, shape)
+        images = draw(first.plot_values, self.processor, shape)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            features = read_features(self.model, first, images)
+            others = read_features(self.model, second, None)
+        features, others = ({name: part.float() for name, part in side.items()} for side in (features, others))
+        found: dict[str, Tensor] = self.parts["objective"](features, others, first)
+        found["embeds_nce"] = self._align(features, others)
+        return found
 
     def _align(self, features: dict[str, Tensor], others: dict[str, Tensor]) -> Tensor:
         """The model's own embeds learn to find each other, and the towers learn nothing of it."""
@@ -291,7 +304,7 @@ class _Pretraining:
         return self.model.alignment(*embeds)
 
     def _log(self, found: dict[str, float], seconds: float, last: int) -> None:
-        line = {"step": self.step, **{name: round(value, 5) for name, value in found.items()}}
+        line = {"step": self.step, **{name: round(value, 5) for name, value in found.items()}, "loss": found["loss"]}
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         shown = {
@@ -348,4 +361,13 @@ def _rate(steps: int, step: int) -> float:
     return min((step + 1) / (0.05 * steps + 1), 0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
 
 
-__all__ = ["CrossCropObjective", "PretrainingArguments", "draw_rows", "draw_shape", "pretrain", "read_features"]
+__all__ = [
+    "CrossCropObjective",
+    "Pretraining",
+    "PretrainingArguments",
+    "draw_rows",
+    "draw_shape",
+    "pool_of_synthetic",
+    "pretrain",
+    "read_features",
+]
