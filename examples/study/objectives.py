@@ -233,7 +233,10 @@ def main() -> None:
         seconds = time.process_time() - started
         lines[name] = judge(folder, parts, tasks) | {"CPU minutes": seconds / 60}
         print(name, {key: round(value, 3) for key, value in lines[name].items()}, flush=True)
-    print(pd.DataFrame(lines).T.to_markdown(floatfmt=".3f"))
+    frame = pd.DataFrame(lines)
+    print("| | " + " | ".join(frame) + " |", "|---" * (frame.shape[1] + 1) + "|", sep="\n")
+    for name, row in frame.iterrows():
+        print(f"| {name} | " + " | ".join("-" if np.isnan(score) else f"{score:.3f}" for score in row) + " |")
 
 
 if __name__ == "__main__":

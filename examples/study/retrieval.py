@@ -3,9 +3,10 @@
 
     python -m examples.study.retrieval timesclip-small
 
-Series that no pretraining has seen: 1 000 synthetic ones of 96 steps, and 1 000 fields of the crop table's test years
-(seven bands side by side). `embeds`: as the checkpoint's own projections compare them, by cosine. `fitted`: a linear
-map from what plots say to what patches say, ridge on 1 000 other series, which random towers can have, too.
+Series that no pretraining has seen: 1 000 synthetic ones of 96 steps (cut off beyond four spreads, for all share one
+axis), and the fields of the crop table's test years (seven bands side by side). `embeds`: as the checkpoint's own
+projections compare them, by cosine. `fitted`: a linear map from what plots say to what patches say, ridge on 1 000
+other series, which random towers can have, too.
 """
 
 import argparse
@@ -19,8 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import set_seed
 
-from timesclip_hf import TimesCLIPConfig, TimesCLIPForPreTraining, TimesCLIPProcessor, retrieval_accuracy
+from timesclip_hf import TimesCLIPConfig, TimesCLIPForPreTraining, TimesCLIPProcessor
 from timesclip_hf.data.synthetic import synthetic_series
+from timesclip_hf.metrics import retrieval_accuracy
 from timesclip_hf.model.tower_configs import checkpoint_folder
 
 from .frozen_table import load
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--table", default="examples/crop_yield/crop_yield.parquet")
     options = parser.parse_args()
     made = np.stack(synthetic_series(np.arange(FIRST, FIRST + 2 * COUNT), min_length=96, max_length=96))
+    made = made.clip(-4, 4)
     parts, draw = load(options.table, 36), np.random.default_rng(0)
     crop = [np.asarray(parts[name]["past_values"][:], np.float32) for name in ("train", "test")]
     fields = np.concatenate([part[draw.permutation(len(part))[:COUNT]] for part in crop])
@@ -89,7 +92,10 @@ def main() -> None:
                 row = {"series": f"{data}, {len(asked)}", "towers": weights, "compared": how}
                 rows.append(row | retrieval_accuracy(*pair, at=(1, 5)))
                 print(rows[-1], flush=True)
-    print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3f"))
+    frame = pd.DataFrame(rows)
+    print("| " + " | ".join(frame) + " |", "|---" * frame.shape[1] + "|", sep="\n")
+    for row in frame.itertuples(index=False):
+        print("| " + " | ".join(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row) + " |")
 
 
 if __name__ == "__main__":
