@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .training.adapters import lora_config as lora_config
     from .training.calibration import calibrate as calibrate
     from .training.ensemble import join_models as join_models
+    from .training.head_first import train_head as train_head
     from .training.heads import FittedHeads as FittedHeads
     from .training.heads import fit_head as fit_head
     from .training.probe import LayerProbe as LayerProbe
@@ -138,6 +139,7 @@ _NAMES = {
     ],
     ".training.adapters": ["lora_config"],
     ".training.calibration": ["calibrate"],
+    ".training.head_first": ["train_head"],
     ".training.heads": ["FittedHeads", "fit_head"],
     ".training.ensemble": ["join_models"],
     ".training.probe": ["LayerProbe", "probe_layers"],

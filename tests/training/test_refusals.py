@@ -89,6 +89,9 @@ class Stream(IterableDataset):
 # Argument -> what refuses it, and the words that say what to do.
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "optim": ({"optim": "lomo", "tower_learning_rate": 1e-5}, "tower_learning_rate=1e-05 needs groups.*'lomo'"),
+    "head_epochs": (
+        {"head_epochs": 3, "model_class": TimesCLIPForPreTraining, "preset": "full"}, "of one regression or classif"
+    ),
     "label_smoothing_factor": ({"label_smoothing_factor": 0.1}, "is for classification.*leave it out"),
     "use_liger_kernel": ({"use_liger_kernel": True}, "leave it False"),
     "neftune_noise_alpha": ({"neftune_noise_alpha": 5.0, "preset": "vision_only"}, "has no text branch"),

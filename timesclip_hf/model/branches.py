@@ -181,9 +181,13 @@ class TimesCLIPBranches(TimesCLIPPreTrainedModel):
             tokens = encode_tokens(self.text_tower, tokens, mask, config.text_chunk_size)
         samples = patch_values.shape[:2]
         read["text_tokens"] = tokens.unflatten(0, samples)
-        read["text_features"] = pool_tokens(tokens, mask, config.text_pooling).unflatten(0, samples)
+        return read | self.project_text(pool_tokens(tokens, mask, config.text_pooling).unflatten(0, samples))
+
+    def project_text(self, text_features: Tensor) -> dict[str, Tensor]:
+        """Features of the text tower `(B, V, width)` and, where something compares them, their embeds."""
+        read = {"text_features": text_features}
         if self.text_projection is not None:
-            read["text_embeds"] = self.text_projection(read["text_features"])
+            read["text_embeds"] = self.text_projection(text_features)
         return read
 
     def select_variates(

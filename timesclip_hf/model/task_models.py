@@ -93,6 +93,19 @@ class TaskModel(TimesCLIPPreTrainedModel):
             "variate_values": variate_values, "loc": loc, "scale": scale, "static_values": static_values,
             "future_values": future_values,
         }  # fmt: skip
+        return self.respond(outputs, inputs, labels, series)
+
+    def respond(
+        self, outputs: TimesCLIPOutput, inputs: dict[str, Any], labels: Tensor | None, series: Sequence[Any] = ()
+    ) -> TimesCLIPOutput:
+        """Answers and losses, from what the branches say of a batch.
+
+        Args:
+            outputs: of the body.
+            inputs: `variate_values`, `loc`, `scale`, `static_values` and `future_values` as given, or `None`.
+            labels: as for `forward`.
+            series: what the body read, for the other models of an ensemble.
+        """
         scaled = self._join(self._read(outputs, inputs), series, inputs)
         found: dict[str, Any] = {**self._answers(scaled, inputs), **outputs}
         if labels is None:

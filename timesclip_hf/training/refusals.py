@@ -12,6 +12,7 @@ from transformers.trainer_utils import HubStrategy, unwrap_peft_model
 from transformers.training_args import OptimizerNames
 
 from ..data.collator import TimesCLIPDataCollator
+from ..model.task_models import WholeSeriesModel
 
 _OF_LENGTHS = ("group_by_length", "batch_rebalance")
 # They update weights layer by layer, or know one learning rate alone.
@@ -45,6 +46,7 @@ def check_values(args: Any) -> None:
             and not (any(args.class_weights) and all(0 <= w < float("inf") for w in args.class_weights)),
             "must hold finite numbers, none below 0 and not all 0",
         ),
+        "head_epochs": (args.head_epochs < 0, "is below 0"),
         "epoch_decay": (args.epoch_decay is not None and not 0 < args.epoch_decay <= 1, "must be in (0, 1]"),
         "average_epochs": (args.average_epochs is not None and not args.average_epochs > 0, "must be above 0"),
         "early_stopping_patience": (
@@ -86,6 +88,7 @@ def check_combination(trainer: Any, aligns: bool, optimizers: Any) -> None:
     _check_model(trainer)
     _check_collator(trainer)
     _check_processes(trainer, aligns)
+    _check_head_first(trainer)
     optimizer, schedule = optimizers or (None, None)
     if optimizer is not None and args.tower_learning_rate is not None:
         raise ValueError("tower_learning_rate has no effect on an optimizer in optimizers=: give it groups there")
@@ -129,6 +132,26 @@ def _check_collator(trainer: Any) -> None:
             f"label_names={args.label_names}, but the collator's batches have 'labels': rename the column, and leave "
             "label_names as it is"
         )
+
+
+def _check_head_first(trainer: Any) -> None:
+    if not trainer.args.head_epochs:
+        return
+    model, data, alone = unwrap_peft_model(trainer.model), trainer.train_dataset, "head_epochs trains a head alone"
+    if not isinstance(model, WholeSeriesModel) or model.config.ensemble_size > 1:
+        raise ValueError(f"{alone}: of one regression or classification model, and this is a {type(model).__name__}")
+    if not isinstance(trainer.data_collator, TimesCLIPDataCollator) or (
+        data is not None and not hasattr(data, "__len__")
+    ):
+        raise ValueError(
+            f"{alone}, on series that a TimesCLIPProcessor reads once: not on streams or finished batches"
+        )
+    if trainer.compute_loss_func is not None:
+        raise ValueError(
+            f"{alone} by the model's own loss, which compute_loss_func replaces: leave one of the two out"
+        )
+    if is_sharded(trainer):
+        raise ValueError(f"{alone}, whose weights are sharded: leave it out")
 
 
 def _check_processes(trainer: Any, aligns: bool) -> None:

@@ -37,6 +37,7 @@ from .evaluation import BatchedMetrics, BoundedEmbeds, evaluating, every_row, wh
 from .given_data import augmented, check_data, check_given, check_labels
 from .gradient_caching import AccumulatedAlignment, alignment_objective
 from .half_weights import HalfWeights
+from .head_first import train_head_first
 from .heads import fit_head
 from .hooks import check_hooks
 from .loss_terms import LossTerms
@@ -299,7 +300,10 @@ class TimesCLIPTrainer(Trainer):
                 config.calibration = None  # of the weights as they were
         try:
             trial = args[0] if args else kwargs.get("trial")
-            return super().train(self.checkpoints.find(resume_from_checkpoint, trial), *args, **kwargs)
+            checkpoint = self.checkpoints.find(resume_from_checkpoint, trial)
+            if checkpoint is None and self.model_init is None:
+                train_head_first(self, self.model)
+            return super().train(checkpoint, *args, **kwargs)
         finally:
             self.checkpoints.release()
             self.kept_weights.forget()
@@ -311,6 +315,7 @@ class TimesCLIPTrainer(Trainer):
             if self.place_model_on_device:
                 self._move_model_to_device(model, self.args.device)
             self._fit_kernels(model)
+            train_head_first(self, model)
         return model
 
     def _fit_effects(self, model: Any) -> None:

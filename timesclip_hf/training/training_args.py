@@ -45,6 +45,12 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     Args:
         tower_learning_rate (`float`, *optional*): learning rate of the towers' own weights, usually far smaller than
             `learning_rate` where they are pretrained (the paper: 1e-6 to 5e-5 beside 1e-4). Not set: `learning_rate`.
+        head_epochs (`int`, defaults to 0): epochs in which head, projections and variate selection learn alone, before
+            the first step, on what the towers say then, which is read once (`train_head`), and so cheaply. Worth it
+            where towers are pretrained: a random head bends them before it has learnt. Then choose a small
+            `learning_rate`, and `eval_on_start`, with which what came of it counts as an epoch. Regression and
+            classification.
+        head_learning_rate (`float`, defaults to 1e-3): the highest of these epochs, which falls to 0 in them.
         epoch_decay (`float`, *optional*): factor in (0, 1] on all learning rates after each epoch, after the warmup
             (exponential decay, as usual in the forecasting literature), in place of `lr_scheduler_type`.
         average_epochs (`float`, *optional*): keep an exponential moving average of the weights with this time
@@ -94,6 +100,8 @@ class TimesCLIPTrainingArguments(TrainingArguments):
     """
 
     tower_learning_rate: float | None = _option(None, "Rate of the towers' own weights; default: learning_rate.")
+    head_epochs: int = _option(0, "Epochs in which the head learns alone, before the first step.")
+    head_learning_rate: float = _option(1e-3, "Learning rate of these epochs.")
     epoch_decay: float | None = _option(None, "Factor on all rates after each epoch; default: lr_scheduler_type.")
     average_epochs: float | None = _option(None, "Average the weights over about so many epochs; default: do not.")
     alignment_over_accumulation: bool = _option(False, "Compare samples over all accumulated batches.")

@@ -1,0 +1,174 @@
+# Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
+"""The head learns before the towers do: on what these say now, which is read once and kept.
+
+A head of random weights sends gradients through pretrained towers that mean nothing to them, and by the time it has
+learnt, what they knew is bent (Kumar et al. 2022, arXiv 2202.10054). So the head, and all else that is no tower and no
+tokenizer, learns first, beside towers that stay as they are. An epoch of that costs a fiftieth of one of the whole.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers.trainer_utils import unwrap_peft_model
+from transformers.utils.logging import get_logger
+
+from ..data.collator import TimesCLIPDataCollator
+from ..model.agreement import check_agreement
+from ..model.outputs import TimesCLIPOutput
+from ..model.processing_timesclip import TimesCLIPProcessor
+from ..model.task_models import WholeSeriesModel
+
+logger = get_logger(__name__)
+
+_TOWERS = ("vision_tower", "text_tower", "tokenizer")
+# What heads read of a batch beside the towers.
+_BESIDE = ("variate_values", "loc", "scale", "static_values", "labels")
+
+
+def train_head(
+    model: WholeSeriesModel,
+    processor: TimesCLIPProcessor,
+    train: Any,
+    epochs: int = 30,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.05,
+    batch_size: int = 64,
+    max_grad_norm: float = 1.0,
+    seed: int = 0,
+) -> list[float]:
+    """Trains all of a model but its towers and its tokenizer, by the model's own loss; every series is read once.
+
+    For heads that learn by gradients (`head="mlp"`, `"pooled"`, `"linear"`); `fit_head` has those in closed form.
+    `TimesCLIPTrainingArguments(head_epochs=30)` has it done before the first step of a training.
+
+    Args:
+        model: of regression or classification, changed in place; kernels stay as they are.
+        processor: fitted, as the model was built for.
+        train: rows with `past_values` and `labels`, as `TimesCLIPDataCollator` takes them, with a length.
+        epochs: over the readings, which are kept on the model's device: 4 bytes x series x variates x widths.
+        learning_rate, weight_decay, batch_size, max_grad_norm: of AdamW (biases and norms do not decay) under a cosine
+            from `learning_rate` to 0.
+        seed: of batches and dropout; no other random number is touched.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        ValueError: another task, an ensemble, or rows without labels.
+    """
+    if not isinstance(model, WholeSeriesModel):
+        raise ValueError(
+            f"the head alone is trained in regression and classification, but this is a {type(model).__name__}, whose "
+            "head reads all tokens: leave head_epochs out"
+        )
+    if model.config.ensemble_size > 1:
+        raise ValueError(f"model is an ensemble of {model.config.ensemble_size}: train its models apart, then join")
+    check_agreement(processor, model.config, model.task, training=True)
+    before = model.training
+    own = [p for name, p in model.named_parameters() if p.requires_grad and not _of_tower(name)]
+    if not own or epochs < 1:
+        return []
+    groups = [
+        {"params": [p for p in own if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    losses = []
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []), _resting(model):
+        torch.manual_seed(seed)
+        readings = _read(model, processor, train, batch_size)
+        count = len(readings["labels"])
+        optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-count // batch_size))
+        model.train()
+        for _ in range(epochs):
+            total = 0.0
+            for rows in torch.randperm(count).split(batch_size):
+                loss = _loss(model, {name: part[rows.to(part.device)] for name, part in readings.items()})
+                loss.backward()
+                nn.utils.clip_grad_norm_(own, max_grad_norm or float("inf"))
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                total += loss.item() * len(rows)
+            losses.append(total / count)
+    model.train(before)
+    logger.info(f"the head learnt for {epochs} epochs: loss {losses[0]:.4g} to {losses[-1]:.4g}")
+    return losses
+
+
+def train_head_first(trainer: Any, model: Any) -> None:
+    """What `args.head_epochs` of a `TimesCLIPTrainer` asks for, in batches of its training's size."""
+    args = trainer.args
+    if not args.head_epochs:
+        return
+    with trainer.task_objective.applied():  # label smoothing
+        train_head(
+            unwrap_peft_model(model),
+            trainer.data_collator.processor,
+            trainer.train_dataset,
+            args.head_epochs,
+            args.head_learning_rate,
+            args.weight_decay,
+            args.train_batch_size,
+            args.max_grad_norm,
+            args.seed,
+        )
+
+
+def _of_tower(name: str) -> bool:
+    return any(part in name.split(".") for part in _TOWERS)
+
+
+@contextmanager
+def _resting(model: Any) -> Iterator[None]:
+    """Inside, towers and tokenizer have no gradients (a variate selection may ask the text tower)."""
+    stopped = [p for name, p in model.named_parameters() if p.requires_grad and _of_tower(name)]
+    for parameter in stopped:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in stopped:
+            parameter.requires_grad_(True)
+
+
+@torch.no_grad()
+def _read(model: Any, processor: TimesCLIPProcessor, train: Any, batch_size: int) -> dict[str, Tensor]:
+    """What the towers say of each series `(n, V, width)`, and what heads read beside it."""
+    found: dict[str, list[Tensor]] = {}
+    model.eval()
+    base = model.base_model
+    for batch in DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor)):
+        if "labels" not in batch:
+            raise ValueError("train has no 'labels': there is nothing to train a head on")
+        given = {name: part.to(model.device) for name, part in batch.items() if hasattr(part, "to")}
+        if base.vision_tower is not None:
+            found.setdefault("vision_features", []).append(base.get_vision_features(given["pixel_values"]))
+        if base.text_tower is not None:
+            read = base.read_patches(given["patch_values"], given.get("patch_mask"))
+            found.setdefault("text_features", []).append(read["text_features"])
+        for name in _BESIDE:
+            if name in given:
+                found.setdefault(name, []).append(given[name])
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """What training minimises, from what the towers said."""
+    base, read = model.base_model, {}
+    if "vision_features" in batch:
+        read = base.read_plots(None, batch["vision_features"])
+    if "text_features" in batch:
+        read |= base.project_text(batch["text_features"])
+    selected, _ = base.select_variates(read, batch.get("variate_values"), False)
+    outputs = TimesCLIPOutput(**read, selected_embeds=selected)
+    inputs = {name: batch.get(name) for name in ("variate_values", "loc", "scale", "static_values")}
+    loss: Tensor = model.respond(outputs, inputs, batch["labels"])["loss"]
+    return loss
+
+
+__all__ = ["train_head", "train_head_first"]
