@@ -185,10 +185,16 @@ def test_processes_share_the_parts(make: Any, tmp_path: Path, monkeypatch: pytes
     answer = table_parts._answer_part
 
     @contextlib.contextmanager
+    def meet() -> Any:
+        yield
+        if len(ranks) == 1:
+            answer_parquet(predict, *files)
+
+    @contextlib.contextmanager
     def two_processes(pipeline: Any) -> Any:
         """The second one does its share while the first one waits for it at the start."""
         ranks.append(len(ranks))
-        yield ranks[-1], 2, lambda: answer_parquet(predict, *files) if len(ranks) == 1 else None
+        yield ranks[-1], 2, meet
 
     monkeypatch.setattr(table_parts, "_processes", two_processes)
     monkeypatch.setattr(table_parts, "_answer_part", lambda *a: (answered.append(a[1].number), answer(*a)))
@@ -197,6 +203,38 @@ def test_processes_share_the_parts(make: Any, tmp_path: Path, monkeypatch: pytes
     assert answered == [1, 3, 5, 0, 2, 4]
     # Batches that begin elsewhere round elsewhere.
     pd.testing.assert_frame_equal(pd.read_parquet(files[1]), whole(predict, fields(), tmp_path), atol=1e-6)
+
+
+def test_what_one_process_refuses_all_raise_where_they_meet(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p.parquet.parts").mkdir()
+    (tmp_path / "p.parquet.parts" / "mine.txt").write_text("mine")  # which the first process refuses
+    fields().to_parquet(tmp_path / "fields.parquet")
+    told: list[str | None] = []
+
+    def gather(faults: list[str | None]) -> list[str | None]:
+        told.extend(faults)
+        return told
+
+    monkeypatch.setattr("accelerate.utils.gather_object", gather)
+    for rank in (0, 1):
+        processes = contextlib.nullcontext((rank, 2, table_parts._meeting))
+        monkeypatch.setattr(table_parts, "_processes", lambda pipeline, found=processes: found)
+        with pytest.raises(ValueError, match="p.parquet.parts: this folder is needed .* not ours"):
+            answer_parquet(make(), tmp_path / "fields.parquet", tmp_path / "p.parquet")
+    assert told[0] is not None and told[1:] == [None]
+
+
+def test_parts_of_another_release_are_not_taken_over(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields().to_parquet(tmp_path / "f.parquet")
+    predict, jobs = make(), []
+    for version in ("0.2.0", "0.2.0", "0.3.0"):
+        monkeypatch.setattr("timesclip_hf.__version__", version)
+        jobs.append(table_parts._job(predict, table_parts.find_sources(tmp_path / "f.parquet"), 4, {}))
+    assert jobs[0] == jobs[1] != jobs[2]
 
 
 def test_towers_for_any_series_are_scaled_by_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

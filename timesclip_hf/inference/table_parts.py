@@ -7,8 +7,9 @@ is there as a whole or not at all. When all are there, they are joined: to one f
 of the table's, under the same name; then the folder of parts goes.
 
 - A run that was stopped and is started again, with the same table, model and options, goes on where it was, with any
-  number of processes; with another one, it begins anew.
-- Several processes (`accelerate launch`, `torchrun`) share the parts: process k of n answers every n-th one.
+  number of processes; with another one, or other releases of this package, transformers or torch, it begins anew.
+- Several processes (`accelerate launch`, `torchrun`) share the parts: process k of n answers every n-th one. What one
+  of them refuses, or cannot do, all raise where they next meet, so that none waits for one that is gone.
 - Results, their order, what is left out and what is warned of are those of the pipeline for the whole table, and so
   are the batches. The table's own columns keep their types. `attrs["skipped"]` of the files, as pandas reads them, has
   the first 10 000 reasons.
@@ -18,7 +19,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from ..data.parquet import (
     write_parquet,
 )
 from ..data.tables import PartFaults, read_table, some_of
+from ..environment import environment
 from ..features.cache import tower_fingerprint
 from ..model.messages import warn_caller
 from ..model.modeling_timesclip import TimesCLIPModel
@@ -88,22 +90,22 @@ def answer_parquet(
     parts = parts_of(sources, rows)
     folder = output.with_name(f"{output.name}.parts")
     job = _job(pipeline, sources, rows, kwargs)
-    with _processes(pipeline) as (rank, count, wait):
-        if rank == 0:
-            _check_output(Path(table), output, folder)
-            _begin(folder, job)
+    with _processes(pipeline) as (rank, count, meet):
+        with meet():
+            if rank == 0:
+                _check_output(Path(table), output, folder)
+                _begin(folder, job)
+                if _is_scaled_by_table(pipeline):
+                    _bring(pipeline, parts, folder / _TOWERS, kwargs.get("column_pattern"))
+        with meet():
             if _is_scaled_by_table(pipeline):
-                _bring(pipeline, parts, folder / _TOWERS, kwargs.get("column_pattern"))
-        wait()
-        if _is_scaled_by_table(pipeline):
-            pipeline = _brought(pipeline, folder / _TOWERS)
-        mine = [part for part in parts[rank::count] if not _path(folder, part).exists()]
-        bar = tqdm(total=sum(part.count for part in mine), unit="series", disable=not progress_bar or rank > 0)
-        with bar:
-            for part, content in read_parts(mine):
-                _answer_part(pipeline, part, content, _path(folder, part), batch_size, kwargs)
-                bar.update(part.count)
-        wait()
+                pipeline = _brought(pipeline, folder / _TOWERS)
+            mine = [part for part in parts[rank::count] if not _path(folder, part).exists()]
+            bar = tqdm(total=sum(part.count for part in mine), unit="series", disable=not progress_bar or rank > 0)
+            with bar:
+                for part, content in read_parts(mine):
+                    _answer_part(pipeline, part, content, _path(folder, part), batch_size, kwargs)
+                    bar.update(part.count)
         return _finish(parts, folder, output) if rank == 0 else -1
 
 
@@ -138,7 +140,9 @@ def _job(
 ) -> dict[str, Any]:
     """All that answers depend on."""
     files = [(source.name, source.path.stat().st_size, source.path.stat().st_mtime_ns) for source in sources]
+    versions = environment(pipeline.device)
     return {
+        "versions": {name: versions.get(name) for name in ("timesclip_hf", "transformers", "torch")},
         "task": pipeline.task,
         "model": tower_fingerprint(pipeline.model),
         "processor": pipeline.processor.to_dict(),
@@ -249,15 +253,32 @@ def process_device() -> str | None:
 
 
 @contextlib.contextmanager
-def _processes(pipeline: TimeSeriesPipeline) -> Iterator[tuple[int, int, Any]]:
-    """The number of this process, how many there are, and how to wait for the others."""
+def _processes(pipeline: TimeSeriesPipeline) -> Iterator[tuple[int, int, Callable[[], Any]]]:
+    """The number of this process, how many there are, and a block of work at whose end all of them meet."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield 0, 1, lambda: None
+        yield 0, 1, contextlib.nullcontext
         return
     from accelerate import PartialState
 
     state = PartialState(cpu=pipeline.device.type == "cpu", timeout=timedelta(days=30))  # shares differ in length
-    yield state.process_index, state.num_processes, state.wait_for_everyone
+    yield state.process_index, state.num_processes, _meeting
+
+
+@contextlib.contextmanager
+def _meeting() -> Iterator[None]:
+    """Waits for the other processes behind a block of work; where one of them failed in it, all raise."""
+    from accelerate.utils import gather_object
+
+    fault: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        fault = error
+    faults = gather_object([None if fault is None else str(fault) or type(fault).__name__])
+    if fault is not None:
+        raise fault
+    if told := [found for found in faults if found is not None]:
+        raise ValueError(told[0])
 
 
 __all__ = ["answer_parquet", "is_streamed", "process_device"]
