@@ -65,7 +65,7 @@ def test_the_same_command_goes_on_and_other_series_are_refused(table: Path, tmp_
     assert "0 steps in" in capsys.readouterr().out
     pd.read_parquet(table).iloc[:20].to_parquet(table)
     assert run("pretrain", table, "--output", tmp_path / "a", *words) == 2
-    assert "give the same arguments to go on, or another output_dir" in capsys.readouterr().err
+    assert "give the same arguments to go on, or another output folder" in capsys.readouterr().err
     lines = (tmp_path / "a" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
 

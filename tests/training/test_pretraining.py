@@ -39,8 +39,29 @@ def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path) -> None:
 
 def test_a_run_of_other_arguments_is_not_gone_on_with(tmp_path: Path) -> None:
     pretrain(small_config(), arguments(tmp_path, stop_after=1))
-    with pytest.raises(ValueError, match="'seed': 0.*'seed': 1.*another output_dir"):
+    with pytest.raises(ValueError, match=r"another run \(seed 0 there, 1 here\): .* another output folder"):
         pretrain(small_config(), arguments(tmp_path, seed=1))
+
+
+def test_what_a_killed_run_logged_behind_its_state_is_not_there_twice(tmp_path: Path) -> None:
+    pretrain(small_config(), arguments(tmp_path, stop_after=2))
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
+    pretrain(small_config(), arguments(tmp_path, steps=6, stop_after=3))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3] and lines[2]["loss"] != 1.0
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    pretrain(small_config(), arguments(tmp_path, stop_after=2))
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        pytest.raises(ValueError, match="the loss is nan at step 3: give a lower learning rate"),
+    ):
+        patched.setattr("timesclip_hf.training.pretraining.info_nce", lambda own, *_: own.sum() * float("nan"))
+        pretrain(small_config(), arguments(tmp_path))
+    assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
 def test_the_checkpoint_is_half_as_large_and_loads_like_any_other(tmp_path: Path) -> None:

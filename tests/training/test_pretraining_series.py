@@ -71,6 +71,20 @@ def test_the_last_window_ends_with_its_series_and_none_comes_twice(steps: int, s
         np.testing.assert_allclose(row, scaled[start : start + 512], rtol=1e-4, atol=1e-5)
 
 
+def test_the_newest_steps_of_a_long_series_are_in_a_window() -> None:
+    line = np.random.default_rng(0).normal(size=(20_050, 1))
+    pool = pool_of_series([line])
+    newest = pool.values[-1, : pool.lengths[-1]] * line.std() + line.mean()
+    np.testing.assert_allclose(newest, line[-pool.lengths[-1] :, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_infinite_values_are_refused() -> None:
+    values = fields()
+    values[3, 2, 1] = np.inf
+    with pytest.raises(ValueError, match="series has infinite values in sample 3, variate 1"):
+        pool_of_series(values)
+
+
 def test_tables_are_read_as_elsewhere() -> None:
     values = fields(9, 10)
     columns = {f"{name}_{step:02d}": values[:, step, k] for k, name in enumerate(("a", "b")) for step in range(10)}

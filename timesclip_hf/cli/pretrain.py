@@ -55,6 +55,8 @@ def _rate(text: str) -> float:
 
 def _pretrain(options: argparse.Namespace) -> None:
     check_folder(options.output)
+    from huggingface_hub.errors import HFValidationError
+
     from ..data.tables import read_table
     from ..inference.any_series import series_of
     from ..model.configuration_timesclip import TimesCLIPConfig
@@ -73,7 +75,7 @@ def _pretrain(options: argparse.Namespace) -> None:
         fields |= {"freeze_vision": False, "freeze_text": False}
         try:
             config = TimesCLIPConfig.from_vision_text_pretrained(start, start, "no_selection", **fields)
-        except OSError as error:
+        except (OSError, HFValidationError) as error:
             reason = str(error).split("\n")[0]
             raise ValueError(f"--start {start}: no such towers ({reason})") from error
     pretrain(

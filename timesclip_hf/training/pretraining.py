@@ -19,6 +19,7 @@ A loop of its own: `TimesCLIPTrainer` gives a model one batch of a data set, her
 on the device, and no two batches have the same shape.
 """
 
+import itertools
 import json
 import math
 import os
@@ -171,7 +172,8 @@ def pretrain(
 
     Raises:
         ValueError: a configuration that cannot be trained so, series that cannot be read, a pool smaller than a
-            batch, or a state that other arguments or series have left.
+            batch, a state that other arguments or series have left, or a loss that is no number any more (what was
+            saved before stays).
     """
     if config.patch_tokenizer != "resampled" or config.num_variates != 1 or len(config.branches) != 2:
         raise ValueError(
@@ -247,10 +249,18 @@ class Pretraining:
         while self.step < last:
             found = self._train(self.step)
             self.step += 1
-            if self.step % arguments.log_steps == 0 or self.step == last:
+            told, kept = (
+                self.step % every == 0 or self.step == last for every in (arguments.log_steps, arguments.save_steps)
+            )
+            if (told or kept) and not math.isfinite(loss := float(found["loss"])):
+                raise ValueError(
+                    f"the loss is {loss} at step {self.step}: give a lower learning rate (now "
+                    f"{arguments.learning_rate:g}), and another output folder"
+                )
+            if told:
                 seconds = (time.perf_counter() - started) / (self.step - since)
                 self._log({name: float(value) for name, value in found.items()}, seconds, last)
-            if self.step % arguments.save_steps == 0 or self.step == last:
+            if kept:
                 self.seconds = before + time.perf_counter() - started
                 self._save()
         took = f"{self.step - since} steps in {(self.seconds - before) / 60:.1f} minutes"
@@ -340,19 +350,31 @@ class Pretraining:
         write_pretraining_card(self.folder, {**facts, "step": self.step})
 
     def _resume(self) -> int:
+        """The step that a saved state has reached, which is taken over; what was logged behind it comes again."""
         if not (self.folder / _STATE).exists():
+            self._cut_log(0)
             return 0
         state = torch.load(self.folder / _STATE, map_location=self.device, weights_only=True)
-        if state["arguments"] != self._identity():
+        there, here = state["arguments"], self._identity()
+        if others := [name for name in {**here, **there} if there.get(name) != here.get(name)]:
+            told = "; ".join(f"{name} {there.get(name)!r} there, {here.get(name)!r} here" for name in others)
             raise ValueError(
-                f"{self.folder} holds a run of {state['arguments']}, this one is of {self._identity()}: give the same "
-                "arguments to go on, or another output_dir"
+                f"{self.folder} holds another run ({told}): give the same arguments to go on, or another output folder"
             )
         self.parts.load_state_dict(state["parts"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.seconds = float(state.get("seconds", 0.0))
+        self._cut_log(int(state["step"]))
         return int(state["step"])
+
+    def _cut_log(self, last: int) -> None:
+        """Leaves the lines of steps up to this one; a run that was killed may have half a line behind them."""
+        log = self.folder / "log.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+        kept = list(itertools.takewhile(lambda line: line.endswith("\n") and json.loads(line)["step"] <= last, lines))
+        if kept != lines:
+            log.write_text("".join(kept), encoding="utf-8")
 
 
 def _rate(steps: int, step: int) -> float:

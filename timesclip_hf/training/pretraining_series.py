@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.long import SeriesCollection
+from ..model.measured import check_range
 from ..model.preprocessing import instance_statistics
 
 _LONGEST, _SHORTEST, _ENOUGH = 512, 64, 256
@@ -66,12 +67,14 @@ def pool_of_series(series: Any) -> SeriesPool:
             `load_wide_table`), or a `SeriesCollection`.
 
     Raises:
-        ValueError: series of different numbers of variates, or fewer than eight that can be read.
+        ValueError: series of different numbers of variates, infinite values, or fewer than eight that can be read.
     """
     arrays = [np.asarray(one, np.float64) for one in _values_of(series)]
     if any(one.ndim != 2 for one in arrays) or len({one.shape[1] for one in arrays}) > 1:
         shapes = sorted({one.shape[1:] if one.ndim == 2 else one.shape for one in arrays})
         raise ValueError(f"series must have the shape (steps, variates), all with the same variates, found {shapes}")
+    for number, one in enumerate(arrays):
+        check_range(one[None], ~np.isnan(one[None]), "series", first=number)
     samples = _windows(arrays)
     rows, bounds = [], [0]
     if arrays:
