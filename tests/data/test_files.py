@@ -50,6 +50,18 @@ def test_numbers_may_have_a_decimal_comma(tmp_path: Path, separator: str) -> Non
     assert read_table(tmp_path / "t.csv")["b"].tolist() == ["2;3", "5;6"]
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_codes_with_zeros_in_front_stay_as_they_stand(tmp_path: Path, separator: str) -> None:
+    lines = ["field,county,month,x_00,y", "007,06037,01,003.5,1", "108,,02,0.5,20", "009,48201,12,1.5,0"]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(lines).replace(",", separator))
+    table = read_table(path)
+    assert table["field"].tolist() == ["007", "108", "009"]
+    assert table["county"].fillna("none").tolist() == ["06037", "none", "48201"]
+    assert table["month"].tolist() == [1, 2, 12] and table["x_00"].tolist() == [3.5, 0.5, 1.5]
+    assert table["y"].tolist() == [1, 20, 0]
+
+
 def test_lines_that_are_no_rows_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("sep=;\nx_00;x_01\n1,5;2\ncloud;3\n")  # as Excel writes it
     with expect_error("the header is row 2", "row 4: 'cloud'"):

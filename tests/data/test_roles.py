@@ -196,3 +196,43 @@ def test_a_table_of_time_steps_is_told_to_name_its_times() -> None:
 def test_a_target_that_is_not_there_is_told_with_near_names() -> None:
     with pytest.raises(ValueError, match=r"--target: no such column: 'yeild' \(near: yield\)"):
         find_roles(table(), "yeild")
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ([2015.0, None, *range(2016, 2020)] * 8, "column 'year' has blank cells"),
+        (["03/04/2019", "04/03/2020"] * 24, "found '03/04/2019', '04/03/2020' (day and month may be either)"),
+        (["early", "late"] * 24, None),
+        ([1.5, None] * 24, None),
+        (list(range(2012, 2018)) * 8, None),
+    ],
+)
+def test_times_that_rows_cannot_be_ordered_by_are_told_and_not_passed_over(cells: Any, told: str | None) -> None:
+    unclear = find_roles(table(year=cells), "yield").unclear
+    assert unclear == [] if told is None else told in unclear[0]
+
+
+def test_dates_are_ordered_as_other_times_are_read() -> None:
+    days = pd.date_range("2019-12-30", periods=4)
+    for form in ("%d.%m.%Y", "%d/%m/%Y", "%Y%m%d"):
+        found = pd.to_datetime(as_times(pd.Series(days.strftime(form), name="date")), utc=True)
+        assert found.dt.tz_localize(None).tolist() == days.tolist()
+    assert time_candidate(pd.Series(["030", "031", "029"] * 4, name="day")) is None  # codes, as numbers are none
+
+
+def test_rows_at_random_keep_copies_of_a_series_together() -> None:
+    same = np.array([k // 3 for k in range(60)])  # 20 series, three rows of each
+    rows = split_rows(table(), SplitPlan("random", None, ""), None, 0, same=same[:48])
+    kept = {part: set(same[found]) for part, found in rows.items()}
+    assert not (
+        kept["train"] & kept["test"] or kept["train"] & kept["validation"] or kept["test"] & kept["validation"]
+    )
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(48)) and 9 <= len(rows["test"]) <= 12
+    alone = split_rows(table(), SplitPlan("random", None, ""), None, 0)
+    unique = split_rows(table(), SplitPlan("random", None, ""), None, 0, same=np.arange(48))
+    assert all(np.array_equal(alone[part], unique[part]) for part in alone)
+    three = split_rows(table(), SplitPlan("random", None, ""), None, 0, same=np.arange(48) % 3)
+    assert {len(found) for found in three.values()} == {16}
+    with pytest.raises(ValueError, match="48 rows with 2 different series are too few"):
+        split_rows(table(), SplitPlan("random", None, ""), None, 0, same=np.arange(48) % 2)

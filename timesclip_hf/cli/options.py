@@ -2,6 +2,7 @@
 """What the words of the command share: how a table is read, where answers go, errors in one line."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -119,6 +120,7 @@ def check_output(options: argparse.Namespace, accepted: tuple[str, ...]) -> Path
         raise ValueError(f"--output {path}: there is no folder {path.parent}")
     if path.exists() and Path(options.table).exists() and path.samefile(options.table):
         raise ValueError(f"--output {path}: this is your table, which would be lost")
+    _check_writable(path)
     return path
 
 
@@ -129,7 +131,14 @@ def check_folder(name: str) -> Path:
         raise ValueError(f"--output {path}: this is a file, a folder is needed")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"--output {path}: there is no folder {path.parent}")
+    _check_writable(path)
     return path
+
+
+def _check_writable(path: Path) -> None:
+    place = path if path.exists() else path.absolute().parent
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"--output {path}: you may not write to {place}")
 
 
 def check_device(name: str) -> None:

@@ -247,6 +247,7 @@ def describe(prepared: Any) -> list[str]:
         lines.append(f"not read: {some_of(unused, 12)}; what is known beforehand may be: --static NAME ...")
     lines.append(f"split {prepared.split_in_words()}")
     if plan.reason != "as asked for":
+        lines += [f"warning: {told}; rows are not split by it" for told in roles.unclear]
         others = [f"--time {c.name}" for c in roles.times if c.name != plan.column]
         others += [f"--group {c.name}" for c in roles.groups if c.name != plan.column]
         took = f"--{'split' if plan.kind in ('column', 'random') else plan.kind} {plan.column or 'random'}"

@@ -3,7 +3,8 @@
 
 - `.csv`, `.txt`, either also with `.gz` behind it: UTF-8; cells are separated by commas, semicolons, tabs or bars,
   whichever splits the first lines into equally many. Where it is not commas, columns of numbers may have a decimal
-  comma; a file in which some have a comma and others a point is refused.
+  comma; a file in which some have a comma and others a point is refused. Whole numbers of a column in which one is
+  written as `007` or `00731` are codes or names, and stay text as they stand; `07` may be a month.
 - `.xlsx`: the first sheet that is not empty, as it was last calculated; needs openpyxl
   (`pip install "timesclip-hf[xlsx]"`).
 - `.parquet`; a folder of them: see `data.parquet`.
@@ -37,6 +38,7 @@ _TEXT, _PARQUET, _EXCEL = (".csv", ".txt", ".csv.gz", ".txt.gz"), ".parquet", ".
 _SEPARATORS = ",;\t|"
 _LINES = 20  # at the start of a text file, by which its separator is told
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*|\s*[-+]?\d+\s*")
+_BLANK_LINE, _LEADING_ZERO = re.compile(rb"\n\r?\n"), re.compile(rb"[,;\t|\n\" ]0\d\d")
 _DECIMALS = re.compile(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", re.IGNORECASE)
 
 
@@ -118,7 +120,9 @@ def _read_text(path: Path, header: bool) -> pd.DataFrame:
             _refuse_endless_numbers(path, frame, skipped + (2 if header else 1))
         if separator != ",":
             frame = _with_decimal_commas(path, frame, options)
-        if not _has_blank_lines(path):  # which spreadsheets count, and pandas does not
+        if _is_found(path, _LEADING_ZERO):
+            frame = _with_codes(path, frame, options)
+        if not _is_found(path, _BLANK_LINE):  # which spreadsheets count, and pandas does not
             frame.attrs[FIRST_ROW] = skipped + (2 if header else 1)
     return frame if header else frame.rename(columns=str)
 
@@ -143,13 +147,14 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
     return (gzip.open if path.name.lower().endswith(".gz") else open)(path, mode, **options)
 
 
-def _has_blank_lines(path: Path) -> bool:
+def _is_found(path: Path, pattern: re.Pattern[bytes]) -> bool:
+    """Whether some bytes, four at most, stand anywhere before the white space at the end of a file."""
     with _open(path, "rb") as file:
         end = b""
         while chunk := file.read(2**20):
-            if re.search(rb"\n\r?\n", (end + chunk).rstrip()):
+            if pattern.search((end + chunk).rstrip()):
                 return True
-            end = chunk[-2:]
+            end = chunk[-3:]
     return False
 
 
@@ -196,6 +201,18 @@ def _with_decimal_commas(path: Path, frame: pd.DataFrame, options: dict[str, Any
                     f"{path}: columns such as {commas[0]!r} have a decimal comma, and {name!r} has a point "
                     f"({points.iloc[0]!r}): is it decimal, too, or between thousands? Save numbers of one kind"
                 )
+    return frame
+
+
+def _with_codes(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
+    """Whole numbers of columns with such as `00731` as text."""
+    numbers = [place for place, kind in enumerate(frame.dtypes) if kind.kind in "iuf"]
+    whole = [place for place in numbers if (frame.iloc[:, place].dropna() % 1 == 0).all()]
+    text = pd.read_csv(path, index_col=False, dtype=str, usecols=whole, **options)
+    for place, name in zip(whole, text.columns, strict=True):
+        cells = text[name].dropna().str.strip()
+        if cells.str.fullmatch(r"\d+").all() and cells.str.match(r"0\d\d").any():
+            frame[frame.columns[place]] = text[name].str.strip()
     return frame
 
 

@@ -3,10 +3,10 @@
 
 The rule. Steps of variates are what `find_variates` finds. The target is a class where its cells are text, booleans,
 or at most ten different whole numbers with five rows each on average; else a number. A column tells *when* if it is
-named as times are (year, season, date, ...) or holds dates, and its values can be put in order; of whole numbers that
-are no years, only season and its like, and other numbers do not tell when (`harvest_moisture`). It tells *where* (or
-who) if it is named as places and owners are (site, farm, region, patient, ..., or anything that ends in id) and three
-or more of its values stand in several rows.
+named as times are (year, season, date, ...) or holds dates, and its values can be put in order, none being blank; of
+whole numbers that are no years, only season and its like, and other numbers do not tell when (`harvest_moisture`). It
+tells *where* (or who) if it is named as places and owners are (site, farm, region, patient, ..., or anything that ends
+in id) and three or more of its values stand in several rows.
 
 The split follows the use: a model is made for times to come, so the latest are its test wherever there are four times
 or more; without, places that it has not seen; single rows at random only where the table has neither, or on request.
@@ -27,6 +27,7 @@ from ..escaping import visible
 from .columns import step_columns
 from .splits import PARTS, split_by_column, split_by_group, split_chronologically
 from .tables import check_complete, check_known, decoded, parsed_numbers, some_of
+from .timestamps import read_timestamps
 from .wide import find_variates
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
@@ -72,6 +73,7 @@ class TableRoles:
         times, groups: columns that tell when, and where or who.
         split_column: a column that says train, validation or test, if there is one.
         others: columns that nothing is done with, but that stay beside the predictions.
+        unclear: of columns that seem to tell when, why rows cannot be put in their order.
     """
 
     target: str
@@ -84,6 +86,7 @@ class TableRoles:
     groups: list[Candidate] = field(default_factory=list)
     split_column: str | None = None
     others: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def find_roles(
         groups=groups,
         split_column=split_column,
         others=[name for name in plain if name not in taken and name not in named],
+        unclear=[told for name in plain if (told := _unclear_time(frame[name])) is not None],
     )
 
 
@@ -197,10 +201,23 @@ def time_candidate(column: pd.Series) -> Candidate | None:
     dates = pd.api.types.is_datetime64_any_dtype(column.dtype) or isinstance(column.dtype, pd.PeriodDtype)
     words, count = set(_words(column.name)), times.nunique()
     named = dates or bool(_WHEN & words)
-    if named and pd.api.types.is_numeric_dtype(column.dtype):
+    if named and pd.api.types.is_numeric_dtype(times.dtype):
         whole, years = bool((times == times.round()).all()), bool(times.between(1900, 2100).all())
         named = whole and (years or (bool(_SEASONS & words) and 2 * count <= len(times)))
     return Candidate(str(column.name), count) if named and count >= _LEAST_GROUPS else None
+
+
+def _unclear_time(column: pd.Series) -> str | None:
+    """Why rows cannot be put in the order of a column that seems to tell when."""
+    try:
+        as_times(column)
+        return None
+    except ValueError as error:
+        told = str(error)
+    known = column.dropna()
+    named = bool(_WHEN & set(_words(column.name))) and known.astype(str).str.contains(r"\d").mean() > 0.5
+    text = named and not pd.api.types.is_numeric_dtype(decoded(known).dtype)
+    return told if text or (len(known) and time_candidate(known) is not None) else None
 
 
 def group_candidate(column: pd.Series) -> Candidate | None:
@@ -214,6 +231,8 @@ def group_candidate(column: pd.Series) -> Candidate | None:
 
 def as_times(column: pd.Series) -> pd.Series:
     """A column that tells when as numbers or dates in their order; text with one year in each cell is that year.
+
+    Other text is read as `read_timestamps` reads it (15.03.2021, 007).
 
     Raises:
         ValueError: blank cells, or text of which no order can be read.
@@ -230,12 +249,16 @@ def as_times(column: pd.Series) -> pd.Series:
     if parsed.notna().all():
         return parsed
     years = text.str.extract(r"^\D*((?:19|20)\d\d)(?:\D.*)?$")[0]  # "season 2019", "2019/20"
-    if years.isna().any():
+    if years.notna().all():
+        return years.astype(int)
+    try:
+        return pd.Series(read_timestamps(text), column.index)
+    except ValueError as error:
+        unclear = " (day and month may be either)" if "day first" in str(error) else ""
         raise ValueError(
             f"column {column.name!r} holds no numbers, ISO dates or years to put rows in order by, found "
-            f"{some_of(map(repr, text[years.isna()].unique()))}"
-        )
-    return years.astype(int)
+            f"{some_of(map(repr, text[years.isna()].unique()), 3)}{unclear}"
+        ) from error
 
 
 def _words(name: Any) -> list[str]:
@@ -276,7 +299,8 @@ def choose_split(roles: TableRoles) -> SplitPlan:
     return SplitPlan(
         "random",
         None,
-        "no column tells when or where; if rows share a place or a season, these figures flatter every model",
+        f"no column tells {_LEAST_TIMES} times or {_LEAST_GROUPS} places at least; if rows share a place or a season, "
+        "these figures flatter every model",
     )
 
 
@@ -306,9 +330,13 @@ def asked_split(frame: pd.DataFrame, roles: TableRoles, how: dict[str, str | Non
 
 
 def split_rows(
-    frame: pd.DataFrame, plan: SplitPlan, classes: NDArray[Any] | None = None, seed: int = 0,
+    frame: pd.DataFrame,
+    plan: SplitPlan,
+    classes: NDArray[Any] | None = None,
+    seed: int = 0,
     within: SplitPlan | None = None,
-) -> dict[str, NDArray[np.int64]]:  # fmt: skip
+    same: NDArray[np.int64] | None = None,
+) -> dict[str, NDArray[np.int64]]:
     """Rows of train, validation and test: about 65, 15 and 20 percent of the times, groups or rows.
 
     A column may say train and test alone: then a fifth of the train rows becomes the validation part.
@@ -319,12 +347,14 @@ def split_rows(
         classes: `(n,)` of a classification; rows at random are drawn from each class alike.
         seed: of what is drawn at random.
         within: how that fifth is found; `None`: rows at random.
+        same: `(n,)`, equal numbers for rows with one and the same series: rows at random keep these together.
 
     Raises:
         ValueError: too few times, groups or rows for three parts, or blank cells in the column.
     """
+    same = np.arange(len(frame)) if same is None else same
     if plan.kind == "random":
-        return _random_rows(len(frame), classes, seed)
+        return _random_rows(len(frame), classes, seed, same)
     keys: Any = frame[plan.column]
     missing = decoded(keys).isna().to_numpy(bool)
     check_complete(missing, f"--{'split' if plan.kind == 'column' else plan.kind}: values", keys)
@@ -341,7 +371,7 @@ def split_rows(
             raise ValueError(f"--split {plan.column}: no row says test, so nothing would tell how good the model is")
         if "validation" not in parts:
             return _with_validation(
-                frame, {name: np.asarray(parts[name]["row"]) for name in parts}, within, classes, seed
+                frame, {name: np.asarray(parts[name]["row"]) for name in parts}, within, classes, seed, same
             )
     elif count < _LEAST_GROUPS:
         raise ValueError(
@@ -360,7 +390,7 @@ def split_rows(
 
 def _with_validation(
     frame: pd.DataFrame, rows: dict[str, NDArray[np.int64]], within: SplitPlan | None,
-    classes: NDArray[Any] | None, seed: int,
+    classes: NDArray[Any] | None, seed: int, same: NDArray[np.int64],
 ) -> dict[str, NDArray[np.int64]]:  # fmt: skip
     """Rows of train and test, and as validation part what would be the test of the train rows alone."""
     train = rows["train"]
@@ -368,7 +398,7 @@ def _with_validation(
     if within is not None and within.column is not None:
         cells = decoded(own[within.column])
         plan = within if cells.notna().all() and cells.nunique() >= _LEAST_TIMES else plan
-    inner = split_rows(own, plan, None if classes is None else classes[train], seed)
+    inner = split_rows(own, plan, None if classes is None else classes[train], seed, same=same[train])
     kept = np.sort(np.concatenate([inner["train"], inner["validation"]]))
     return {"train": train[kept], "validation": train[inner["test"]], "test": rows["test"]}
 
@@ -398,18 +428,26 @@ def _latest(times: NDArray[Any]) -> tuple[int, int]:
     return test, 1 + int(np.abs(rest - VALIDATION_SHARE).argmin())
 
 
-def _random_rows(count: int, classes: NDArray[Any] | None, seed: int) -> dict[str, NDArray[np.int64]]:
-    if count < _LEAST_GROUPS:
-        raise ValueError(f"{count} rows are too few: train, validation and test need one each")
+def _random_rows(
+    count: int, classes: NDArray[Any] | None, seed: int, same: NDArray[np.int64]
+) -> dict[str, NDArray[np.int64]]:
+    different = len(np.unique(same))
+    if different < _LEAST_GROUPS:
+        alike = f" with {different} different series" if different < count else ""
+        raise ValueError(f"{count} rows{alike} are too few: train, validation and test need one each")
     rng = np.random.default_rng(seed)
     strata = np.zeros(count, int) if classes is None else np.unique(classes, return_inverse=True)[1]
     places = np.empty(count)
     for stratum in np.unique(strata):
         members = rng.permutation(np.flatnonzero(strata == stratum))
         places[members] = (np.arange(len(members)) + rng.random()) / len(members)  # spread over [0, 1)
-    order = np.argsort(places, kind="stable")
+    _, first, number = np.unique(same, return_index=True, return_inverse=True)
+    order = np.lexsort((number, places[first][number]))
     test, validation = (max(1, round(share * count)) for share in (TEST_SHARE, VALIDATION_SHARE))
-    parts = {"test": order[:test], "validation": order[test : test + validation], "train": order[test + validation :]}
+    ends = (np.flatnonzero(np.append(np.diff(number[order]) != 0, True)) + 1).tolist()  # each series' last row
+    first_end = next((end for end in ends[:-2] if end >= test), ends[-3])
+    second_end = next((end for end in ends[:-1] if end >= max(test + validation, first_end + 1)), ends[-2])
+    parts = {"test": order[:first_end], "validation": order[first_end:second_end], "train": order[second_end:]}
     return {name: np.sort(parts[name]) for name in PARTS}
 
 

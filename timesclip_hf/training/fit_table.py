@@ -81,6 +81,7 @@ class Prepared:
         parts: part -> data set with `past_values`, `labels`, perhaps `static_values`.
         class_names: of a classification, in the order of class numbers.
         left_out: what is to be told of rows that are not used.
+        warnings: what is to be told of the split, at the end.
     """
 
     frame: pd.DataFrame
@@ -90,6 +91,7 @@ class Prepared:
     parts: dict[str, Dataset]
     class_names: list[str]
     left_out: list[str]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def num_steps(self) -> int:
@@ -169,9 +171,11 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
     )
     classes = np.asarray(dataset["labels"][:]) if class_names else None
     within = choose_split(replace(roles, split_column=None))
-    rows = split_rows(frame, plan, classes, job.recipe.seed, within)
+    same = _same_series(dataset)
+    rows = split_rows(frame, plan, classes, job.recipe.seed, within, same)
     parts = {name: dataset.select(selected) for name, selected in rows.items()}
-    prepared = Prepared(frame, roles, plan, rows, parts, class_names, left_out + unseen)
+    repeated = [told for part in ("validation", "test") if (told := _told_copies(same, rows, part))]
+    prepared = Prepared(frame, roles, plan, rows, parts, class_names, left_out + unseen, repeated)
     _check_parts(prepared)
     return prepared
 
@@ -201,6 +205,24 @@ def _load(frame: pd.DataFrame, roles: TableRoles, column_pattern: str | None) ->
     labels = dataset.features["labels"]
     names = list(labels.names) if isinstance(labels, ClassLabel) else []
     return dataset, names, [str(warning.message) for warning in caught]
+
+
+def _same_series(dataset: Dataset) -> NDArray[np.int64]:
+    """`(n,)`: equal numbers for rows whose series are the same, number for number."""
+    numbers: dict[bytes, int] = {}
+    series = np.asarray(dataset.with_format("numpy")["past_values"][:])
+    return np.array([numbers.setdefault(one.tobytes(), len(numbers)) for one in series], np.int64)
+
+
+def _told_copies(same: NDArray[np.int64], rows: dict[str, NDArray[np.int64]], part: str) -> str:
+    """A warning, where series of a part are in the train part, too; else `""`."""
+    count = int(np.isin(same[rows[part]], same[rows["train"]]).sum())
+    if not count:
+        return ""
+    return (
+        f"{count} of {len(rows[part])} series of the {part} part are in the train part, too, number for number, which "
+        "flatters every model: drop the copies, or split by what they share"
+    )
 
 
 def _check_parts(prepared: Prepared) -> None:
@@ -284,7 +306,7 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
         measured |= measure_peers(prepared, recipe.seed, tell)
     outcome = Outcome(
         name, way, fitted, answers, measured, prepared.measure(answers["validation"], "validation"),
-        warnings=[*fitted.warnings, *rough], test_said=test_said,
+        warnings=[*fitted.warnings, *prepared.warnings, *rough], test_said=test_said,
         intervals=measure_intervals(config, test_said, prepared.labels("test")),
     )  # fmt: skip
     if recipe.random_length is not None:
