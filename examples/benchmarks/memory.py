@@ -1,18 +1,19 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Peak memory against the number of variates and the context length, at CLIP ViT-B/16 sizes, on this machine's CPU.
+"""Peak memory and time against the number of variates and the context length, at CLIP ViT-B/16 sizes, on a CPU.
 
-Each figure is the peak resident memory of a process of its own, one sample in fp32, images drawn by the processor:
+Each figure is the peak resident memory of a process of its own, one sample in fp32, drawing included:
 
-- vision branch: the frozen vision tower alone, less the images that it was given;
-- forward: the whole model (both branches, alignment, selection) in inference, images included;
+- vision branch: the frozen vision tower alone, from plots to features;
+- forward: the whole model (both branches, alignment, selection) in inference;
 - training step: the same with gradients and a step of AdamW.
 
-"ours" sees `vision_chunk_size` images and `text_chunk_size` sequences at once and computes chunks again on the way
-back; "plain" sees all at once and keeps everything, as one would write it. A plain run that would not fit into
-`--limit` gigabytes, as far as that can be told from the smaller ones, is not run.
+"ours" draws and sees `vision_chunk_size` images at once and `text_chunk_size` sequences, and computes chunks of these
+again on the way back, as the trainer does; "ink" leaves out blank patches, too, for which it draws eight times as many
+images at once; "plain" draws and sees all at once and keeps everything, as one would write it. A plain run that would
+not fit into `--limit` gigabytes, as far as that can be told from the smaller ones, is not run.
 
     python examples/benchmarks/memory.py
-    python examples/benchmarks/memory.py --variates 862 --parts step --ways ours
+    python examples/benchmarks/memory.py --variates 862 --parts step --ways ours ink
 """
 
 import argparse
@@ -23,7 +24,6 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,19 +36,24 @@ from timesclip_hf import (
     TimesCLIPModel,
     TimesCLIPProcessor,
 )
+from timesclip_hf.features.plots import read_plots
 
 MODELS: dict[str, Any] = {
     "prediction": (TimesCLIPForPrediction, "paper", {"prediction_length": 96}),
     "regression": (TimesCLIPForRegression, "full", {"head": "pooled"}),
 }
 PARTS = ("vision", "forward", "step")
-WAYS = ("ours", "plain")
 ALL_AT_ONCE = 1_000_000
+WAYS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "ink": {"blank_patches": "drop"},
+    "plain": {"vision_chunk_size": ALL_AT_ONCE, "text_chunk_size": ALL_AT_ONCE},
+}
 GB = 1e9
 
 
 def peak_memory() -> float:
-    """Largest resident memory of this process so far, or since `forget_peak`, in bytes."""
+    """Largest resident memory of this process so far, in bytes."""
     try:
         with open("/proc/self/status") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024.0
@@ -57,53 +62,43 @@ def peak_memory() -> float:
         return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
-def forget_peak() -> None:
-    """What was needed to draw the images is not the model's; only Linux lets go of it."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
-
-
-def build(part: str, task: str, variates: int, context: int, way: str) -> tuple[Any, dict[str, torch.Tensor]]:
-    """A model of random weights and a batch of one random sample."""
-    model_class, preset, fields = (TimesCLIPModel, "vision_only", {}) if part == "vision" else MODELS[task]
-    if way == "plain":
-        fields = {**fields, "vision_chunk_size": ALL_AT_ONCE, "text_chunk_size": ALL_AT_ONCE}
+def build(
+    part: str, task: str, variates: int, context: int, way: str, fields: dict[str, Any]
+) -> tuple[Any, Any, dict[str, torch.Tensor]]:
+    """A model of random weights, its processor and a batch of one random sample, not drawn yet."""
+    model_class, preset, own = (TimesCLIPModel, "vision_only", {}) if part == "vision" else MODELS[task]
     torch.manual_seed(0)
-    model = model_class(TimesCLIPConfig.from_preset(preset, num_variates=variates, context_length=context, **fields))
+    sizes = {"num_variates": variates, "context_length": context}
+    model = model_class(TimesCLIPConfig.from_preset(preset, **{**sizes, **own, **WAYS[way], **fields}))
     processor = TimesCLIPProcessor.from_config(model.config, scaling="instance")
-    batch = dict(processor(torch.randn(1, context, variates).cumsum(dim=1)))
+    batch = dict(processor(torch.randn(1, context, variates).cumsum(dim=1), draw=False))
     batch["labels"] = torch.randn(1, 96, variates) if task == "prediction" else torch.randn(1, 1)
-    return model, batch
+    return model, processor, batch
 
 
-def run(part: str, model: Any, batch: dict[str, torch.Tensor]) -> None:
+def run(part: str, way: str, model: Any, processor: Any, batch: dict[str, torch.Tensor]) -> None:
+    draw = processor.add_images if way == "plain" else lambda batch: read_plots(model, processor, batch)
+    model.train(part == "step")
     if part == "step":
-        optimizer = torch.optim.AdamW([p for p in model.train().parameters() if p.requires_grad], lr=1e-5)
+        draw(batch)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
         model(**batch).loss.backward()
         optimizer.step()
         return
     with torch.inference_mode():
-        if part == "vision":
+        draw(batch)
+        if part == "vision" and way == "plain":
             model.get_vision_features(batch["pixel_values"])
-        else:
-            model.eval()(**batch)
+        elif part != "vision":
+            model(**batch)
 
 
-def measure(part: str, task: str, variates: int, context: int, way: str) -> dict[str, float]:
+def measure(part: str, way: str, **sizes: Any) -> dict[str, float]:
     """Run in a process of its own."""
-    model, batch = build(part, task, variates, context, way)
-    drawing = peak_memory()
-    forget_peak()
+    model, processor, batch = build(part, way=way, **sizes)
     start = time.perf_counter()
-    run(part, model, batch)
-    return {
-        "images": float(batch["pixel_values"].nbytes),
-        "drawing": drawing,
-        "peak": peak_memory(),
-        "seconds": time.perf_counter() - start,
-    }
+    run(part, way, model, processor, batch)
+    return {"peak": peak_memory(), "seconds": time.perf_counter() - start}
 
 
 def measure_apart(script: str = __file__, **settings: Any) -> dict[str, float]:
@@ -126,12 +121,10 @@ def cells(parts: list[str], ways: list[str], limit: float, fits: dict[Any, Any],
                 row.append("not run")
                 continue
             found = measure_apart(part=part, way=way, **sizes)
-            peak = found["peak"] - (found["images"] if part == "vision" else 0)
             if way == "plain":
-                fits[part, sizes["task"]] = (work, peak)
-            row.append(f"{peak / GB:.2f}")
-            print(f"{sizes} {part} {way}: {found}", file=sys.stderr, flush=True)
-    return [f"{sizes['variates'] * 3 * 224 * 224 * 4 / GB:.2f}", *row]
+                fits[part, sizes["task"]] = (work, found["peak"])
+            row.append(f"{found['peak'] / GB:.2f} ({found['seconds']:.1f} s)")
+    return row
 
 
 def main() -> None:
@@ -141,6 +134,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=MODELS, default=["prediction"])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--fields", type=json.loads, default={}, help='of TimesCLIPConfig: {"text_chunk_size": 32}')
     parser.add_argument("--limit", type=float, default=16, help="gigabytes that a plain run may need")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -151,11 +145,14 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
     )
-    print(f"transformers {transformers.__version__}; ViT-B/16 towers, batch 1, fp32, peak resident memory in GB\n")
-    titles = {"vision": "vision branch less images", "forward": "forward", "step": "training step"}
+    print(
+        f"transformers {transformers.__version__}; ViT-B/16 towers, batch 1, fp32: peak resident memory in GB (time)"
+    )
+    print(f"{arguments.fields or 'default chunks'}\n")
+    titles = {"vision": "vision branch", "forward": "forward", "step": "training step"}
     header = [f"{titles[part]}, {way}" for part in arguments.parts for way in arguments.ways]
-    print("| " + " | ".join(["model", "variates", "context", "images", *header]) + " |")
-    print("|" + "---|" * (4 + len(header)))
+    print("| " + " | ".join(["model", "variates", "context", *header]) + " |")
+    print("|" + "---|" * (3 + len(header)))
     fits: dict[Any, Any] = {}
     for task in arguments.tasks:
         for context in arguments.contexts:
@@ -168,6 +165,7 @@ def main() -> None:
                     task=task,
                     variates=variates,
                     context=context,
+                    fields=arguments.fields,
                 )
                 print("| " + " | ".join([task, str(variates), str(context), *row]) + " |", flush=True)
 

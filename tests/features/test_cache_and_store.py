@@ -25,6 +25,7 @@ from timesclip_hf import (
     lora_config,
 )
 from timesclip_hf.features import cache as feature_cache
+from timesclip_hf.features import plots as plots_to_features
 from timesclip_hf.features.cache import FeatureCache
 from timesclip_hf.features.store import FeatureStore, plot_keys
 
@@ -62,15 +63,15 @@ def plots(processor, dataset):
 
 @pytest.fixture
 def count_images(monkeypatch):
-    """A list to which every use of a tower by the cache adds its number of images."""
+    """A list to which every use of a frozen tower before its model adds its number of images."""
     sizes: list[int] = []
-    real = feature_cache.encode_images_in_chunks
+    real = plots_to_features.encode_images_in_chunks
 
     def counting(tower, images, *args):
         sizes.append(len(images))
         return real(tower, images, *args)
 
-    monkeypatch.setattr(feature_cache, "encode_images_in_chunks", counting)
+    monkeypatch.setattr(plots_to_features, "encode_images_in_chunks", counting)
     return sizes
 
 
@@ -249,13 +250,13 @@ def test_a_killed_run_is_continued_where_it_was(build, tmp_path, monkeypatch):
 
 def test_processes_share_the_work_and_encode_nothing_twice(build, tmp_path, monkeypatch):
     model, processor = build()
-    real = feature_cache.encode_images_in_chunks
+    real = plots_to_features.encode_images_in_chunks
 
     def slowly(tower, images, *args):
         time.sleep(0.01)  # long enough for the processes to meet
         return real(tower, images, *args)
 
-    monkeypatch.setattr(feature_cache, "encode_images_in_chunks", slowly)
+    monkeypatch.setattr(plots_to_features, "encode_images_in_chunks", slowly)
 
     def work(name, dataset):
         def encode():
@@ -353,6 +354,26 @@ def test_a_lock_that_cannot_be_taken_stops_nothing(build, tmp_path):
     for bucket in range(8):
         (cache.store.folder / f"{bucket}.lock").mkdir(parents=True)
     assert cache.add(rows(), progress=False) == NUM_SERIES
+
+
+def test_few_series_are_encoded_in_batches_as_large_as_those_of_many(build, count_images, tmp_path):
+    """Their keys fall into eight buckets, which are shared by processes; nobody else being there, they go together."""
+    FeatureCache(*build(), tmp_path, images_at_once=12).add(rows(), progress=False)  # 4 series of 3 variates
+    assert sum(count_images) == 3 * NUM_SERIES and len(count_images) <= 6
+
+
+def test_a_bucket_that_another_process_is_at_comes_last(build, tmp_path):
+    cache = FeatureCache(*build(), tmp_path)
+    missing = cache._missing(rows(), False)
+    busy = next(iter(missing))[0] % 8
+    taken = []
+    with FeatureStore(cache.store.folder).lock(busy, wait=False) as mine:
+        assert mine
+        for own in cache._turns({key: row for key, row in missing.items() if key[0] % 8 != busy}):
+            taken += own
+    for own in cache._turns(missing):
+        taken += own
+    assert set(missing) == set(taken)
 
 
 def test_a_complete_cache_is_read_without_a_lock_or_a_write(build, tmp_path, monkeypatch):
@@ -488,6 +509,7 @@ def losses(trainer):
 def test_training_with_the_cache_has_the_losses_of_training_without(build, tmp_path, workers, count_images):
     without = trainer_of(build, tmp_path, "off")
     expected = losses(without)
+    count_images.clear()
     with_cache = trainer_of(build, tmp_path, tmp_path / "cache", dataloader_num_workers=workers)
     shown: list[int] = []
     tower = with_cache.model.base_model.vision_tower
@@ -598,7 +620,8 @@ def test_data_that_change_what_they_return_are_encoded_at_every_step(build, tmp_
 def test_streamed_data_are_encoded_at_every_step(build, tmp_path, count_images):
     trainer = trainer_of(build, tmp_path, tmp_path / "cache", train=rows().to_iterable_dataset(), max_steps=3)
     trainer.train()
-    assert sum(count_images) == 6 * 3  # the data to evaluate on have a length
+    # Three steps of four series, and the data to evaluate on, which have a length.
+    assert sum(count_images) == (3 * 4 + 6) * 3
 
 
 def test_a_stream_that_tells_its_length_is_encoded_at_every_step(build, tmp_path):

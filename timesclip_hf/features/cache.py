@@ -8,11 +8,13 @@ All caches in a folder take at most `max_size` on the disk. Before one is filled
 least recently used files make room; series that do not fit are not kept at all.
 """
 
+import contextlib
 import copy
 import hashlib
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,9 @@ from ..model.ink import blanks_of
 from ..model.messages import one_run
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.towers import encode_images_in_chunks, eval_if_frozen, is_trained
+from ..model.towers import eval_if_frozen
 from .fidelity import CLOSE_ENOUGH, SAMPLE_IMAGES, measure_blanks
+from .plots import encode_plots, has_frozen_vision, images_at_once, read_plots
 from .store import FeatureStore, digest, plot_keys, shrink
 
 logger = logging.get_logger(__name__)
@@ -50,7 +53,6 @@ _ROWS_AT_ONCE = 256
 _ANNOUNCED_BYTES = 100e6  # less is not worth a line
 _GIGABYTE = 1e9
 _IMAGES_AT_ONCE = 256  # as many as keep an accelerator busy
-_CHUNKS_OF_INK = 8  # drawn at once, where images are sorted by what is drawn on them
 
 
 class FeatureCache:
@@ -152,21 +154,38 @@ class FeatureCache:
         if not missing or not self._make_room(len(missing)):
             return 0
         tower, encoded = self._tower_at_work(), 0
-        first = os.getpid()  # so that processes begin apart
-        buckets = [(first + k) % _NUM_BUCKETS for k in range(_NUM_BUCKETS)]
         with tqdm(total=len(missing), desc="Encoding series", unit="series", disable=not progress) as bar:
-            for wait in (False, True):  # first what nobody else is at; then what others may have left undone
-                for bucket in list(buckets):
-                    own = {key: row for key, row in missing.items() if key[0] % _NUM_BUCKETS == bucket}
-                    with self.store.lock(bucket, wait) as my_turn:
-                        if not my_turn:
-                            continue
-                        encoded += self._encode(tower, dataset, own, bar)
-                    bar.update(len(own))
-                    buckets.remove(bucket)
+            for own in self._turns(missing):
+                encoded += self._encode(tower, dataset, own, bar)
+                bar.update(len(own))
         logger.info("%d series encoded; features of %d are in %s.", encoded, len(self.store), self.store.folder)
         self._in_use |= self.store.mark_used(missing)
         return encoded
+
+    def _turns(self, missing: dict[bytes, int]) -> Iterator[dict[bytes, int]]:
+        """Parts of what is missing, each while no other process is at it: first what nobody else is at, buckets
+        together until they fill a batch; then, one by one, what others may have left undone."""
+        buckets: dict[int, dict[bytes, int]] = {}
+        for key, row in missing.items():
+            buckets.setdefault(key[0] % _NUM_BUCKETS, {})[key] = row
+        first = os.getpid()  # so that processes begin apart
+        left = sorted(buckets, key=lambda bucket: (bucket - first) % _NUM_BUCKETS)
+        waiting, enough = False, self._series_at_once()
+        while left:
+            own: dict[bytes, int] = {}
+            with contextlib.ExitStack() as held:
+                for bucket in list(left):
+                    if held.enter_context(self.store.lock(bucket, waiting)):
+                        left.remove(bucket)
+                        own |= buckets[bucket]
+                    if waiting or len(own) >= enough:
+                        break
+                if own:
+                    yield own
+            waiting = waiting or not own
+
+    def _series_at_once(self) -> int:
+        return max(1, images_at_once(self.config, self.images_at_once) // self._images_per_series)
 
     def _tower_at_work(self) -> Any:
         return self.tower if self.tower.dtype == self.dtype else copy.deepcopy(self.tower).to(self.dtype)
@@ -256,18 +275,15 @@ class FeatureCache:
         """Encodes what nobody has stored meanwhile, and stores it whenever it is worth a file."""
         self.store.refresh()
         todo = [(key, row) for key, row in missing.items() if key not in self.store]
-        # Images of about as many patches are read together: there are more of them among more images.
-        images_at_once = self.images_at_once * (_CHUNKS_OF_INK if self.blanks is not None else 1)
-        series_at_once = max(1, images_at_once // self._images_per_series)
+        batches = max(1, -(-len(todo) // self._series_at_once()))
+        series_at_once = max(1, -(-len(todo) // batches))  # in equal shares
         keys: list[bytes] = []
         parts: list[NDArray[np.float32]] = []
         started = time.monotonic()
         for first in range(0, len(todo), series_at_once):
             batch = todo[first : first + series_at_once]
-            plots = self._plots(dataset, [row for _, row in batch])
-            images = self._draw(plots)
-            features = encode_images_in_chunks(tower, images, self.images_at_once, self.pooling, self.blanks)
-            features = features.unflatten(0, (len(plots), -1))
+            plots = self._plots(dataset, [row for _, row in batch]).to(self.tower.device)
+            features = encode_plots(tower, self.config, self.processor, plots, self.dtype, self.images_at_once)
             parts.append(features.float().cpu().numpy())
             keys += [key for key, _ in batch]
             if time.monotonic() - started > _SECONDS_PER_FILE or first + series_at_once >= len(todo):
@@ -287,6 +303,8 @@ class CachedFeatures:
 
     def __init__(self, args: Any, sharded: bool = False):
         self.setting = "off" if sharded else args.feature_cache
+        self._asks_apart = not (sharded or args.torch_compile)
+        self._model: Any = None  # whose frozen tower is asked before the model is
         self.dtype, self.max_size = args.feature_cache_dtype, args.feature_cache_max_size
         self.progress, self.shared = not args.disable_tqdm, args.world_size > 1
         self._tower: Any = None  # the state that the cache is of
@@ -297,6 +315,7 @@ class CachedFeatures:
     def prepare(self, model: Any, collator: Any, dataset: Any) -> None:
         """Has the features of a data set stored, if it can be gone over, and its collator look for them."""
         model = unwrap_peft_model(model)
+        self._model = model if self._asks_apart and hasattr(model.base_model, "vision_tower") else None
         if hasattr(model, "answer_inputs"):
             self._answer_reads_plots = "pixel_values" in model.answer_inputs(model.config)
         if self.setting == "off" or not isinstance(collator, TimesCLIPDataCollator) or collator.draw:
@@ -327,8 +346,11 @@ class CachedFeatures:
                 raise
             logger.warning_once(f"Features cannot be kept, so series are encoded at every step: {error}")
 
-    def drawn(self, inputs: dict[str, Any], collator: Any) -> dict[str, Any]:
-        """A batch with the images of those series whose features are not kept, drawn on the batch's device."""
+    def drawn(
+        self, inputs: dict[str, Any], collator: Any, working: Callable[[], Any] = contextlib.nullcontext
+    ) -> dict[str, Any]:
+        """A batch with the images of those series whose features are not kept, drawn on the batch's device; or what a
+        frozen tower says of them, a few at a time, in the precision of the context `working()`."""
         if "plot_values" not in inputs or not isinstance(collator, TimesCLIPDataCollator):
             return inputs
         if not self._answer_reads_plots and inputs.get("labels") is None:
@@ -340,19 +362,17 @@ class CachedFeatures:
                 "changes what it returns) are drawn and encoded at every step; feature_cache='off' spares the filling."
             )
         processor: Any = collator.processor
-        processor.add_images(inputs)
+        if self._model is None:
+            processor.add_images(inputs)
+            return inputs
+        with working():
+            read_plots(self._model, processor, inputs)
         return inputs
 
 
 def default_folder() -> Path:
     """Where features are kept unless another folder is named."""
     return Path(constants.HF_HOME) / "timesclip_hf" / "features"
-
-
-def has_frozen_vision(model: Any) -> bool:
-    """Whether a model has one vision tower and none of its weights learns; the models of an ensemble have several."""
-    tower = getattr(model.base_model, "vision_tower", None)
-    return tower is not None and not is_trained(tower) and model.config.ensemble_size == 1
 
 
 def tower_fingerprint(tower: Any) -> str:

@@ -35,6 +35,7 @@ from transformers.utils import cached_file
 
 from ..data.collator import TimesCLIPDataCollator
 from ..model.processing_timesclip import TimesCLIPProcessor
+from .plots import read_plots
 
 SIMILAR_FILE = "similar.safetensors"
 MAX_SERIES = 2000
@@ -254,8 +255,8 @@ def blocks_of(
     if towers and len(given) == len(towers):
         found["towers"] = torch.cat(given, dim=-1)  # as `get_features` has them
     elif towers:
-        if "vision" in towers and "pixel_values" not in on_device:
-            processor.add_images(on_device)
+        if "vision" in towers:
+            read_plots(model, processor, on_device)
         found["towers"] = body.get_features(**on_device)
     found["series"] = on_device["variate_values"]
     if processor.scaling == "instance":

@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput
 
 from ..data.collator import TimesCLIPDataCollator
 from ..data.tables import PartFaults
+from ..features.plots import read_plots
 from ..features.similar import blocks_of
 from ..model import modeling_timesclip
 from ..model.agreement import check_agreement
@@ -352,7 +353,7 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         Images are drawn where the model is, and only for models that look at them.
         """
         if self._reads("pixel_values"):
-            self.processor.add_images(input_tensors)
+            read_plots(self.model, self.processor, input_tensors)
         plots = {"plot_values": input_tensors.pop("plot_values")} if "plot_values" in input_tensors else {}
         said = self._ask(input_tensors)
         wanted = (self._answer, *(BESIDE_ANSWER if forward_parameters.get("beside") else ()))

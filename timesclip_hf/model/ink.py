@@ -103,12 +103,12 @@ def blanks_of(config: Any, mode: str | None = None) -> Blanks | None:
 def find_ink(images: Tensor, patch_size: int, paper: tuple[float, ...]) -> Tensor:
     """Which patches hold ink: `(n, patches)` bool, row by row, of `(n, 3, height, width)` images."""
     height, width = (size // patch_size for size in images.shape[-2:])
-    images = images[..., : height * patch_size, : width * patch_size]
+    rows = images[..., : height * patch_size, : width * patch_size].unflatten(2, (height, patch_size))
     colour = images.new_tensor(paper)[:, None, None]
     tolerance = 2 * torch.finfo(images.dtype).eps * colour.abs().clamp(min=1)
-    marked = ((images - colour).abs() > tolerance).any(dim=1)
-    patches = marked.unflatten(2, (width, patch_size)).any(dim=3).unflatten(1, (height, patch_size))
-    return patches.any(dim=2).flatten(1)
+    # The extremes of a patch's columns of pixels tell as much as all of its pixels, and are far fewer.
+    marked = ((rows.amin(dim=3) - colour).abs() > tolerance) | ((rows.amax(dim=3) - colour).abs() > tolerance)
+    return marked.any(dim=1).unflatten(2, (width, patch_size)).any(dim=3).flatten(1)
 
 
 def encode_ink(

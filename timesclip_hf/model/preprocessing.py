@@ -270,6 +270,15 @@ def has_large_levels(settings: Any) -> bool:
     return any_costs_digits(*(settings.statistics["variates"][name] for name in ("mean", "std")))
 
 
+def draw_some_plots(plot_values: Array, settings: Any, images: slice, dtype: Any = None) -> Array:
+    """Some of the images `(n, 3, height, width)` that `draw_plots` draws, of all samples one after the other."""
+    num_samples, num_variates, num_steps = plot_values.shape
+    if settings.layout == "grid":
+        return draw_plots(plot_values[images], settings, dtype)[:, 0]
+    variates = np.tile(np.arange(num_variates), num_samples)[images]
+    return _colour_images(plot_values.reshape(-1, num_steps)[images], variates, settings, settings.image_size, dtype)
+
+
 def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
     """The one place where plots become images.
 
@@ -297,25 +306,34 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
                 f"layout='grid' would leave {size[0]} x {size[1]} pixels for each of {num_variates} plots, and "
                 f"{_SMALLEST_PLOT} are the least: choose a larger image_size, or layout='variate'"
             )
-    series, xp = plot_values.reshape(-1, num_steps), namespace(plot_values)
+    variates = np.tile(np.arange(num_variates), num_samples)
+    images = _colour_images(plot_values.reshape(-1, num_steps), variates, settings, size, dtype)
+    images = images.reshape(num_samples, num_variates, *images.shape[1:])
+    return place_in_grid(images, _paper(settings, images), settings.image_size) if in_grid else images
+
+
+def _colour_images(series: Array, variates: np.ndarray, settings: Any, size: Sequence[int], dtype: Any) -> Array:
+    """Images `(n, 3, height, width)` of plots `(n, T)`, each in the colour of its variate `(n,)`."""
     coverages = [_renderer(settings, view)(series, *size) for view in views_of(settings)]
     coverages = coverages if dtype is None else [cast(coverage, dtype) for coverage in coverages]
-    coverage = coverages[0]
+    coverage, xp = coverages[0], namespace(series)
     # Colour is linear in coverage, so normalising both ends once equals normalising every pixel.
     mean, std = like(settings.image_mean, coverage), like(settings.image_std, coverage)
+    paper = _paper(settings, coverage)
     if len(coverages) > 1:  # a view in each colour: black ink on paper of one grey
-        paper = (settings.background - mean) / std
-        ink = xp.stack(coverages, 1)  # (B * V, 3, height, width)
-        images = paper[:, None, None] + ink * ((0.0 - mean) / std - paper)[:, None, None]
-        images = images.reshape(num_samples, num_variates, *images.shape[1:])
-        return place_in_grid(images, paper, settings.image_size) if in_grid else images
-    grey = settings.view == "stacked"  # whose pixels are the values themselves, from black to white
-    shades = np.ones((num_variates, 3), np.float32) if grey else variate_colors(num_variates)
-    colors = namespace(coverage).tile((like(shades, coverage) - mean) / std, (num_samples, 1))
-    paper = ((0.0 if grey else settings.background) - mean) / std
-    images = apply_color(coverage, colors, paper)
-    images = images.reshape(num_samples, num_variates, *images.shape[1:])
-    return place_in_grid(images, paper, settings.image_size) if in_grid else images
+        ink = xp.stack(coverages, 1)  # (n, 3, height, width)
+        return paper[:, None, None] + ink * ((0.0 - mean) / std - paper)[:, None, None]
+    count = int(variates.max(initial=0)) + 1
+    # The pixels of "stacked" are the values themselves, from black to white.
+    shades = np.ones((count, 3), np.float32) if settings.view == "stacked" else variate_colors(count)
+    colors = (like(shades, coverage) - mean) / std
+    return apply_color(coverage, colors[like(variates, coverage, xp.int64)], paper)
+
+
+def _paper(settings: Any, images: Array) -> Array:
+    """Normalised red, green and blue of a blank pixel."""
+    mean, std = like(settings.image_mean, images), like(settings.image_std, images)
+    return ((0.0 if settings.view == "stacked" else settings.background) - mean) / std
 
 
 def _renderer(settings: Any, view: str) -> Any:
@@ -412,6 +430,7 @@ __all__ = [
     "check_rows",
     "cut_patches",
     "draw_plots",
+    "draw_some_plots",
     "fill_missing",
     "fit_length",
     "fit_targets",

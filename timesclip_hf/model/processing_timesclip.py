@@ -21,7 +21,15 @@ from .measured import check_range, mark_missing, without_fill_values
 from .messages import one_run
 from .plain import plain
 from .precision import any_costs_digits, round_for_mps
-from .preprocessing import check_rows, draw_plots, fit_targets, fit_variates, fitted_statistics, prepare_series
+from .preprocessing import (
+    check_rows,
+    draw_plots,
+    draw_some_plots,
+    fit_targets,
+    fit_variates,
+    fitted_statistics,
+    prepare_series,
+)
 from .processor_checks import STATISTICS_VERSION, check_names, check_parameters
 from .reader import WideOrigin, exact, is_dataset, read_in_chunks, read_sample, read_series, reading
 from .remote_code import CarriesCode
@@ -407,20 +415,24 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         if "plot_values" in batch:
             batch["pixel_values"] = self.draw(batch.pop("plot_values"))
 
-    def draw(self, plot_values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    def draw(self, plot_values: Tensor, dtype: torch.dtype = torch.float32, images: slice | None = None) -> Tensor:
         """Images as the vision tower wants them, made where `plot_values` is: on the CPU or an accelerator.
 
         Args:
             plot_values: `(B, V, T)` as `processor(..., draw=False)` returns them: 0 is the bottom of a variate's axis,
                 1 the top, NaN a gap.
             dtype: of the images; the shapes are drawn in fp32 in any case.
+            images: these alone, of all samples one after the other.
 
         Returns:
-            `pixel_values` `(B, V, 3, height, width)`, normalised with `image_mean` and `image_std`.
+            `pixel_values` `(B, V, 3, height, width)`, normalised with `image_mean` and `image_std`; with `images`
+            `(n, 3, height, width)`.
 
         Raises:
             ValueError: a processor without images (`image_size=None`).
         """
+        if images is not None:
+            return draw_some_plots(plot_values, self, images, dtype)
         return draw_plots(plot_values, self, dtype)
 
     def to_images(self, pixel_values: Tensor | np.ndarray) -> np.ndarray:

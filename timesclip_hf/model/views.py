@@ -124,10 +124,10 @@ def render_spectrogram(
 def render_stacked(values: Tensor, height: int, width: int) -> Tensor:
     """Overlapping windows of the series as rows of a grey picture, the first on top (TiViT, arXiv 2506.08641).
 
-    Its published parameters: windows of sqrt(T) steps (rounded down), a tenth of that apart (one step at least), the
-    first value repeated in front until they fit; the 0.8th power of the values for contrast; the nearest value in
-    every pixel. Values are those of the axis, which is the series' own range with `value_range="window"`, as
-    published. Missing steps are 0, black.
+    Its published parameters (`--patch_size sqrt --stride 0.1` of its repository's commands, and its code): windows of
+    sqrt(T) steps (rounded down), a tenth of that apart (one step at least), the first value repeated in front until
+    they fit; the 0.8th power of the values for contrast; the nearest value in every pixel. Values are those of the
+    axis, which is the series' own range with `value_range="window"`, as published. Missing steps are 0, black.
 
     Args:
         values: (N, T) in [0, 1], NaN = gap.

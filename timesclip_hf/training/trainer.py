@@ -176,7 +176,8 @@ class TimesCLIPTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Trainer's, with the images; pre-training takes data that other tasks have labels for."""
-        inputs = self.features.drawn(dict(super()._prepare_inputs(inputs)), self.data_collator)
+        prepared = dict(super()._prepare_inputs(inputs))
+        inputs = self.features.drawn(prepared, self.data_collator, self.accelerator.autocast)
         return inputs if self.label_names else {name: value for name, value in inputs.items() if name != "labels"}
 
     def compute_loss(
