@@ -121,7 +121,7 @@ def test_few_series_get_heads_in_closed_form_and_the_card_says_so(fields: Path, 
     assert "32 training series, fewer than 1000" in err and "branches count: vision" in err
     assert "--epochs: without effect on heads in closed form" in out
     card = (output / "README.md").read_text()
-    assert "fitted in closed form (heads in closed form, out of fold: vision" in card
+    assert "fitted in closed form (heads in closed form, R2 out of fold: vision" in card
     source = "40 answers: train and validation part, a whole time or group left out at a time"
     assert "90 % intervals held " in out and source in out
     assert "Share in 90 % intervals" in card and "an assumption" in card

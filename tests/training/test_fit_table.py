@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from timesclip_hf.cli.train import describe
-from timesclip_hf.training.fit_table import TableJob, prepare
+from timesclip_hf.training.fit_table import TableJob, as_part, prepare
 
 
 def fields(count: int = 40, **columns: Any) -> pd.DataFrame:
@@ -42,3 +42,45 @@ def test_a_time_that_cannot_be_ordered_is_told_beside_the_split_that_is_taken(ye
     assert any(told in line for line in lines) and any("took --split random" in line for line in lines)
     asked = describe(prepare(TableJob(fields(year=years), "yield", split="random")))
     assert not any("warning" in line for line in asked)
+
+
+def test_one_row_per_value_or_time_step_gives_the_same_parts_as_one_per_series() -> None:
+    wide = fields(year=np.arange(40) // 8 + 2015).assign(field=[f"f{k}" for k in range(40)])
+    series = [name for name in wide if name[-3] == "_"]
+    values = wide.melt(["field", "year", "yield"], series)
+    values[["band", "step"]] = values.pop("variable").str.split("_", expand=True)
+    values["step"] = values["step"].astype(int)
+    steps = values.pivot_table(
+        index=["field", "year", "yield", "step"], columns="band", values="value", sort=False
+    ).reset_index()
+    roles = {"series_column": "field", "timestamp_column": "step"}
+    named = {**roles, "variate_column": "band", "value_column": "value"}
+    expected = prepare(TableJob(wide, "yield"))
+    for table, long in ((values, named), (steps, roles)):
+        prepared = prepare(TableJob(table.sample(frac=1, random_state=0), "yield", long=long))
+        assert prepared.plan == expected.plan and sorted(prepared.roles.variates) == ["ndvi", "red"]
+        order = [prepared.roles.variates.index(name) for name in ("ndvi", "red")]
+        found = {
+            field: (np.asarray(row["past_values"])[:, order], row["labels"])
+            for field, row in zip(prepared.frame["field"][prepared.rows["test"]], prepared.parts["test"], strict=True)
+        }
+        for field, row in zip(expected.frame["field"][expected.rows["test"]], expected.parts["test"], strict=True):
+            np.testing.assert_array_equal(found[field][0], row["past_values"])
+            assert found[field][1] == row["labels"]
+
+
+def test_marks_of_missing_values_are_none_for_model_and_peers_and_no_target() -> None:
+    table = fields()
+    table.loc[3, "yield"] = table.loc[5, "ndvi_01"] = -9999
+    prepared = prepare(TableJob(table, "yield", missing_values=[-9999.0]))
+    assert prepared.left_out == ["1 rows without yield are left out"]
+    values = np.concatenate([as_part(prepared, part).past_values for part in prepared.parts])
+    assert np.isnan(values).sum() == 1 and np.nanmin(values) > -10
+
+
+def test_rows_of_a_file_are_named_as_a_spreadsheet_shows_them(tmp_path: Any) -> None:
+    fields().astype(object).assign(ndvi_01=["cloud" if k == 7 else 0.5 for k in range(40)]).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    with pytest.raises(ValueError, match=r"numbers 9, the header is row 1.*row 9: 'cloud'"):
+        prepare(TableJob(tmp_path / "t.csv", "yield"))

@@ -22,8 +22,8 @@ Train a model on your table, and say how good it is beside ridge and boosting.
 
 The table (CSV, Excel, Parquet) has one row per series: ndvi_00, ndvi_01, ..., red_00, red_01, ..., the column to
 predict, and perhaps columns that say where (site, farm) and when (year) a row is from: they split the rows
-honestly into train, validation and test. For forecasts it has one row per time step: give --timestamp and
---horizon."""
+honestly into train, validation and test. With one row per time step (or value) give --series and --timestamp; for
+forecasts, --timestamp and --horizon."""
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -59,10 +59,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to learn")
     what.add_argument("--target", metavar="COL", help="column to predict")
     what.add_argument("--target-unit", metavar="UNIT", default="", help="its unit, for the report: t/ha")
-    what.add_argument("--task", choices=["regression", "classification"], help="else found from the target's cells")
+    kinds = ["regression", "classification"]
+    what.add_argument("--task", choices=kinds, metavar="KIND", help=f"{' or '.join(kinds)}; else found from its cells")
     what.add_argument("--variates", nargs="+", metavar="NAME", help="read these alone, in this order; else all found")
     what.add_argument(
         "--column-pattern", metavar="P", help="how steps are named: dates, months, dots, ..., or a regex"
+    )
+    what.add_argument(
+        "--missing-values",
+        nargs="+",
+        type=float,
+        metavar="N",
+        default=[],
+        help="numbers that mark what is missing: -9999",
     )
     what.add_argument("--static", nargs="+", metavar="COL", default=[], help="read these beside the series; or: all")
     split = parser.add_argument_group("which rows are for testing (asked, or chosen and told, where you say nothing)")
@@ -84,7 +93,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     any_step = "LOW HIGH: learn from parts of seasons, to answer at any step"
     model.add_argument("--random-length", type=positive, nargs="*", metavar="STEPS", help=any_step)
-    change = "alter training series: jitter, shift, ...; alone, or with amounts: jitter=0.1 mixup=0.2"
+    change = "alter training series a little; alone, or as told: jitter=0.1 mixup=0.2"
     model.add_argument("--augment", nargs="*", metavar="AMOUNT", help=change)
     model.add_argument(
         "--seed", type=int, metavar="N", default=0, help="of weights, batches and what is drawn at random (0)"
@@ -94,11 +103,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-similar", action="store_true", help="keep nothing by which new series are compared with training series"
     )
     model.add_argument("--similar-names", metavar="COL", help="also keep their names, from this column")
-    series = parser.add_argument_group("forecasts")
-    series.add_argument("--timestamp", "--timestamp-column", metavar="COL", help="column of the times")
+    series = parser.add_argument_group("tables with one row per time step, and forecasts (--horizon)")
+    series.add_argument("--timestamp", metavar="COL", help="column of the times; or: --timestamp-column")
+    series.add_argument("--timestamp-column", dest="timestamp", help=argparse.SUPPRESS)
+    series.add_argument("--series", "--series-column", metavar="COL", help="column of the series' names")
+    series.add_argument("--variate-column", metavar="COL", help="with one row per value: what it is of")
+    series.add_argument("--value-column", metavar="COL", help="with one row per value: the values")
     series.add_argument("--horizon", type=positive, metavar="H", help="steps to forecast")
     series.add_argument("--context", type=positive, metavar="T", help="steps to look back")
-    series.add_argument("--series", "--series-column", metavar="COL", help="column of the series' names")
     series.add_argument(
         "--future-covariates", nargs="+", metavar="COL", default=[], help="known in advance: temperature, price, ..."
     )
@@ -179,7 +191,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
         "training": read_training(words),
     }
     command = shlex.join(["timesclip", "train", *_shown(options, words)])
-    if options.timestamp is not None or options.horizon is not None:
+    if options.horizon is not None:
         if options.quantiles:
             print(forecasts.train(options, recipe, output, command, _tell))
             return
@@ -203,7 +215,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     job = TableJob(
         options.table, options.target, options.target_unit, options.task, options.variates, options.static,
         options.group, options.time, options.split, options.preset, Recipe(**recipe), not options.no_peers,
-        options.column_pattern, not options.no_similar, options.similar_names,
+        options.column_pattern, not options.no_similar, options.similar_names, _long(options), options.missing_values,
     )  # fmt: skip
     prepared = prepare(job, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
     job = with_lengths(job, options.random_length, prepared.num_steps)
@@ -211,6 +223,17 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
         _tell(line)
     outcome = fit(prepared, job, output / "training", _tell)
     print(write_table_model(prepared, outcome, job, output, command))
+
+
+def _long(options: argparse.Namespace) -> dict[str, str]:
+    """How a table with one row per time step is read, as `TableJob.long`."""
+    given = {
+        "series_column": options.series,
+        "timestamp_column": options.timestamp,
+        "variate_column": options.variate_column,
+        "value_column": options.value_column,
+    }
+    return {name: column for name, column in given.items() if column is not None}
 
 
 def with_lengths(job: Any, lengths: list[int] | None, steps: int) -> Any:
@@ -283,13 +306,25 @@ def _ask(roles: "TableRoles") -> "SplitPlan | None":
 def _check(options: argparse.Namespace) -> None:
     """What can be said before anything is loaded."""
     check_folder(options.output)
-    forecast = options.timestamp is not None or options.horizon is not None
-    if forecast and (options.timestamp is None or options.horizon is None):
+    forecast, long = options.horizon is not None, _long(options)
+    if options.target is None and (options.timestamp is None) != (options.horizon is None):
         found = "horizon" if options.horizon else "timestamp"
         raise ValueError(f"forecasts need --timestamp and --horizon, found only --{found}")
+    if forecast and options.timestamp is None:
+        raise ValueError("forecasts need --timestamp and --horizon, found only --horizon")
+    if not forecast and long and not {"series_column", "timestamp_column"} <= long.keys():
+        raise ValueError(
+            "a table with one row per time step needs --series and --timestamp, which make one series of its rows; "
+            "for forecasts give --timestamp and --horizon"
+        )
+    if long and options.column_pattern is not None:
+        raise ValueError("--column-pattern is for tables with one row per series")
     if not forecast and options.target is None:
         raise ValueError("--target says which column to predict; for forecasts give --timestamp and --horizon")
-    names = ("task", "group", "time", "split", "random_length", "augment", "column_pattern")
+    names = (
+        "task", "group", "time", "split", "random_length", "augment", "column_pattern", "variate_column",
+        "value_column", "missing_values",
+    )  # fmt: skip
     given = [
         name for name in names if getattr(options, name) not in ((None,) if name in _MAY_STAND_ALONE else (None, []))
     ]
@@ -298,7 +333,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--{flag} is for tables with one row per series; --horizon is for forecasts")
     if forecast and options.target is not None and options.variates is not None:
         raise ValueError("--target and --variates both say what to forecast: give one of them")
-    own = ("context", "series", "season", "future_covariates", "past_covariates", "calendar", "quantiles")
+    own = ("context", "season", "future_covariates", "past_covariates", "calendar", "quantiles")
     given = [name.replace("_", "-") for name in own if getattr(options, name) not in (None, [])]
     if not forecast and given:
         raise ValueError(f"--{given[0]} is for forecasts: give --timestamp and --horizon, too")

@@ -94,7 +94,10 @@ def one_row_per_series(
     steps, labels = _steps(frame[timestamp_column], places)
     if (twice := pd.DataFrame({"place": places, "step": steps}).duplicated().to_numpy()).any():
         rows = [_key(frame, [series_column, timestamp_column], k) for k in np.flatnonzero(twice)]
-        raise ValueError(f"{twice.sum()} rows for a step that has one already: {some_of(rows)}; keep one of each")
+        raise ValueError(
+            f"{twice.sum()} rows for a step that has one already: {some_of(rows, 3)}; keep one of each, or, where "
+            "each row has the value of one variate, name variate_column and value_column"
+        )
     others = [name for name in frame.columns if name not in (series_column, timestamp_column, *variates)]
     kept = _constant(frame, places, others, "series", constant)
     columns: dict[str, Any] = {}

@@ -141,7 +141,9 @@ def find_roles(
     if not found:
         raise ValueError(
             "the table has no series: expected a column for each step of a variate, such as ndvi_00, ndvi_01, ...; "
-            f"found {some_of(map(repr, inputs), 20)}. With a row for each time step, give --timestamp and --horizon"
+            f"found {some_of(map(repr, inputs), 20)}. With a row for each time step, give --series "
+            "and --timestamp (of values by name, --variate-column and --value-column, too); for forecasts, "
+            "--timestamp and --horizon"
         )
     check_known(variates or (), found, "--variates: no such variates")
     chosen = list(variates or found)

@@ -194,7 +194,8 @@ def _fit_heads(
         report_to="none", disable_tqdm=True, seed=seed, per_device_eval_batch_size=256,
     )  # fmt: skip
     scores = ", ".join(f"{name} {score:.3f}" for name, score in heads.scores.items())
-    notes = [f"heads in closed form, out of fold: {scores}"]
+    metric = "log loss (less is better)" if data.task == "classification" else "R2"
+    notes = [f"heads in closed form, {metric} out of fold: {scores}"]
     unused = [f"--{name.replace('_', '-')}" for name in (*(["epochs"] if recipe.epochs else []), *recipe.training)]
     lost = f"{', '.join(unused)}: without effect on heads in closed form; --preset late trains a network"
     trainer = _trainer(model, arguments, processor, data)

@@ -7,7 +7,7 @@ The test part is asked once, at the end; everything that is chosen is chosen on 
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import pandas as pd
 from datasets import ClassLabel, Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
+from ..data.columns import step_columns
 from ..data.partial import PartialSeries
+from ..data.pivot import widened
 from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, describe_split, find_roles, split_rows
-from ..data.tables import decoded, read_table, some_of
+from ..data.tables import check_known, decoded, read_table, some_of
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
 from .calibration import calibration_of, measure_intervals
@@ -35,10 +37,10 @@ _FEW_TESTED = 20
 
 @dataclass(frozen=True)
 class TableJob:
-    """What somebody wants of `timesclip train`, for a table with one row per series.
+    """What somebody wants of `timesclip train`, for a table that answers for whole series.
 
     Args:
-        table: path or frame.
+        table: path or frame, with one row per series; or, where `long` says how it is read, per time step or value.
         target: column to predict.
         target_unit: for reports and cards.
         task: `"regression"` or `"classification"`; `None`: found.
@@ -51,6 +53,8 @@ class TableJob:
         column_pattern: how columns of steps are named, see `data.columns`.
         similar: whether readings of training series are kept beside the model, see `features.similar`.
         similar_names: column of the names that are kept with them; `None`: no names.
+        long: `series_column`, `timestamp_column`, perhaps `variate_column` and `value_column`: see `load_wide_table`.
+        missing_values: numbers that mark missing values of variates, and rows without a target.
     """
 
     table: Any
@@ -68,6 +72,8 @@ class TableJob:
     column_pattern: str | None = None
     similar: bool = True
     similar_names: str | None = None
+    long: Mapping[str, str] = field(default_factory=dict)
+    missing_values: Sequence[float] = ()
 
 
 @dataclass
@@ -154,7 +160,7 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
     Raises:
         ValueError, FileNotFoundError: whatever is wrong with the table, in words.
     """
-    frame = read_table(job.table)
+    frame = _read(job)
     roles = find_roles(
         frame, job.target, task=job.task, variates=job.variates, statics=job.statics, column_pattern=job.column_pattern
     )
@@ -165,7 +171,7 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
     frame, left_out = _with_target(frame, job.target)
     dataset, class_names, unseen = _load(frame, roles, job.column_pattern)
     numbers = np.asarray(dataset[_ROW][:], np.int64)
-    frame = frame.iloc[numbers].reset_index(drop=True)
+    frame = read_table(frame.iloc[numbers])
     dataset = dataset.select_columns(
         [n for n in dataset.column_names if n in ("past_values", "labels", "static_values")]
     )
@@ -180,17 +186,47 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
     return prepared
 
 
+def _read(job: TableJob) -> pd.DataFrame:
+    """The table with one row per series, and nothing in the place of marks of missing values."""
+    frame = read_table(job.table)
+    if job.long:
+        known = [job.target, *([] if list(job.statics) == ["all"] else job.statics)]
+        check_known(known, frame, "no such columns")
+        roles: dict[str, Any] = {"variate_column": None, "value_column": None, **job.long}
+        variates = job.variates
+        if variates is None and roles["variate_column"] is None:
+            variates = _changing_numbers(frame, roles["series_column"], {*roles.values(), *known})
+        frame, _ = widened(frame, **roles, variates=variates, constant=known)
+    if job.missing_values:
+        names = [*step_columns(frame.columns, job.variates or (), job.column_pattern), job.target]
+        names = [name for name in dict.fromkeys(names) if name in frame and frame[name].dtype.kind in "iuf"]
+        frame[names] = frame[names].mask(frame[names].isin(list(job.missing_values)))
+    return frame
+
+
+def _changing_numbers(frame: pd.DataFrame, series_column: str, taken: set[Any]) -> list[str]:
+    """The columns of numbers that are not the same in all rows of each series."""
+    check_known([series_column], frame, "--series: no such column")
+    names = [str(name) for name in frame if name not in taken]
+    numbers = [name for name in names if pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    counts = frame.groupby(decoded(frame[series_column]))[numbers].nunique().max()
+    return [name for name in numbers if counts[name] > 1]
+
+
 def _with_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
     cells = decoded(frame[target])
     blank = (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy(bool)
     if not blank.any():
         return frame, []
-    return frame[~blank].reset_index(drop=True), [f"{blank.sum()} rows without {target} are left out"]
+    kept = frame[~blank].reset_index(drop=True)
+    kept.attrs = {}  # rows no longer stand where they stood in a file
+    return kept, [f"{blank.sum()} rows without {target} are left out"]
 
 
 def _load(frame: pd.DataFrame, roles: TableRoles, column_pattern: str | None) -> tuple[Dataset, list[str], list[str]]:
     """The table as a data set, the names of its classes, and what is told of rows that nothing was seen of."""
     numbered = pd.concat([frame, pd.Series(np.arange(len(frame)), name=_ROW)], axis=1)
+    numbered.attrs = frame.attrs  # with which row of a file is the first
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         dataset = load_wide_table(
@@ -268,6 +304,8 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
     shape: dict[str, Any] = {"num_variates": len(roles.variates), "context_length": prepared.num_steps}
     shape |= patches(prepared.num_steps)
     processing: dict[str, Any] = {"variate_names": list(roles.variates)}
+    if job.missing_values:
+        processing["missing_values"] = list(job.missing_values)
     fit_on = train
     if prepared.class_names:
         shape["id2label"] = dict(enumerate(prepared.class_names))

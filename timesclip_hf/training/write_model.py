@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The folder that `timesclip train` leaves: model, processor, card, figures, pictures, test predictions."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def write_table_model(prepared: Prepared, outcome: Outcome, job: TableJob, outpu
     lines.append(f"written to {output}: the model, README.md, metrics.json, {', '.join(files)}")
     if not outcome.curve:
         lines.append(f"it reads all {prepared.num_steps} steps; to ask it earlier in a season, add --random-length")
-    lines.append(f"next: timesclip predict NEW.csv --model {output} --output predictions.csv")
+    read = "".join(f" --{name.replace('_', '-')} {shlex.quote(column)}" for name, column in job.long.items())
+    lines.append(f"next: timesclip predict NEW.csv --model {output}{read} --output predictions.csv")
     return "\n".join(lines)
 
 
