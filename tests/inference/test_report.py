@@ -27,7 +27,7 @@ from timesclip_hf import (
 from timesclip_hf.cli import main
 from timesclip_hf.inference import report_figures, report_forecasts, report_samples
 from timesclip_hf.inference.report import Block, Card, Figure, Page, Section, render, table
-from timesclip_hf.training.train_report import write_csv
+from timesclip_hf.training.train_report import figure, write_csv
 
 STEPS, COUNT = 12, 24
 SERIES = np.random.default_rng(0).normal(size=(COUNT, STEPS, 3)) * [0.1, 30.0, 500.0] + [0.5, 100.0, 3000.0]
@@ -91,18 +91,31 @@ def saved(tiny_config: Any, tmp_path: Path) -> Callable[..., tuple[Path, pd.Data
 
 def test_the_page_tells_how_good_where_bad_why_and_what_to_distrust(saved: Any, tmp_path: Path) -> None:
     folder, frame = saved()
+    frame = frame.assign(kind=["rye"] * 6 + ["oats"] * 15 + ["peas"] * 3, farm=["south"] * 4 + ["north"] * 20)
     path = write_report(folder, frame, tmp_path / "report.html", group="farm", **QUICK)
     page = path.read_text(encoding="utf-8")
     text = " ".join(" ".join(Tags(page).text).split())
     for told in (
         "How good is it?", "Where is it bad?", "How wide are the errors?", "What does it go by?", "What to distrust",
         "The worst and the best", "May I use it for this field?", "The model", "The worst 2:", "The best 2:",
-        "field 23", "yield (t/ha)", "Errors by farm", "The worst farm first.", "Errors by year",
-        "always guessing the training mean: 5.75", "This model was not calibrated",
+        "field 23", "yield (t/ha)", "Errors by farm", "The worst farm first; those of fewer than 5 series last.",
+        "Errors by year", "always guessing the training mean: 5.75", "This model was not calibrated",
+        "By what other columns tell, the worst first:", "What counts most, by removal: of variates",
+        "timesclip report model --table THEIRS.csv",
     ):  # fmt: skip
         assert told in text, told
+    wrong = np.abs(_said(folder) - frame["yield"].to_numpy())
+    rows = [f"kind {name} {count} {figure(wrong[own].mean())}" for name, count, own in
+            (("rye", 6, slice(6)), ("oats", 15, slice(6, 21)))]  # fmt: skip
+    assert all(row in text for row in rows) and "kind peas" not in text  # too few to tell
     assert page.count('alt="the plot of') == 4 * 3  # of four samples, each variate as the model sees it
     assert len(re.findall(r"<svg[^>]* role=\"img\" aria-label=\"[^\"]+\"", page)) == page.count("<svg")
+
+
+def _said(folder: Path) -> np.ndarray:
+    model, processor = TimesCLIPForRegression.from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder)
+    with torch.no_grad():
+        return model(**processor(SERIES)).predictions[:, 0].numpy()
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_follows_light_and_dark(saved: Any, tmp_path: Path) -> None:
@@ -120,10 +133,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_follows_light_and_dark(saved:
 
 def test_errors_are_right_and_rows_that_were_learnt_from_do_not_count(saved: Any, tmp_path: Path) -> None:
     folder, frame = saved("small")
-    model, processor = TimesCLIPForRegression.from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder)
-    with torch.no_grad():
-        said = model(**processor(SERIES)).predictions[:, 0].numpy()
-    off = np.abs(said - frame["yield"].to_numpy())
+    off = np.abs(_said(folder) - frame["yield"].to_numpy())
     page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
     assert f"Typical error {off.mean():.2f} t/ha" in page and "whether the model has learnt from some" in page
     tested = frame.iloc[16:][["field", "farm", "year", "yield"]]
@@ -147,7 +157,7 @@ def test_errors_are_right_and_rows_that_were_learnt_from_do_not_count(saved: Any
     metrics["test"]["mean"] = {"mae": 4.56, "rmse": 5.0, "r2": 0.0}  # the headline says what the table says
     (folder / "metrics.json").write_text(json.dumps(metrics))
     page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
-    assert "always guessing the training mean: 4.56 t/ha" in page
+    assert "training mean: 4.56 t/ha; the best of what it was compared with, ridge: 0.500 t/ha" in page
     (folder / "metrics.json").write_text("[1, ")
     assert "Typical error" in write_report(folder, frame, tmp_path / "r.html", explained=0).read_text()
 
@@ -165,6 +175,9 @@ def test_intervals_are_as_wide_as_those_of_the_series_that_count(saved: Any, tmp
     page = write_report(folder, frame, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
     told = " ".join(" ".join(Tags(page).text).split())
     assert re.search(r"90% intervals held \d+% of 8 series mean width 6\.00 t/ha", told)
+    middle = np.ptp(np.quantile(frame["yield"].iloc[16:], [0.05, 0.95]))
+    assert f"without a model, 90% lie within {middle:.2f} t/ha of each other" in told
+    assert "counts above?" in told and "what was observed may be what the model has learnt" in told
 
 
 def test_classes_have_a_confusion_and_their_reliability(saved: Any, tmp_path: Path) -> None:

@@ -251,12 +251,25 @@ def guess_error(source: Source, found: Answered) -> float | None:
     targets = (source.answerer.processor.statistics or {}).get("targets")
     if found.classes or found.truth is None or not targets:
         return None
-    test = source.metrics.get("test")
-    peer = test.get(_GUESS) if isinstance(test, Mapping) else None
-    whole = found.why == TESTED and int(found.counted.sum()) == (source.metrics.get("sizes") or {}).get("test")
-    if whole and isinstance(peer, Mapping) and isinstance(peer.get("mae"), int | float):
-        return float(peer["mae"])
-    return float(np.abs(found.truth[found.counted] - targets["mean"][found.target]).mean())
+    known = _peers(source, found).get(_GUESS)
+    return float(np.abs(found.truth[found.counted] - targets["mean"][found.target]).mean()) if known is None else known
 
 
-__all__ = ["TESTED", "Answered", "ask", "columns_of", "explain_rows", "guess_error", "measure"]
+def best_peer(source: Source, found: Answered) -> tuple[str, float] | None:
+    """The best of what the model was compared with on the same rows, but for a guess, and its typical error."""
+    own = (source.metrics.get("model") or {}).get("name")
+    others = {name: error for name, error in _peers(source, found).items() if name not in (_GUESS, own)}
+    return min(others.items(), key=lambda pair: pair[1]) if others else None
+
+
+def _peers(source: Source, found: Answered) -> dict[str, float]:
+    """Typical errors that were measured on the rows that count here, which are all of the test part."""
+    test, sizes = source.metrics.get("test"), source.metrics.get("sizes") or {}
+    whole = found.why == TESTED and int(found.counted.sum()) == sizes.get("test")
+    if not whole or found.target or not isinstance(test, Mapping):
+        return {}
+    rows = {str(name): row.get("mae") for name, row in test.items() if isinstance(row, Mapping)}
+    return {name: float(error) for name, error in rows.items() if isinstance(error, int | float)}
+
+
+__all__ = ["TESTED", "Answered", "ask", "best_peer", "columns_of", "explain_rows", "guess_error", "measure"]

@@ -58,6 +58,8 @@ def as_svg(figure: Figure, alt: str) -> Markup:
     text = re.sub(r'href="#', f'href="#{prefix}', text)
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = text.replace(_INK, "currentColor").replace("#000000", "currentColor").replace(_FAINT, "var(--faint)")
+    for color, name in {BLUE: "--line-blue", ORANGE: "--line-orange"}.items():
+        text = text.replace(color.lower(), f"var({name})")
     head = re.sub(r' (width|height)="[\d.]+pt"', "", text[: text.index(">")])
     size = re.search(r'viewBox="0 0 ([\d.]+)', head)
     width = float(size[1]) if size else 400.0

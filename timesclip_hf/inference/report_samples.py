@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The page about a model that answers for whole series: numbers, or classes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from ..training.train_report import COLUMNS, figure
 from . import report_figures as figures
 from .explanations import Explanation
 from .report import Block, Card, Figure, Page, Section, Source, footer, table
-from .report_answers import Answered, ask, columns_of, explain_rows, guess_error, measure
+from .report_answers import Answered, ask, best_peer, columns_of, explain_rows, guess_error, measure
 from .report_sections import compared, headed, learning_curve, model_facts, reasons
 
 _LISTED, _SHOWN_GROUPS, _SAMPLES, _SAMPLES_OF_EACH, _FEW = 300, 20, 5, 2, 20
+_FEWEST, _KINDS, _WORST_KINDS = 5, 30, 10  # series that tell an error; values of a column that sorts; of them, shown
 
 
 def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
@@ -72,6 +73,8 @@ def _verdict_of(source: Source, found: Answered) -> str:
     guess = guess_error(source, found)
     beside = "" if guess is None else f"; always guessing the training mean: {figure(guess)} {found.unit}".rstrip()
     own = f"{figure(measured['mae'])} {found.unit}".rstrip()
+    if (peer := best_peer(source, found)) is not None:
+        beside += f"; the best of what it was compared with, {peer[0]}: {figure(peer[1])} {found.unit}".rstrip()
     return f"Typical error {own} (mean absolute error) on {count} {found.why}{beside}."
 
 
@@ -142,7 +145,7 @@ def _where(found: Answered, columns: Mapping[str, str | None]) -> list[Block]:
         row = [_error_table(found, column, cells)]
         if not found.classes:
             off = (found.numbers - found.truth)[found.counted]
-            values = sorted(cells.unique()) if kind == "time" else _by_error(cells, np.abs(off))
+            values = sorted(cells.unique()) if kind == "time" else _by_error(cells, _off(found))
             groups = {str(value): off[(cells == value).to_numpy()] for value in values}
             with figures.page_style():
                 drawn = figures.errors_by(groups, with_unit("predicted less observed", found.unit), kind == "time")
@@ -157,29 +160,66 @@ def _where(found: Answered, columns: Mapping[str, str | None]) -> list[Block]:
         blocks = [
             Block("text", text="The table has no column of places or times to tell errors by: say --group, --time.")
         ]
+    others = _other_columns(found, columns.values())
+    blocks += [] if others is None else [others]
     return blocks
 
 
 def _by_error(cells: pd.Series, off: NDArray[Any]) -> list[Any]:
-    return list(pd.Series(off, cells.index).groupby(cells).mean().sort_values(ascending=False).index)
+    """Values of a column by their mean error, the worst first; behind them those of too few series to say."""
+    found = pd.Series(off, cells.index).groupby(cells).agg(["mean", "size"])
+    found["few"] = found["size"] < _FEWEST
+    return list(found.sort_values(["few", "mean"], ascending=[True, False], kind="stable").index)
 
 
 def _error_table(found: Answered, column: str, cells: pd.Series) -> Block:
     """A row for each value of a column, the worst first."""
-    off = found.wrong[found.counted]
-    rows: list[list[Any]] = []
-    for value in _by_error(cells, off):
-        own = (cells == value).to_numpy()
-        if found.classes:
-            right = (found.numbers == found.truth)[found.counted][own].mean()
-            rows.append([str(value), int(own.sum()), Figure(f"{right:.0%}")])
-        else:
-            bias = (found.numbers - found.truth)[found.counted][own].mean()
-            typical = Figure(figure(float(off[own].mean())))
-            rows.append([str(value), int(own.sum()), typical, Figure(figure(float(bias)))])
-    words = ["right"] if found.classes else [with_unit("typical error", found.unit), "mean error (+: too high)"]
+    rows = [[str(value), *_errors_of(found, (cells == value).to_numpy())] for value in _by_error(cells, _off(found))]
     more = f" ({len(rows)} in all)" if len(rows) > _SHOWN_GROUPS else ""
-    return table([column, "series", *words], rows[:_SHOWN_GROUPS], f"The worst {column} first{more}.")
+    few = any(row[1] < _FEWEST for row in rows) and any(row[1] >= _FEWEST for row in rows)
+    told = f"The worst {column} first{more}" + (f"; those of fewer than {_FEWEST} series last." if few else ".")
+    return table([column, "series", *_error_words(found)], rows[:_SHOWN_GROUPS], told)
+
+
+def _off(found: Answered) -> NDArray[np.float64]:
+    return found.wrong[found.counted]
+
+
+def _error_words(found: Answered) -> list[str]:
+    return ["right"] if found.classes else [with_unit("typical error", found.unit), "mean error (+: too high)"]
+
+
+def _errors_of(found: Answered, own: NDArray[np.bool_]) -> list[Any]:
+    """How many series some of the counted ones are, and their errors, as `_error_words` calls them."""
+    if found.classes:
+        right = (found.numbers == found.truth)[found.counted][own].mean()
+        return [int(own.sum()), Figure(f"{right:.0%}")]
+    bias = (found.numbers - found.truth)[found.counted][own].mean()
+    return [int(own.sum()), Figure(figure(float(_off(found)[own].mean()))), Figure(figure(float(bias)))]
+
+
+def _other_columns(found: Answered, shown: Collection[str | None]) -> Block | None:
+    """The worst values of all other columns that sort series into kinds (crop, soil, ...)."""
+    identity, ranked = found.series.identity[found.counted], []
+    for column in [name for name in identity if name not in shown]:
+        cells = decoded(identity[column])
+        if not 2 <= cells.nunique() <= _KINDS or (pd.api.types.is_float_dtype(cells.dtype)):
+            continue
+        if found.truth is not None:
+            answers = np.array([found.shown(true) for true in found.truth[found.counted]], object)
+            if (cells.astype(str).to_numpy(object) == answers).all():  # the answer itself
+                continue
+        for value in cells.dropna().unique():
+            own = (cells == value).to_numpy()
+            if own.sum() >= _FEWEST:
+                ranked.append((float(_off(found)[own].mean()), [str(column), str(value), *_errors_of(found, own)]))
+    if not ranked:
+        return None
+    rows = [row for _, row in sorted(ranked, key=lambda pair: -pair[0])][:_WORST_KINDS]
+    told = f"By what other columns tell, the worst {len(rows)} of {len(ranked)}:" if len(ranked) > len(rows) else (
+        "By what other columns tell, the worst first:"
+    )  # fmt: skip
+    return table(["column", "is", "series", *_error_words(found)], rows, told)
 
 
 def _sure(source: Source, found: Answered) -> list[Block]:
@@ -189,16 +229,10 @@ def _sure(source: Source, found: Answered) -> list[Block]:
         text = (
             "Probabilities are the model's own; the figure above says how far to believe them."
             if found.classes
-            else "This model was not calibrated, so it has no intervals. As a rule of thumb, half of its errors on "
-            "counted series were below the median and one in ten above the last figure here."
+            else "This model was not calibrated, so it has no intervals. As a rule of thumb, errors are as often "
+            "below these figures as they were on the series that count here."
         )
-        blocks = [Block("text", text=text)]
-        if not found.classes and found.truth is not None and found.counted.sum() > 4:
-            off = found.wrong[found.counted]
-            tiles = [(f"{share:.0%} of errors", f"below {figure(float(np.quantile(off, share)))}", found.unit)
-                     for share in (0.5, 0.8, 0.9)]  # fmt: skip
-            blocks.append(Block("tiles", tiles=tiles))
-        return blocks
+        return [Block("text", text=text), *_sizes(found)]
     low, high = found.ends
     measured = found.truth is not None and found.counted.any()
     width = (high - low)[found.counted] if measured else high - low  # of the series that the share is of
@@ -207,7 +241,12 @@ def _sure(source: Source, found: Answered) -> list[Block]:
     if measured:
         inside = ((found.truth >= low) & (found.truth <= high))[found.counted]
         tiles.insert(0, (f"{level:.0%} intervals held", f"{inside.mean():.0%}", f"of {len(inside)} series"))
+        spread = np.ptp(np.quantile(found.truth[found.counted], [(1 - level) / 2, (1 + level) / 2]))  # type: ignore
+        tiles.append(
+            (f"without a model, {level:.0%} lie within", figure(float(spread)), f"{found.unit} of each other")
+        )
     blocks.append(Block("tiles", tiles=tiles))
+    blocks += _sizes(found)
     blocks.append(
         Block(
             "text",
@@ -216,6 +255,15 @@ def _sure(source: Source, found: Answered) -> list[Block]:
         )
     )
     return blocks
+
+
+def _sizes(found: Answered) -> list[Block]:
+    """What half, four fifths and nine tenths of errors are below."""
+    if found.classes or found.truth is None or found.counted.sum() < _FEWEST:
+        return []
+    tiles = [(f"{share:.0%} of errors", f"below {figure(float(np.quantile(_off(found), share)))}", found.unit)
+             for share in (0.5, 0.8, 0.9)]  # fmt: skip
+    return [Block("tiles", tiles=tiles)]
 
 
 def _samples(source: Source, found: Answered, targets: int) -> list[Block]:
@@ -271,6 +319,8 @@ def _rows(source: Source, founds: Sequence[Answered]) -> Section:
     columns, near = ["series"], first.near
     for found in founds:
         columns += _columns(source, found, len(founds) > 1)
+    learnt = first.truth is not None and not first.counted.all()
+    columns += ["counts above?"] if learnt else []
     columns += [] if near is None else ["distance", "like the training series?", "most like"]
     rows: list[list[Any]] = []
     marks: list[str] = []
@@ -278,6 +328,7 @@ def _rows(source: Source, founds: Sequence[Answered]) -> Section:
         cells: list[Any] = [first.names[row]]
         for found in founds:
             cells += _cells(found, row)
+        cells += [("yes" if first.counted[row] else "no")] if learnt else []
         if near is not None:
             distance, unusual, nearest = near.iloc[row]
             cells += [Figure(figure(float(distance))), "unusual" if unusual else "yes", str(nearest)]
@@ -288,14 +339,20 @@ def _rows(source: Source, founds: Sequence[Answered]) -> Section:
         if len(first.names) > _LISTED
         else ""
     )
-    blocks = [table(columns, rows, f"Each series of {source.table_name}.{more}", marks)]
+    told = []
     if near is not None:
-        told = (
+        told.append(
             "Where a series is unlike all that the model has learnt from (marked; those first), do not rely on its "
             "prediction, nor on errors and intervals that were measured on others."
         )
-        blocks.insert(0, Block("text", text=told))
-    return Section("rows", "May I use it for this field?", blocks)
+    if learnt:
+        told.append("Of series that do not count above, what was observed may be what the model has learnt.")
+    told.append(
+        f"Other series: timesclip report {source.name} --table THEIRS.csv, also where nothing is observed yet."
+    )
+    texts = [Block("text", text=" ".join(told))]
+    return Section("rows", "May I use it for this field?",
+                   [*texts, table(columns, rows, f"Each series of {source.table_name}.{more}", marks)])  # fmt: skip
 
 
 def _columns(source: Source, found: Answered, named: bool) -> list[str]:
@@ -324,11 +381,9 @@ def _cells(found: Answered, row: int) -> list[Any]:
 
 
 def _listed(found: Answered) -> NDArray[np.int64]:
-    """Rows that are listed: of many, unusual ones first."""
-    rows = np.arange(len(found.names))
-    if found.near is not None:
-        rows = rows[np.argsort(~found.near["unusual"].to_numpy(bool), kind="stable")]
-    return rows[:_LISTED]
+    """Rows that are listed: unusual ones first, then those that count."""
+    unusual = np.zeros(len(found.names), bool) if found.near is None else found.near["unusual"].to_numpy(bool)
+    return np.lexsort((~found.counted, ~unusual))[:_LISTED]
 
 
 def _distrust(
@@ -374,7 +429,9 @@ def _distrust(
         rows = beyond.any(axis=(1, 2))
         if rows.any():
             named = [source.answerer.variate_names[k] for k in np.flatnonzero(beyond.any(axis=(0, 1)))]
-            notes.append(f"{int(rows.sum())} series leave the range of the training part, in {some_of(named)}.")
+            notes.append(
+                f"{int(rows.sum())} series with values beyond those of the training part, in {some_of(named)}."
+            )
     return notes + [f"Told on the way: {line}" for line in told]
 
 

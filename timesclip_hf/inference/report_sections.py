@@ -13,6 +13,10 @@ from . import report_figures as figures
 from .explanations import Explanation
 from .report import Block, Figure, Section, Source, table
 
+_PARTS = {
+    "variate": "variates", "span": "spans of time", "cell": "both together", "static": "static columns",
+    "future": "covariates known in advance",
+}  # fmt: skip
 _AGREEMENT = ("correlation", "mean_difference")
 
 
@@ -64,22 +68,22 @@ def _reasons(why: Explanation) -> list[Block]:
         "removal": "How much is lost when it comes from another series; thin lines: 95 % intervals over series.",
         "gradients": "How much of each prediction's difference from the baseline it makes up, whatever the sign.",
     }
-    for method in dict.fromkeys(why.importance["method"]):
+    first = "removal" if "removal" in why.measures else "gradients"
+    for method in sorted(dict.fromkeys(why.importance["method"]), key=lambda method: method != first):
         own = why.importance[why.importance["method"] == method]
         with figures.page_style():
-            drawn = plot_importance(own, most=8)
+            drawn = plot_importance(own, f"{method}: {why.measures[method]}", most=8)
         top = part_name(why.top("cell" if (own["kind"] == "cell").any() else "variate", method).iloc[0])
         caption = f"{why.measures[method].capitalize()} ({method}, {len(why.samples)} series). {texts[method]}"
         row.append(
             Block("figure", svg=figures.as_svg(drawn, f"Importance by {method}; first: {top}."), caption=caption)
         )
-    first = "removal" if "removal" in why.measures else "gradients"
     most = [
-        part_name(own.iloc[0]) for kind in ("variate", "span", "cell", "future") if len(own := why.top(kind, first))
+        f"of {words} {part_name(own.iloc[0])}" for kind, words in _PARTS.items() if len(own := why.top(kind, first))
     ]
-    blocks.append(Block("text", text=f"Most of all, by {first}: {'; '.join(most)}."))
+    blocks.append(Block("text", text=f"What counts most, by {first}: {'; '.join(most)}."))
     blocks.append(Block("row", blocks=row))
-    listed = pd.concat([why.top("cell").head(10), why.top("future").head(10)])
+    listed = pd.concat([why.top("cell").head(10), *(why.top(kind).head(5) for kind in ("static", "future"))])
     rows = [
         [part_name(part), Figure(figure(part["importance"])), f"{figure(part['lower'])} to {figure(part['upper'])}"]
         for _, part in listed.iterrows()

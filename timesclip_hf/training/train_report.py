@@ -45,7 +45,7 @@ def figure(value: float) -> str:
     """A number for people: three digits that count, and no exponent."""
     if not np.isfinite(value):
         return str(value)
-    size = abs(value)
+    size = abs(float(f"{value:.3g}"))  # 0.9999 is 1.00
     return (
         f"{value:.0f}"
         if size >= 100
