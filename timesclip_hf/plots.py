@@ -347,6 +347,7 @@ def plot_importance(importance: Any, title: str | None = None, most: int = 12) -
         axes.barh(range(len(rows)), values, xerr=around, color=BLUE, ecolor="0.5", height=0.7)
         axes.set_yticks(range(len(rows)), [label(part_name(row)) for _, row in rows.iterrows()], **_AS_IT_IS)
         axes.invert_yaxis()
+        axes.locator_params("x", nbins=5)
         axes.set_title(text, fontsize="medium", loc="left")
         axes.spines[["top", "right"]].set_visible(False)
     if title is not None:

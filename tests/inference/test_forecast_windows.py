@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """What a forecaster is judged and explained on: windows of a table, its covariates, several things to forecast."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,7 +24,8 @@ from timesclip_hf.cli import main
 from timesclip_hf.data.covariates import CovariateRoles, load_covariate_table
 from timesclip_hf.inference import report_forecasts
 from timesclip_hf.inference.forecast_tables import find_tables
-from timesclip_hf.inference.forecast_windows import read_windows, windows_of
+from timesclip_hf.inference.forecast_windows import TableWindows, read_windows, windows_of
+from timesclip_hf.inference.report_forecasts import Forecasts
 
 STEPS, CONTEXT, HORIZON = 60, 12, 4
 HOSTILE = "</title><img src=x onerror=alert(1)>{{7*7}}"
@@ -175,6 +177,18 @@ def test_what_lacks_of_covariates_is_said(folder: Path) -> None:
         explain(model, processor, np.zeros((3, CONTEXT, 3)) + np.arange(CONTEXT)[:, None])
 
 
+def test_what_costs_nothing_repeats_the_last_season_where_the_context_holds_one() -> None:
+    past, truth = np.array([[1.0, 10, np.nan, 20, 3, 30]]), np.array([[0.0, 0, 0]])
+    windows = TableWindows([{}], [""], [""], 1, season=2)
+    parts: dict[str, Any] = {"past": past.T[None], "truth": truth.T[None], "said": truth.T[None], "ends": None}
+    found = Forecasts(windows=windows, spread=np.ones(1), names=["y"], **parts)
+    assert found.naive[0, :, 0].tolist() == [3.0, 30.0, 3.0] and found.naive_name == "repeating the last 2 steps"
+    found.windows = dataclasses.replace(windows, season=4)
+    assert found.naive[0, :, 0].tolist() == [30.0, 20.0, 3.0]  # the first is missing a season ago
+    found.windows = dataclasses.replace(windows, season=7)
+    assert found.naive[0, :, 0].tolist() == [30.0] * 3 and found.naive_name == "repeating the last value"
+
+
 def text_of(page: str) -> str:
     found: list[str] = []
     parser = HTMLParser()
@@ -213,6 +227,7 @@ def test_each_of_several_things_to_forecast_has_its_reasons_whatever_it_is_calle
     page = write_report(folder, make_table(HOSTILE), tmp_path / "r.html", explained=4, **keys).read_text()
     assert "<img" not in page and HOSTILE in text_of(page) and "{{7*7}}" in text_of(page)
     reasons = page[page.index('id="why"') : page.index('id="samples"')]
+    assert re.search(rf"Typical errors: load{re.escape(HOSTILE)} [\d.]+, gas", text_of(page))
     assert [text_of(found) for found in re.findall("<h3>(.*?)</h3>", reasons)] == [f"load{HOSTILE}", f"gas{HOSTILE}"]
 
 

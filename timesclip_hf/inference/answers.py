@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.trainer_utils import unwrap_peft_model
 
-from ..data.calendar import calendar_columns
+from ..data.calendar import PARTS
 from ..data.tables import some_of
 from ..model.agreement import check_agreement
 from ..model.future_values import future_width
@@ -187,14 +187,16 @@ class Answerer:
     @property
     def known(self) -> list["Known"]:
         """The same by covariate, all that one part of the calendar says being one."""
-        told: dict[str, list[dict[str, Any]]] = {}
-        parts = {
-            c["name"]: f"calendar {part}" for part in self.processor.calendar or [] for c in calendar_columns([part])
-        }
+        turns = {f"{part}_{way}": f"calendar {part}" for part in PARTS for way in ("sin", "cos")}
+        told: list[tuple[str, list[dict[str, Any]]]] = []
         for column in self.future_columns:
-            told.setdefault(parts.get(column["name"], column["name"]), []).append(column)
+            name = turns.get(column["name"], column["name"])
+            if told and told[-1][0] == name:
+                told[-1][1].append(column)
+            else:
+                told.append((name, [column]))
         found, start = [], 0
-        for name, columns in told.items():
+        for name, columns in told:
             width = future_width(columns)
             variate = self.variate_names.index(name) if name in self.variate_names else None
             found.append(Known(name, slice(start, start + width), variate, columns))

@@ -18,6 +18,7 @@ from ..data.panel_windows import PanelWindows, usable_windows
 from ..data.pivot import spread_variates
 from ..data.timestamps import show_time
 from ..model.processing_timesclip import TimesCLIPProcessor
+from ..training.fit_forecast import season_of
 from .forecast_tables import ForecastTables, tables_from_dict, tables_of
 from .loading import forecaster_settings
 
@@ -34,6 +35,7 @@ class TableWindows:
         times: of the first step that each forecasts; `""` where a table tells none.
         count: series of the table.
         column: of the names of series; None: there is one.
+        season: steps in a season, by the distance of two times; 1: none is known.
     """
 
     samples: list[dict[str, Any]]
@@ -41,6 +43,7 @@ class TableWindows:
     times: list[str]
     count: int
     column: str | None = None
+    season: int = 1
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -100,6 +103,7 @@ def read_windows(
         [show_time(time) for time in times] if timed else [""] * len(series),
         len(panel),
         tables.roles.id,
+        season_of(panel.step_seconds()) if timed else 1,
     )
 
 

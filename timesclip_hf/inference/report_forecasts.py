@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.tables import some_of
 from ..escaping import with_unit
 from ..training.train_report import figure
 from . import report_figures as figures
@@ -18,6 +19,7 @@ from .report_sections import compared, learning_curve, model_facts, reasons
 from .task_pipelines import PIPELINES
 
 _WINDOWS, _EXAMPLES, _SERIES, _EXPLAINED = 200, 3, 20, 8
+_SPREADS = "spreads"  # of each variate, the unit of errors of several
 _FORECAST_NOTES = (
     "Errors are those of the last fifth of each series. `timesclip train` keeps it for testing; a model that was "
     "trained otherwise may have learnt from it.",
@@ -55,9 +57,23 @@ class Forecasts:
 
     @property
     def naive(self) -> NDArray[np.float64]:
-        """The same of repeating the last value that was observed."""
-        last = np.stack([_last_observed(past) for past in self.past])[:, None, : self.truth.shape[2]]
-        return np.abs(last - self.truth) / self.spread
+        """The same of the forecast that costs nothing."""
+        season, targets = self.windows.season, self.truth.shape[2]
+        steps = np.arange(self.truth.shape[1])
+        said = np.repeat(np.stack([_last_observed(past) for past in self.past])[:, None, :targets], len(steps), axis=1)
+        if self.by_season:
+            before = self.past[:, -season:, :targets][:, steps % season]
+            said = np.where(np.isnan(before), said, before)
+        return np.abs(said - self.truth) / self.spread
+
+    @property
+    def by_season(self) -> bool:
+        """Whether that repeats the last season, and not the last value."""
+        return 1 < self.windows.season <= self.past.shape[1]
+
+    @property
+    def naive_name(self) -> str:
+        return f"repeating the last {f'{self.windows.season} steps' if self.by_season else 'value'}"
 
 
 def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
@@ -70,7 +86,7 @@ def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
     found = _ask(source)
     why = _explain(source, found)
     sections = [
-        _quality(source, found), _where(found), _sure(source, found), reasons(why), learning_curve(source),
+        _quality(source, found), _where(found), _sure(source, found), _why(source, why), learning_curve(source),
         _examples(source, found),
     ]  # fmt: skip
     shown = [section for section in sections if section is not None]
@@ -123,7 +139,7 @@ def _last_observed(past: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _unit(source: Source, found: Forecasts) -> str:
-    return source.answerer.unit if len(found.spread) == 1 else "spreads"
+    return source.answerer.unit if len(found.spread) == 1 else _SPREADS
 
 
 def _explain(source: Source, found: Forecasts) -> dict[str, Explanation]:
@@ -144,13 +160,28 @@ def _explain(source: Source, found: Forecasts) -> dict[str, Explanation]:
     }  # fmt: skip
 
 
+def _why(source: Source, whys: dict[str, Explanation]) -> Section | None:
+    """Where forecasts come from."""
+    section = reasons(whys, "windows")
+    if section is not None:
+        ahead = source.answerer.length
+        told = f"Step 0 is the newest that is known, steps below are before it; steps 1 to {ahead} are forecast."
+        section.blocks.insert(0, Block("text", text=told))
+    return section
+
+
 def _verdict(source: Source, found: Forecasts) -> str:
     own, naive = float(np.nanmean(found.errors)), float(np.nanmean(found.naive))
-    unit = _unit(source, found)
+    means = np.nanmean(found.errors, axis=(0, 1)) * found.spread
+    if len(found.names) == 1:
+        typical = f"Typical error {figure(float(means[0]))} {source.answerer.unit}".rstrip()
+    else:
+        shown = [f"{name} {figure(float(mean))}" for name, mean in zip(found.names, means, strict=True)]
+        typical = f"Typical errors: {some_of(shown, 6)}"
+    less = f"{abs(1 - own / naive):.0%} {'less' if own <= naive else 'more'}" if naive > 0 else "no less"
     return (
-        f"Typical error {figure(own)} {unit}".rstrip()
-        + f" (mean absolute error over {found.said.shape[1]} steps, {len(found.windows)} windows of the last fifth of "
-        f"each series); repeating the last value: {figure(naive)}."
+        f"{typical} (mean absolute error over {found.said.shape[1]} steps, {len(found.windows)} windows of the last "
+        f"fifth of each series); {less} than {found.naive_name}."
     )
 
 
@@ -161,15 +192,16 @@ def _quality(source: Source, found: Forecasts) -> Section:
     tiles = [
         ("windows", str(len(found.windows)), f"of {found.windows.count} series"),
         ("typical error", figure(float(own)), unit),
-        ("repeating the last value", figure(float(naive)), unit),
+        (found.naive_name, figure(float(naive)), unit),
         ("better by", f"{1 - own / naive:.0%}" if naive > 0 else "", "of that error"),
     ]
-    by_step = {"this model": np.nanmean(found.errors, axis=(0, 2)), "last value": np.nanmean(found.naive, axis=(0, 2))}
+    by_step = {"this model": np.nanmean(found.errors, axis=(0, 2))}
+    by_step[found.naive_name] = np.nanmean(found.naive, axis=(0, 2))
     with figures.page_style():
         drawn = figures.errors_by_horizon(by_step, with_unit("mean absolute error", unit))
     caption = "How the error grows with the steps ahead."
-    if unit == "spreads":
-        caption += " In units of each variate's spread in the training part."
+    if unit == _SPREADS:
+        caption += " A spread is a variate's standard deviation in the training part."
     row = [Block("figure", svg=figures.as_svg(drawn, "Mean absolute error by step ahead."), caption=caption)]
     peers = compared(source)
     row += [peers] if peers is not None else []
@@ -180,11 +212,15 @@ def _where(found: Forecasts) -> Section | None:
     """Errors of each variate, and of each series."""
     blocks = []
     if len(found.names) > 1:
+        pairs = zip(
+            *(np.nanmean(part, axis=(0, 1)) * found.spread for part in (found.errors, found.naive)), strict=True
+        )
         rows = [
-            [name, *(Figure(figure(float(np.nanmean(part[..., k])))) for part in (found.errors, found.naive))]
-            for k, name in enumerate(found.names)
+            [name, Figure(figure(own)), Figure(figure(naive)), Figure(f"{1 - own / naive:.0%}" if naive > 0 else "")]
+            for name, (own, naive) in zip(found.names, pairs, strict=True)
         ]
-        blocks.append(table(["variate", "typical error", "last value"], rows, "In units of each variate's spread."))
+        columns = ["variate", "typical error", found.naive_name, "better by"]
+        blocks.append(table(columns, rows, "Of each variate, in its own unit."))
     names = np.array(found.windows.series, object)
     if len(set(names)) > 1:
         means = {
@@ -194,19 +230,23 @@ def _where(found: Forecasts) -> Section | None:
         listed: list[list[Any]] = [
             [str(name), int(means[name][1]), Figure(figure(float(means[name][0])))] for name in order[:_SERIES]
         ]
+        unit = f" In {_SPREADS} of the training part." if len(found.names) > 1 else ""
         blocks.append(
-            table(["series", "windows", "typical error"], listed, f"The worst series first ({len(order)} in all).")
+            table(
+                ["series", "windows", "typical error"], listed, f"The worst series first ({len(order)} in all).{unit}"
+            )
         )
     return Section("where", "Where is it bad?", [Block("row", blocks=blocks)]) if blocks else None
 
 
 def _sure(source: Source, found: Forecasts) -> Section:
     """What intervals held, step by step."""
+    title = "How wide are the errors?"
     if found.ends is None:
         off = found.errors[np.isfinite(found.errors)]
         tiles = [(f"{share:.0%} of errors", f"below {figure(float(np.quantile(off, share)))}", _unit(source, found))
                  for share in (0.5, 0.8, 0.9)]  # fmt: skip
-        return Section("sure", "How wide are the errors?", [Block("tiles", tiles=tiles)])
+        return Section("sure", title, [Block("tiles", tiles=tiles)])
     known = np.isfinite(found.truth)
     inside = np.where(known, (found.truth >= found.ends[0]) & (found.truth <= found.ends[1]), np.nan)
     width = (found.ends[1] - found.ends[0]) / found.spread
@@ -215,17 +255,19 @@ def _sure(source: Source, found: Forecasts) -> Section:
         ("mean width", figure(float(np.nanmean(width))), _unit(source, found)),
     ]
     steps = np.unique(np.linspace(0, inside.shape[1] - 1, 6).round().astype(int))
-    rows = [
-        [
-            int(step + 1),
-            Figure(f"{np.nanmean(inside[:, step]):.0%}"),
-            Figure(figure(float(np.nanmean(width[:, step])))),
-        ]
-        for step in steps
-    ]
+    rows: list[list[Any]] = [[int(step + 1), *_held(inside[:, step], width[:, step])] for step in steps]
     told = f"How many values lay between the ends, step by step; {source.level:.0%} should."
-    return Section("sure", "How wide are the errors?",
-                   [Block("tiles", tiles=tiles), table(["steps ahead", "held", "width"], rows, told)])  # fmt: skip
+    shown = [table(["steps ahead", "held", "width"], rows, told)]
+    if len(found.names) > 1:
+        own = width * found.spread
+        rows = [[name, *_held(inside[..., k], own[..., k])] for k, name in enumerate(found.names)]
+        shown.append(table(["variate", "held", "width"], rows, "The same of each variate, in its own unit."))
+    return Section("sure", title, [Block("tiles", tiles=tiles), Block("row", blocks=shown)])
+
+
+def _held(inside: NDArray[Any], width: NDArray[Any]) -> list[Figure]:
+    """The share that intervals hold, and how wide they are."""
+    return [Figure(f"{np.nanmean(inside):.0%}"), Figure(figure(float(np.nanmean(width))))]
 
 
 def _examples(source: Source, found: Forecasts) -> Section:

@@ -46,9 +46,9 @@ def compared(source: Source) -> Block | None:
     )  # fmt: skip
 
 
-def reasons(whys: Mapping[str, Explanation]) -> Section | None:
-    """Which variates, spans and branches answers come from, target by target."""
-    parts = {name: _reasons(why) for name, why in whys.items() if not why.importance.empty}
+def reasons(whys: Mapping[str, Explanation], what: str = "series") -> Section | None:
+    """Which variates, spans and branches answers come from, target by target; `what` samples are called."""
+    parts = {name: _reasons(why, what) for name, why in whys.items() if not why.importance.empty}
     blocks = headed(parts, len(whys) > 1)
     return Section("why", "What does it go by?", blocks) if blocks else None
 
@@ -61,11 +61,11 @@ def headed(parts: Mapping[str, list[Block]], named: bool) -> list[Block]:
     return found
 
 
-def _reasons(why: Explanation) -> list[Block]:
+def _reasons(why: Explanation, what: str) -> list[Block]:
     blocks: list[Block] = []
     row: list[Block] = []
     texts = {
-        "removal": "How much is lost when it comes from another series; thin lines: 95 % intervals over series.",
+        "removal": f"How much is lost when it comes from others of the {what}; thin lines: 95 % intervals.",
         "gradients": "How much of each prediction's difference from the baseline it makes up, whatever the sign.",
     }
     first = "removal" if "removal" in why.measures else "gradients"
@@ -74,7 +74,7 @@ def _reasons(why: Explanation) -> list[Block]:
         with figures.page_style():
             drawn = plot_importance(own, f"{method}: {why.measures[method]}", most=8)
         top = part_name(why.top("cell" if (own["kind"] == "cell").any() else "variate", method).iloc[0])
-        caption = f"{why.measures[method].capitalize()} ({method}, {len(why.samples)} series). {texts[method]}"
+        caption = f"{why.measures[method].capitalize()} ({method}, {len(why.samples)} {what}). {texts[method]}"
         row.append(
             Block("figure", svg=figures.as_svg(drawn, f"Importance by {method}; first: {top}."), caption=caption)
         )

@@ -46,6 +46,8 @@ def figure(value: float) -> str:
     if not np.isfinite(value):
         return str(value)
     size = abs(float(f"{value:.3g}"))  # 0.9999 is 1.00
+    if size < 0.0005:
+        return "0.000"
     return (
         f"{value:.0f}"
         if size >= 100
