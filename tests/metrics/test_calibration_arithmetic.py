@@ -91,6 +91,15 @@ def test_errors_that_grow_with_the_spread_are_found_and_others_are_not():
     np.testing.assert_array_equal(fit_spread_scale(errors, 0 * spreads), [[1, 0], [1, 0]])
 
 
+def test_a_few_answers_without_an_error_are_no_certainty():
+    logits, labels = np.array([[3.0, 0.0], [0.0, 5.0]] * 10), np.array([0, 1] * 10)
+    scaled = logits / fit_temperature(logits, labels)
+    best = 1 / (1 + np.exp(scaled.min(axis=1) - scaled.max(axis=1)))
+    assert best.mean() == pytest.approx(1 - 0.5 / 21, abs=0.01)  # one sample of 21, spread over two classes
+    impossible = np.array([[3.0, -np.inf], [0.0, 5.0]] * 10)
+    assert 0.05 < fit_temperature(impossible, labels) < 20
+
+
 def test_the_temperature_undoes_a_known_overconfidence():
     rng = np.random.default_rng(4)
     honest = rng.normal(size=(6000, 3))

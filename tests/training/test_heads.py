@@ -19,12 +19,13 @@ from timesclip_hf import (
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
 )
+from timesclip_hf.training.class_probabilities import log_softmax, platt
 from timesclip_hf.training.heads import RIDGE_PENALTIES, fit_head
 from timesclip_hf.training.kernels import KernelRidge as SolvedKernels
 from timesclip_hf.training.kernels import squared_distances
 
-LINEAR = {"head": "linear", "kernel_shortcut": False, "linear_shortcut": True}
-KERNEL = {"head": "kernel", "kernel_shortcut": True, "linear_shortcut": False}
+LINEAR = {"head": "linear", "kernel_shortcut": False, "linear_shortcut": True, "shape_features": 0}
+KERNEL = {"head": "kernel", "kernel_shortcut": True, "linear_shortcut": False, "shape_features": 0}
 
 
 def rows(count=50, seed=0, labels=None):
@@ -251,6 +252,14 @@ def test_kernels_of_classes_give_probabilities_that_hold(tiny_config, classes):
     loss = -held_out[np.arange(150), numbers[150:]].mean()
     assert loss < 0.8 * np.log(classes) and loss == pytest.approx(heads.scores["mean"], abs=0.2)
     assert (held_out.argmax(axis=1) == numbers[150:]).mean() > 1.5 / classes
+
+
+def test_classes_without_an_error_out_of_fold_are_not_certain():
+    labels = np.arange(20) % 2
+    said = np.eye(2)[labels] * 0.8 + 0.1
+    temperature, shifts = platt(said, labels)
+    found = np.exp(log_softmax(temperature * said + shifts))
+    assert found.max(axis=1).mean() == pytest.approx(1 - 0.5 / 21, abs=0.005)
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 0.3])

@@ -132,6 +132,8 @@ def _line(errors: NDArray[np.float64], spreads: NDArray[np.float64]) -> NDArray[
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """The number by which logits are divided so that the log loss is least (Guo et al. 2017, arXiv 1706.04599).
 
+    As if one sample more had been of all classes alike (Platt 1999): a few answers without an error are no certainty.
+
     Args:
         logits: `(n, num_labels)`.
         labels: `(n,)` class numbers.
@@ -143,9 +145,13 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     if not np.isfinite(scores.max(axis=1)).all():
         raise ValueError("logits are not finite: there is nothing to calibrate")
 
+    share = 1 / (len(observed) + 1)
+    middles = np.maximum(scores, scores.max(axis=1, keepdims=True) - 100).mean(axis=1)  # classes may be impossible
+
     def loss(log_temperature: float) -> float:
         cooled = scores / np.exp(log_temperature)
-        return float((np.logaddexp.reduce(cooled, axis=1) - cooled[np.arange(len(observed)), observed]).mean())
+        likely = (1 - share) * cooled[np.arange(len(observed)), observed] + share * middles / np.exp(log_temperature)
+        return float((np.logaddexp.reduce(cooled, axis=1) - likely).mean())
 
     found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20)), method="bounded")
     return float(f"{math.exp(found.x):.6g}")

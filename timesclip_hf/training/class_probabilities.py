@@ -11,13 +11,17 @@ from sklearn.linear_model import LogisticRegression
 
 
 def platt(said: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, NDArray[Any]]:
-    """The temperature and the bias of each class under which answers become probabilities of least log loss."""
-    rows = np.arange(len(labels))
+    """The temperature and the bias of each class under which answers become probabilities of least log loss.
+
+    As if one sample more had been of all classes alike (Platt 1999): a few answers without an error are no certainty.
+    """
+    rows, share = np.arange(len(labels)), 1 / (len(labels) + 1)
 
     def loss(parameters: NDArray[Any]) -> float:
-        logits = np.exp(parameters[0]) * said + parameters[1:]
+        logs = log_softmax(np.exp(parameters[0]) * said + parameters[1:])
+        likely = (1 - share) * logs[rows, labels] + share * logs.mean(axis=1)
         # As much as one sample says that all classes are alike.
-        return float(-log_softmax(logits)[rows, labels].sum() + 0.5 * np.square(parameters[1:]).sum())
+        return float(-likely.sum() + 0.5 * np.square(parameters[1:]).sum())
 
     found = minimize(loss, np.r_[np.log(4.0), np.zeros(said.shape[1])], method="L-BFGS-B")
     return float(np.exp(found.x[0])), found.x[1:]
