@@ -5,8 +5,9 @@
 
 Crop yield from 12, 18 and 36 steps, static columns beside everything, n fields (draw k takes n rows by seed k;
 validation and test parts are whole). Ours: heads as `fit_head` fits them, with kernels on both towers and on the
-series, choices by rows left out and by validation, where peers choose, too (`run_frozen.closed_form`; each series is
-read once for all n). Beside it the same architecture at random (seed 1), the kernel on the series alone, and peers.
+series, and shapes, choices by rows left out and by validation, where peers choose, too (`run_frozen.closed_form`;
+towers read each series once for all n). Beside it the same without shapes, the kernel on the series alone, the same
+architecture at random (seed 1), and peers.
 
 One line a run in `<output_dir>/results.jsonl`; a run that is started again does what is missing. At the end: R2 of the
 test years; and pretrained towers against each other row: cells (length, n) won and lost, the mean difference, and in
@@ -29,7 +30,10 @@ from .regression_peers import FEATURE_PEERS, PEERS
 from .run_frozen import BANDS, KNOWN, build, closed_form, read
 from .run_regression import as_part
 
-OURS, RANDOM, SERIES = "pretrained towers", "the same at random", "kernel on the series alone"
+OURS, PLAIN = "pretrained towers", "the same without shapes"
+RANDOM, SERIES = "towers at random", "kernel on the series alone"
+# The branches of each, beside towers.
+BESIDE = {OURS: ["series", "shapes"], PLAIN: ["series"], SERIES: ["series"], RANDOM: ["series", "shapes"]}
 ALL_PEERS = {**PEERS, **FEATURE_PEERS}
 PEER_NAMES = ["ridge", "Catch22 + ridge", "MiniROCKET + ridge", "ROCKET + ridge", "gradient boosting"]
 
@@ -50,7 +54,7 @@ def readings_of(checkpoint: str | None, steps: int, parts: Any) -> tuple[dict[st
         static, values = own["linear"][:, -count:], own["linear"][:, :-count]
         sums = values.reshape(len(values), len(BANDS), -1).cumsum(axis=2).reshape(len(values), -1)
         series = np.concatenate([values, sums, static], axis=1)
-        found[part] = {"vision": own["vision"], "text": own["text"], "series": series}
+        found[part] = {"vision": own["vision"], "text": own["text"], "series": series, "shapes": own["linear"]}
     return found, count
 
 
@@ -61,21 +65,22 @@ def jobs(options: argparse.Namespace, done: set[Any]) -> Iterator[dict[str, Any]
         numeric = {name: as_part(part) for name, part in parts.items()}
         targets = {part: np.asarray(parts[part]["labels"], float).reshape(-1) for part in parts}
         readings: dict[str, Any] = {}
-        for name in (OURS, RANDOM, SERIES, *options.peers):
+        for name in (*BESIDE, *options.peers):
             for n in options.labels:
                 for draw in range(options.draws if n < 1000 else options.many_draws):
                     if (name, steps, n, draw) in done:
                         continue
                     order = np.random.default_rng(draw).permutation(len(parts["train"]))[:n]
-                    rows, started = np.sort(order), time.perf_counter()
-                    if name in (OURS, RANDOM, SERIES):
+                    rows, started, seen = np.sort(order), time.perf_counter(), {}
+                    if name in BESIDE:
                         checkpoint = None if name == RANDOM else options.checkpoint
                         if str(checkpoint) not in readings:
                             readings = {str(checkpoint): readings_of(checkpoint, steps, parts)}
                         own, count = readings[str(checkpoint)]
-                        if name == SERIES:
-                            own = {part: {"series": own[part]["series"]} for part in own}
-                        said = closed_form(own, count, targets, rows)["test"]
+                        towers = [] if name == SERIES else ["vision", "text"]
+                        own = {part: {key: own[part][key] for key in [*towers, *BESIDE[name]]} for part in own}
+                        answers = closed_form(own, count, targets, rows)
+                        said, seen = answers["test"], regression_metrics(answers["validation"], targets["validation"])
                     else:
                         few = as_part(parts["train"].select(rows.tolist()))
                         said = ALL_PEERS[name](few, numeric["validation"], numeric["test"], draw)
@@ -86,22 +91,23 @@ def jobs(options: argparse.Namespace, done: set[Any]) -> Iterator[dict[str, Any]
                         "n": n,
                         "draw": draw,
                         "seconds": seconds,
+                        "validation_r2": seen.get("r2"),
                         "test": said.tolist(),
                     }
 
 
-def table(frame: pd.DataFrame) -> str:
-    """Markdown: R2 of the test part, a block a length."""
+def table(frame: pd.DataFrame, score: str = "r2") -> str:
+    """Markdown: R2 of the test part, or `"validation_r2"`, a block a length."""
     lines = []
     for steps, rows in frame.groupby("steps"):
         sizes = sorted(rows["n"].unique())
         lines += [
             "",
-            f"| R2, {steps} steps, n = | " + " | ".join(map(str, sizes)) + " |",
+            f"| {score}, {steps} steps, n = | " + " | ".join(map(str, sizes)) + " |",
             "|---" * (len(sizes) + 1) + "|",
         ]
         for name, own in rows.groupby("name", sort=False):
-            scores = [own.loc[own["n"] == n, "r2"] for n in sizes]
+            scores = [own.loc[own["n"] == n, score] for n in sizes]
             cells = [
                 "" if s.empty else f"{s.mean():.3f}" + (f" ± {s.std(ddof=1):.3f}" if len(s) > 1 else "")
                 for s in scores
@@ -158,9 +164,10 @@ def main() -> None:
         with file.open("a") as log:
             log.write(json.dumps(result) + "\n")
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in result.items() if k != "test"}, flush=True)
-    order = {name: number for number, name in enumerate((OURS, RANDOM, SERIES, *options.peers))}
+    order = {name: number for number, name in enumerate((*BESIDE, *options.peers))}
     frame = pd.DataFrame(results).sort_values("name", key=lambda names: names.map(order), kind="stable")
     print(table(frame), "\n\n", compare(frame, truth), sep="")
+    print(table(frame.dropna(subset="validation_r2"), "validation_r2"))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from datasets import DatasetDict
 
 from timesclip_hf import TimesCLIPTrainingArguments, load_wide_table, regression_metrics, split_by_column
 from timesclip_hf.metrics import classification_metrics
+from timesclip_hf.training.peers import joined
 
 from .classification_peers import classification_peers
 from .regression_peers import PEERS
@@ -107,9 +108,9 @@ def run(arguments: CurveArguments, training: TimesCLIPTrainingArguments, job: Jo
         numeric = {name: as_part(part) for name, part in parts.items()}
         classes = numeric["train"].num_classes
         peers = classification_peers(classes) if classes else PEERS
-        for part in ("validation", "test"):
-            said = peers[job.method](numeric["train"], numeric["validation"], numeric[part], job.draw)
-            found[part] = np.asarray(said)
+        both = joined(numeric["validation"], numeric["test"])  # fitted once, asked for both
+        said = np.asarray(peers[job.method](numeric["train"], numeric["validation"], both, job.draw))
+        found = dict(zip(("validation", "test"), np.split(said, [len(numeric["validation"].labels)]), strict=True))
     seconds = time.perf_counter() - started
     result: dict[str, Any] = {"task": arguments.task, **vars(job), "rows": len(parts["train"]), "seconds": seconds}
     for part in ("validation", "test"):

@@ -52,8 +52,14 @@ PATCHTST_CONFIG: dict[str, Any] = {
 }
 PATCHTST_LEARNING_RATE = 2e-3
 PATCHTST_BATCH = 64
-PATCHTST_EPOCHS = 25
+PATCHTST_LOOKS = 25  # at validation; epochs, but for few rows
 PATCHTST_PATIENCE = 10
+# Up to so many rows are read in smaller batches, for as many updates as 25 epochs of all the fields make, and at a
+# second rate, too: validation says which is better.
+PATCHTST_FEW = 1000
+PATCHTST_FEW_BATCH = 16
+PATCHTST_FEW_UPDATES = 800
+PATCHTST_FEW_RATE = 5e-4
 
 
 def climatology_levels(groups: pd.DataFrame, named: list[str] | None) -> list[list[str]]:
@@ -161,7 +167,17 @@ class PatchTSTWithStatic(nn.Module):
 
 
 def patchtst(train: Part, validation: Part, test: Part, seed: int) -> np.ndarray:
-    """transformers' PatchTST without its own scaling, with static columns; the epoch is chosen on validation."""
+    """transformers' PatchTST without its own scaling, with static columns; validation chooses the epoch.
+
+    Of few rows the rate, too.
+    """
+    few = len(train.labels) <= PATCHTST_FEW
+    rates = (PATCHTST_LEARNING_RATE, PATCHTST_FEW_RATE) if few else (PATCHTST_LEARNING_RATE,)
+    return min((_fit_patchtst(train, validation, test, seed, rate) for rate in rates), key=lambda fit: fit[0])[1]
+
+
+def _fit_patchtst(train: Part, validation: Part, test: Part, seed: int, rate: float) -> tuple[float, np.ndarray]:
+    """The error on validation at the best look, and the answers for test then."""
     torch.manual_seed(seed)
     series = [torch.from_numpy(part) for part in scaled_series(train, train, validation, test)]
     statics = [torch.from_numpy(part) for part in static_features(train, train, validation, test)]
@@ -172,10 +188,13 @@ def patchtst(train: Part, validation: Part, test: Part, seed: int) -> np.ndarray
         num_input_channels=series[0].shape[2], context_length=series[0].shape[1], **{**PATCHTST_CONFIG, **shorter}
     )
     model = PatchTSTWithStatic(config, statics[0].shape[1], PATCHTST_CONFIG["head_dropout"])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PATCHTST_LEARNING_RATE, weight_decay=0.01)
-    steps = -(-len(targets) // PATCHTST_BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    few = len(targets) <= PATCHTST_FEW
+    batch_size = PATCHTST_FEW_BATCH if few else PATCHTST_BATCH
+    steps = -(-len(targets) // batch_size)
+    every = -(-PATCHTST_FEW_UPDATES // (steps * PATCHTST_LOOKS)) if few else 1  # epochs between looks
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PATCHTST_LEARNING_RATE, total_steps=PATCHTST_EPOCHS * steps, pct_start=0.1
+        optimizer, rate, total_steps=PATCHTST_LOOKS * every * steps, pct_start=0.1
     )
 
     def predict(part: int) -> np.ndarray:
@@ -184,21 +203,22 @@ def patchtst(train: Part, validation: Part, test: Part, seed: int) -> np.ndarray
             return model(series[part], statics[part]).numpy() * std + mean
 
     best: tuple[float, int, np.ndarray] = (np.inf, 0, np.empty(0))
-    for epoch in range(PATCHTST_EPOCHS):
+    for look in range(PATCHTST_LOOKS):
         model.train()
-        for rows in torch.randperm(len(targets)).split(PATCHTST_BATCH):
-            loss = nn.functional.mse_loss(model(series[0][rows], statics[0][rows]), targets[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+        for _ in range(every):
+            for rows in torch.randperm(len(targets)).split(batch_size):
+                loss = nn.functional.mse_loss(model(series[0][rows], statics[0][rows]), targets[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
         error = rmse(predict(1), validation.labels)
         if error < best[0]:
-            best = (error, epoch, predict(2))
-        if epoch - best[1] >= PATCHTST_PATIENCE:
+            best = (error, look, predict(2))
+        if look - best[1] >= PATCHTST_PATIENCE:
             break
-    return best[2]
+    return best[0], best[2]
 
 
 PEERS: dict[str, Peer] = {

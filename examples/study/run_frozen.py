@@ -22,9 +22,11 @@ from transformers import set_seed
 
 from timesclip_hf import TimesCLIPConfig, TimesCLIPModel, TimesCLIPProcessor, load_wide_table, split_by_column
 from timesclip_hf.metrics import regression_metrics
+from timesclip_hf.model.presets import PRESETS
+from timesclip_hf.model.shapes import FITTED_ON, ShapeReading
 from timesclip_hf.training.branch_weights import fit_branch_weights
 from timesclip_hf.training.heads import RIDGE_PENALTIES
-from timesclip_hf.training.kernels import KernelRidge, choose_space, squared_distances
+from timesclip_hf.training.kernels import KernelRidge, choose_space
 
 BANDS = ["NIR", "RVI", "SWIR1", "blue", "evi", "ndvi", "red"]
 KNOWN = ["latitude", "soil", "crop", "irrigation"]
@@ -104,22 +106,29 @@ def closed_form(
     """What `fit_head` with kernels and `validation` would say of the other parts, from readings that are there.
 
     Args:
-        readings: part -> branch -> `(n, width)`, static values last; `series` has values, then their running sums.
+        readings: part -> branch -> `(n, width)`, static values last; `series` has values, then their running sums, and
+            `shapes` the values that they are to be found in.
         num_static: how many static values there are.
         targets: part -> `(n,)`.
         rows: of the training part, to fit on.
     """
     known = targets["train"][rows]
     mean, spread = known.mean(), known.std()
+    readings = {part: dict(own) for part, own in readings.items()}
+    if "shapes" in readings["train"]:  # what they look for is drawn from these rows
+        drawn = with_shapes({part: own["shapes"] for part, own in readings.items()}, num_static, rows)
+        for part, own in drawn.items():
+            readings[part]["shapes"] = own
     y, y_seen = (known - mean)[:, None] / spread, (targets["validation"] - mean)[:, None] / spread
     said_of_known, said = [], []
     for branch, all_rows in readings["train"].items():
         own, seen = all_rows[rows], readings["validation"][branch]
-        half = (own.shape[1] - num_static) // 2
+        half, linear = (own.shape[1] - num_static) // 2, branch == "shapes"
         choices = [slice(0, half), slice(half, 2 * half)] if branch == "series" else [slice(None)]
-        space = choose_space(own, y, num_static, None, 0, choices=choices, seen=(seen, y_seen))
-        among = np.exp(-squared_distances(space.centers, space.centers))
-        ridge = KernelRidge(among if len(among) == len(own) else space.compare(own), among)
+        beside = num_static + linear * len(BANDS)
+        space = choose_space(own, y, beside, None, 0, choices=choices, seen=(seen, y_seen), linear=linear)
+        among = space.among_centers()
+        ridge = KernelRidge(among if len(among) == len(own) else space.compare(own), among, None, linear)
         penalty, _ = ridge.best_penalty(y, (space.compare(seen), y_seen))
         weight = ridge.solve(y, penalty)
         said.append({part: space.compare(readings[part][branch]) @ weight for part in readings if part != "train"})
@@ -129,6 +138,22 @@ def closed_form(
         part: sum(w * own[part] for w, own in zip(weights, said, strict=True))[:, 0] * spread + mean
         for part in said[0]
     }
+
+
+def with_shapes(values: dict[str, np.ndarray], num_static: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Part -> what preset `"probe"` reads of shapes, and levels, beside static values, fitted on rows of train."""
+    series = {
+        part: torch.tensor(own[:, : own.shape[1] - num_static], dtype=torch.float32).unflatten(1, (len(BANDS), -1))
+        for part, own in values.items()
+    }
+    reading = ShapeReading(*series["train"].shape[1:], PRESETS["probe"]["shape_features"])
+    drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[:FITTED_ON])
+    reading.fit(series["train"][rows[drawn]], 0)
+    found = {}
+    for part, own in series.items():
+        kept = values[part][:, values[part].shape[1] - num_static :]
+        found[part] = np.concatenate([reading(own).double().numpy(), own.double().mean(dim=2).numpy(), kept], axis=1)
+    return found
 
 
 def ridge_form(

@@ -53,7 +53,8 @@ def test_loaded_layers_say_what_bert_says_of_the_same_embeddings(checkpoint: Pat
 @pytest.mark.parametrize("preset", ["late", "probe"])
 def test_readings_apart_need_no_plots(own: Path, preset: str) -> None:
     config = TimesCLIPConfig.from_vision_text_pretrained(None, str(own), preset, **SHAPE)
-    assert config.branches == ["text", "series"] and config.text_config.hidden_size == 24
+    assert config.branches == ["text", "series", *["shapes"][: preset == "probe"]]
+    assert config.text_config.hidden_size == 24
     with pytest.raises(ValueError, match="'no_selection' has a vision branch, but vision=None was given"):
         TimesCLIPConfig.from_vision_text_pretrained(None, str(own), "no_selection", **SHAPE)
 

@@ -144,7 +144,7 @@ def test_a_graph_says_the_same(build: Any, tmp_path: Path) -> None:
     import onnxruntime
 
     train, new = waves(40), waves(9, 1)
-    model, processor = build(train, shape_features=84)
+    model, processor = build(train, shape_features=168)
     fit_head(model, processor, train)
     session = onnxruntime.InferenceSession(export_onnx(model, processor, tmp_path / "model.onnx"))
     batch = processor(np.asarray(new["past_values"][:], np.float32), return_tensors="np")
@@ -177,8 +177,8 @@ def test_gradients_of_an_answer_reach_the_series_through_shapes(build: Any) -> N
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"shape_features": 100, "branch_fusion": "joint", "head": "mlp", "kernel_shortcut": False}, "late"),
-        ({"shape_features": 50}, "at least 84"),
+        ({"shape_features": 200, "branch_fusion": "joint", "head": "mlp", "kernel_shortcut": False}, "late"),
+        ({"shape_features": 100}, "at least 168"),
         ({"shape_features": -1}, "0 or more"),
     ],
 )

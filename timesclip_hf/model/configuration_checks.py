@@ -11,7 +11,7 @@ from .tower_configs import WITHOUT_CLS
 
 # 400 MB in fp32; 10 000 variates of 1 000 steps are half of it.
 _MAX_NUMBERS = 10**8
-_FEWEST_SHAPES = 84  # the kernels of `shapes`
+_FEWEST_SHAPES = 168  # two numbers of each kernel of `shapes`
 
 
 def check_fields(config: Any) -> None:
@@ -97,7 +97,7 @@ def _check_branches(config: Any) -> None:
         raise ValueError(f"shape_features={config.shape_features}: shapes are a branch for branch_fusion='late'.")
     if 0 < config.shape_features < _FEWEST_SHAPES:
         raise ValueError(
-            f"shape_features={config.shape_features}: 0, or at least {_FEWEST_SHAPES}, one of each kernel."
+            f"shape_features={config.shape_features}: 0, or at least {_FEWEST_SHAPES}, two of each kernel."
         )
     if config.branch_fusion == "late" and config.variate_selection == "cross_attention":
         raise ValueError(

@@ -163,7 +163,7 @@ class SeriesPath(nn.Module):
 class ShapePath(SeriesPath):
     """Shapes in the scaled series, wherever they stand (see `shapes`), and what else is known of the sample, likewise.
 
-    A linear map of `config.shape_features` shares, which `fit_head` fits in closed form, and draws what they are. The
+    A linear map of `config.shape_features` numbers, which `fit_head` fits in closed form, and draws what they are. The
     kernels of shapes sum to zero and see no level, so that the mean of each variate stands beside them.
     """
 

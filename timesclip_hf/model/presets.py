@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kernel_sums": True,
         "alignment": None,
     },
-    # Frozen towers, and kernels on what they and the series themselves say, for `fit_head`.
+    # Frozen towers, and kernels on what they and the series themselves say, beside shapes, for `fit_head`.
     "probe": {
         "branch_fusion": "late",
         "text_pooling": "mean",
@@ -31,6 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "head_reads": "features",
         "kernel_shortcut": True,
         "kernel_sums": True,
+        "shape_features": 2000,
         "variate_selection": None,
         "alignment": None,
         "freeze_vision": True,

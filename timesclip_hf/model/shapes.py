@@ -5,7 +5,8 @@
 series, each on the sum of a few variates drawn at random. Of each response one asks what share of the steps is above
 a threshold; thresholds are quantiles of the responses to training series. Where MiniROCKET counts steps, the share is
 a mean of sigmoids here, a fifth of the response's spread wide: a short series has few steps to count, and what is
-smooth is the same in every library and has gradients, which explanations follow.
+smooth is the same in every library and has gradients, which explanations follow. Beside each share stands the highest
+response (ROCKET, Dempster, Petitjean & Webb 2020), so that both kinds weigh alike.
 
 Series are read as they are scaled, not one by one to mean 0 and spread 1: how large a shape is, counts. Missing steps
 are on straight lines between their neighbours, as for the kernel on the series.
@@ -39,7 +40,7 @@ FITTED_ON = 256
 
 def dilations(context_length: int, num_features: int) -> list[tuple[int, int]]:
     """Dilations, exponential up to where a kernel spans the series, and thresholds for each kernel at each of them."""
-    each = num_features // NUM_KERNELS
+    each = num_features // (2 * NUM_KERNELS)
     most = np.log2(max(1.0, (context_length - 1) / (KERNEL_LENGTH - 1)))
     found, counts = np.unique(
         np.logspace(0, most, min(each, _MOST_DILATIONS), base=2).astype(np.int64), return_counts=True
@@ -50,12 +51,12 @@ def dilations(context_length: int, num_features: int) -> list[tuple[int, int]]:
 
 
 class ShapeReading(FittedLayer):
-    """Series to the shares of their steps at which kernels respond above thresholds.
+    """Series to the shares of their steps at which kernels respond above thresholds, and to their highest responses.
 
     Args:
         num_variates: V of a series.
         context_length: its steps T.
-        num_features: shares, about; in whole sets of 84.
+        num_features: shares and highest responses, about; in whole sets of 168.
     """
 
     variates: Tensor
@@ -65,18 +66,18 @@ class ShapeReading(FittedLayer):
     def __init__(self, num_variates: int, context_length: int, num_features: int):
         super().__init__()
         self.plan = dilations(context_length, num_features)
-        self.num_features = NUM_KERNELS * sum(count for _, count in self.plan)
-        kernels = NUM_KERNELS * len(self.plan)
-        self.hold(variates=(kernels, num_variates), thresholds=(self.num_features,), spreads=(kernels,))
+        shares, kernels = NUM_KERNELS * sum(count for _, count in self.plan), NUM_KERNELS * len(self.plan)
+        self.num_features = 2 * shares
+        self.hold(variates=(kernels, num_variates), thresholds=(shares,), spreads=(kernels,))
 
     def forward(self, values: Tensor) -> Tensor:
         """`(B, V, T)`, scaled and without gaps, to `(B, num_features)` in fp32."""
         with maybe_autocast(values.device.type, enabled=False):
             most = max(count for _, count in self.plan)
             at_once = max(1, _NUMBERS_AT_ONCE // (NUM_KERNELS * most * values.shape[-1]))
-            return encode_in_chunks(self._shares, at_once, values.float())
+            return encode_in_chunks(self._read, at_once, values.float())
 
-    def _shares(self, values: Tensor) -> Tensor:
+    def _read(self, values: Tensor) -> Tensor:
         found, first = [], 0
         for number, (_, count) in enumerate(self.plan):
             last = first + NUM_KERNELS * count
@@ -86,7 +87,7 @@ class ShapeReading(FittedLayer):
                 unit = spread[part, None, None]
                 response = self._response(values, number, half, unit)[:, :, None]  # (B, 42, 1, steps)
                 above = (response - thresholds[part] / unit).sigmoid()  # (B, 42, count, steps)
-                found.append(above.mean(dim=-1).flatten(1))
+                found += [above.mean(dim=-1).flatten(1), response.amax(dim=-1).expand(-1, -1, count).flatten(1)]
             first = last
         return torch.cat(found, dim=1)
 
@@ -120,7 +121,7 @@ class ShapeReading(FittedLayer):
         for row, size in zip(drawn, sizes, strict=True):
             row[rng.permutation(width)[:size]] = 1
         self.fill(variates=drawn)
-        levels = np.arange(1, self.num_features + 1) * _GOLDEN % 1  # evenly spread, however many there are
+        levels = np.arange(1, len(self.thresholds) + 1) * _GOLDEN % 1  # evenly spread, however many there are
         thresholds, spreads, first = [], [], 0
         for number, (_, count) in enumerate(self.plan):
             for half in range(len(_HALVES)):
