@@ -3,6 +3,7 @@
 
 pip install fev
 python -m examples.study.fev_tasks --dataset autogluon/chronos_datasets --config m4_weekly --horizon 13 --windows 1
+python -m examples.study.fev_tasks --dataset my_series.parquet --horizon 13  # without the Hub, a row for each series
 """
 
 import argparse
@@ -42,8 +43,8 @@ def forecast(window: Any, quantile_levels: list[float], **settings: Any) -> Data
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--dataset", default="autogluon/chronos_datasets")
-    parser.add_argument("--config", default="m4_weekly")
+    parser.add_argument("--dataset", default="autogluon/chronos_datasets", help="on the Hub, or a Parquet file")
+    parser.add_argument("--config", default="m4_weekly", help="of a dataset on the Hub")
     parser.add_argument("--horizon", type=int, default=13)
     parser.add_argument("--windows", type=int, default=1)
     options = parser.parse_args()
@@ -53,7 +54,8 @@ def main() -> None:
         raise SystemExit("this example needs fev: pip install fev") from error
     levels = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     task = fev.Task(
-        dataset_path=options.dataset, dataset_config=options.config, horizon=options.horizon,
+        dataset_path=options.dataset, horizon=options.horizon,
+        dataset_config=None if options.dataset.endswith(".parquet") else options.config,
         num_windows=options.windows, quantile_levels=levels, eval_metric="MASE",
     )  # fmt: skip
     predictions = [forecast(window, levels) for window in task.iter_windows()]

@@ -5,7 +5,7 @@
     python -m examples.study.run_covariates examples/study/configs/forecasting/covariates_demand.yaml --table t.csv
 
 Prints errors on the test part (the last fifth, in units of the target's spread in the training part), mean over seeds,
-and each one's share of the error without covariates. Preset and schedule are those of `timesclip train`; nothing is
+and each one's share of the error of the first case. Preset and schedule are those of `timesclip train`; nothing is
 chosen on the test part.
 """
 
@@ -68,6 +68,7 @@ def measure(settings: dict[str, Any], table: Any, roles: dict[str, Any], seed: i
     processing: dict[str, Any] = {"variate_names": series.variate_names, "scaling": "instance"}
     if series.future is not None:
         processing |= {"prediction_length": horizon, "calendar": roles.get("calendar")}
+        shape["covariate_memory"] = settings.get("memory", True)
     data = SeriesData(
         "forecasting", shape | patches(context), processing, splits.train.series, splits.train, splits.validation,
         fit_with=splits.train.collection.to_fit,
@@ -75,12 +76,13 @@ def measure(settings: dict[str, Any], table: Any, roles: dict[str, Any], seed: i
     with tempfile.TemporaryDirectory() as folder:
         recipe = Recipe(epochs=settings["epochs"], seed=seed)
         fitted = fit_series(data, choose_way(len(splits.train), "forecasting"), recipe, Path(folder) / "run")
-    return errors(splits, fitted.answers(splits.test).astype(np.float64))
+    windows = getattr(splits, settings["part"])
+    return errors(splits, windows, fitted.answers(windows).astype(np.float64))
 
 
-def errors(splits: WindowSplits, forecasts: np.ndarray) -> dict[str, Any]:
-    """MAE and MSE in units of the target's spread."""
-    labels = np.stack([splits.test[row]["labels"] for row in range(len(splits.test))])
+def errors(splits: WindowSplits, windows: Any, forecasts: np.ndarray) -> dict[str, Any]:
+    """MAE and MSE of windows in units of the target's spread."""
+    labels = np.stack([windows[row]["labels"] for row in range(len(windows))])
     return forecast_metrics(forecasts, labels, splits.std[0][:1])
 
 
@@ -91,8 +93,9 @@ def main() -> None:
     parser.add_argument("--table", help="CSV with a column time, where the configuration simulates none")
     parser.add_argument("--cases", nargs="+", help="of the configuration's; else all")
     parser.add_argument("--seeds", type=int, nargs="+", help="else those of the configuration")
+    parser.add_argument("--part", choices=["validation", "test"], default="test", help="whose errors are printed")
     options = parser.parse_args()
-    settings = yaml.safe_load(Path(options.config).read_text(encoding="utf-8"))
+    settings = {**yaml.safe_load(Path(options.config).read_text(encoding="utf-8")), "part": options.part}
     warnings.simplefilter("ignore")
     for effect in settings.get("effects", [None]):
         table = pd.read_csv(options.table) if effect is None else simulate(effect, settings["steps"], 0)
@@ -104,8 +107,9 @@ def main() -> None:
             mae, mse = (np.mean([run[name] for run in runs]) for name in ("mae", "mse"))
             base = base or mae
             print(f"| {case} | {mae:.3f} | {mse:.3f} | {mae / base:.2f} |", flush=True)
-        for name, forecasts in measure_naive(cut(settings, table, {})[1], settings["season"]).items():
-            print("| {} | {mae:.3f} | {mse:.3f} | |".format(name, **errors(cut(settings, table, {})[1], forecasts)))
+        splits = cut(settings, table, {})[1]
+        for name, forecasts in measure_naive(splits, settings["season"]).items() if options.part == "test" else ():
+            print("| {} | {mae:.3f} | {mse:.3f} | |".format(name, **errors(splits, splits.test, forecasts)))
 
 
 if __name__ == "__main__":

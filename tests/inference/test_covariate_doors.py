@@ -45,7 +45,8 @@ def folder(tiny_config: Any, enlarge: Any, tmp_path: Path) -> Path:
     """A forecaster of the load that reads the temperature, a promotion, wind, the kind of site and the hour."""
     roles = CovariateRoles(["load"], ["temp", "promo"], ["wind"], ["kind"], ["hour"])
     series = load_covariate_table(make_table(), roles, **KEYS)
-    shape = {"prediction_length": HORIZON, "num_target_variates": 1, "forecast_static": True}
+    shape = {"prediction_length": HORIZON, "num_target_variates": 1, "forecast_static": True,
+             "covariate_memory": True, "covariate_response": "own"}  # fmt: skip
     config = tiny_config("forecast", **shape)
     given = {"variate_names": series.variate_names, "scaling": "instance", "calendar": ["hour"]}
     processor = TimesCLIPProcessor.from_config(config, prediction_length=HORIZON, **given)

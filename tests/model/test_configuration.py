@@ -37,6 +37,8 @@ EVERY_FIELD = {
     "num_target_variates": 1,
     "draw_covariates": True,
     "num_future_covariates": 3,
+    "covariate_memory": True,
+    "covariate_response": "own",
     "forecast_static": True,
     "num_static_features": 4,
     "use_loc_scale": True,

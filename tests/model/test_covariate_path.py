@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from timesclip_hf import TimesCLIPConfig, TimesCLIPForPrediction, TimesCLIPForRegression, TimesCLIPProcessor
-from timesclip_hf.model.covariate_path import CovariatePath
+from timesclip_hf.model.covariate_path import HALF_LIVES, CovariatePath, running_means
 from timesclip_hf.model.future_values import encode_future, fit_future, future_width
 
 KNOWN: dict[str, Any] = {
@@ -57,6 +57,30 @@ def test_an_effect_is_that_of_steps_around_and_is_taken_off_the_context(make_cas
         here = model(**batch).predictions
         path.effect.bias.add_(3.0)
         assert torch.allclose(model(**batch).predictions, here, atol=1e-4)
+
+
+def test_a_running_mean_is_that_of_pandas() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 40, 3))
+    found = running_means(torch.from_numpy(values)).numpy()
+    for place, half in enumerate(HALF_LIVES):
+        for row in range(2):
+            expected = pd.DataFrame(values[row]).ewm(halflife=half, adjust=False).mean()
+            np.testing.assert_allclose(found[row, :, 3 * place : 3 * place + 3], expected)
+
+
+def test_memory_reaches_all_later_steps_and_no_earlier_one(make_case) -> None:
+    model, batch = make_case(TimesCLIPForPrediction, preset="forecast", **KNOWN, covariate_memory=True)
+    path: CovariatePath = model.head.covariates
+    given = batch["static_values"], torch.ones(4, 2)
+    changed = batch["future_values"].clone()
+    changed[:, 7] += 1
+    moved = (path(changed, *given) - path(batch["future_values"], *given)).abs().amax(dim=(0, 1))
+    assert (moved > 1e-7).nonzero().flatten().tolist() == [5, 6, *range(7, len(moved))]  # two steps are expected
+    reads = path.readers()
+    assert len(reads) == path.effect.in_features and reads.any(dim=1).all()
+    # Where a column does not read a covariate, no change of it arrives.
+    moved = (path.read(changed * torch.tensor([1.0, 0.0]), given[0]) - path.read(0 * changed, given[0])).abs()
+    assert not moved.amax(dim=(0, 1))[~reads[:, 0]].any() and moved.amax(dim=(0, 1))[reads[:, 0]].all()
 
 
 def test_static_values_reach_every_step_of_a_forecast(make_case) -> None:

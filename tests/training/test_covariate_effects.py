@@ -66,6 +66,41 @@ def test_an_effect_is_found_whatever_its_shape(tiny_config: Any, shape: str) -> 
     assert after < before / 2 and after < 1.2 * leftover
 
 
+def unlike_windows(reacts: bool, seed: int = 0) -> dict[str, ForecastWindows]:
+    """Six loads of which three rise with the temperature, and three fall; or none does either."""
+    rng = np.random.default_rng(seed)
+    loads, known = [], []
+    for k in range(6):
+        temperature = np.convolve(rng.normal(0, 5, 360), np.ones(3), "valid")[:350] / 3
+        effect = (1 if k % 2 else -1) * 2 * temperature * reacts
+        loads.append(50 + effect + 2 * np.sin(np.arange(350) * np.pi / 4) + 0.3 * rng.normal(size=350))
+        known.append(temperature[:, None])
+    series = SeriesCollection(
+        [np.c_[load, own] for load, own in zip(loads, known, strict=True)], ["load", "temperature"], list("abcdef"),
+        num_targets=1, future=known, future_columns=[{"name": "temperature"}],
+    )  # fmt: skip
+    parts = {"train": slice(0, 220), "validation": slice(204, 290), "test": slice(274, 350)}
+    return {name: ForecastWindows(series.cut(dict.fromkeys(range(6), part)), CONTEXT, HORIZON)
+            for name, part in parts.items()}  # fmt: skip
+
+
+def test_series_that_react_differently_show_it_in_their_contexts(tiny_config: Any) -> None:
+    windows, errors = unlike_windows(True), {}
+    for response in ("common", "own"):
+        model, processor = make_model(tiny_config, windows, covariate_response=response)
+        (left,) = fit_effects(model, TimesCLIPDataCollator(processor), windows["train"], windows["validation"])
+        errors[response] = mean_error(model, processor, windows["test"])
+        assert left > 0.9 if response == "common" else left < 0.2
+    assert errors["own"] < 0.5 * errors["common"]
+
+
+def test_where_no_series_reacts_none_has_a_response_of_its_own(tiny_config: Any) -> None:
+    windows = unlike_windows(False)
+    model, processor = make_model(tiny_config, windows, covariate_response="own")
+    fit_effects(model, TimesCLIPDataCollator(processor), windows["train"], windows["validation"])
+    assert unfitted_effects(model) and not covariate_paths(model)[0].own.sizes.any()
+
+
 def test_a_covariate_without_use_gets_no_effect(tiny_config: Any) -> None:
     windows = make_windows("none")
     model, processor = make_model(tiny_config, windows)

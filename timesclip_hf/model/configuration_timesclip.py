@@ -66,6 +66,9 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
         draw_covariates: draw the other ones, too; else the vision branch sees those that are answered alone.
         num_future_covariates: width C of `future_values`, covariates that a forecast knows in advance, as the
             processor encodes them; 0: none.
+        covariate_memory: steps feel what covariates were for days before, too, see `CovariatePath`.
+        covariate_response: `"common"`: covariates do the same to all series; `"own"`: each reacts in a way of its own,
+            too, which its context shows, see `OwnResponse`.
         forecast_static: a forecast's head reads `static_values`, too.
         num_static_features: width of `static_values` as the processor encodes them; the head reads them beside the
             embeds (forecasts: with `forecast_static`).
@@ -197,6 +200,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     num_target_variates: int | None = None
     draw_covariates: bool = False
     num_future_covariates: int = 0
+    covariate_memory: bool = False
+    covariate_response: Literal["common", "own"] = "common"
     forecast_static: bool = False
     num_static_features: int = 0
     use_loc_scale: bool = False

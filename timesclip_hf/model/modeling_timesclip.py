@@ -229,6 +229,7 @@ class TimesCLIPForPrediction(TaskModel):
     def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
         names = super().answer_inputs(config) | {"loc", "scale"}
         names |= {"future_values"} if config.num_future_covariates else set()
+        names |= {"variate_values"} if config.covariate_response == "own" else set()
         names |= {"static_values"} if config.forecast_static and config.num_static_features else set()
         if config.text_config is not None and config.variate_selection != "gated":
             names.discard("pixel_values")  # plots teach the text branch, which alone leads to the forecast
@@ -240,16 +241,17 @@ class TimesCLIPForPrediction(TaskModel):
             check_sample_shape("variate_values", variate_values, (config.num_variates, config.context_length))
         read = (outputs.text_tokens, outputs.image_embeds, outputs.selected_embeds, variate_values)
         answered = [None if part is None else part[:, : config.num_answered_variates] for part in read]
-        scaled = self.head(*answered, self._effect(inputs))
+        scaled = self.head(*answered, self._effect(inputs, answered[-1]))
         return scaled.float().transpose(1, 2)  # (B, H, V), with a last axis K of distributions
 
-    def _effect(self, inputs: dict[str, Any]) -> Tensor | None:
-        """What covariates do to the series that are answered `(B, V, T + H)`, scaled."""
+    def _effect(self, inputs: dict[str, Any], series: Tensor | None) -> Tensor | None:
+        """What covariates do to the series that are answered, `(B, V, T)`, in `(B, V, T + H)`, scaled."""
         covariates: Any = self.head.covariates
         if covariates is None:
             return None
         scale = self._loc_scale(inputs)[1]
-        known: Tensor = covariates(inputs["future_values"], inputs["static_values"], self._spreads(scale) / scale)
+        unit = self._spreads(scale) / scale
+        known: Tensor = covariates(inputs["future_values"], inputs["static_values"], unit, series)
         return known
 
     def _spreads(self, like: Tensor) -> Tensor:

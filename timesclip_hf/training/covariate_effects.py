@@ -1,15 +1,18 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The effect of covariates known in advance, fitted in closed form before a forecaster's first training step.
 
-The rule. A linear map W forecasts the context's deviations from its last value, as any linear forecaster does. What
-it leaves unexplained of the target is regressed on what it leaves unexplained of the covariates' bends: ridge, in
-units of the series or of the training data, whichever has the least error on the validation part; covariates
-that the validation part does not miss are left out. W is fitted again on what is left, in two rounds: regression with
-autocorrelated errors (Cochrane & Orcutt 1949). Where the gain on the validation part is below three hundredths there
-is no effect at all. Gradients then leave all of it alone: they learnt the noise of the training part, a useless
-covariate cost a sixth more error.
+The rule. A linear map W forecasts the context's deviations from its last value, as any linear forecaster does. What it
+leaves unexplained of the target is regressed on what it leaves unexplained of the covariates' bends: ridge, in units
+of the series or of the training data, whichever has the least error on the validation part; covariates, and what is
+remembered of them, that the validation part does not miss are left out. W is fitted again on what is left, in two
+rounds: regression with autocorrelated errors (Cochrane & Orcutt 1949). Where the gain on the validation part is below
+three hundredths there is no effect at all. Responses of single series (`OwnResponse`) are fitted to what is left in
+the same way: the autoregression of contexts, one ridge for all directions in units of what they vary, and only for
+such a gain. Gradients then leave all of it alone: they learnt the noise of the training part, a useless covariate cost
+a sixth more error.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,18 +22,23 @@ import torch
 from torch import Tensor
 
 from ..model.covariate_path import CovariatePath
+from ..model.own_response import directions, solved
 
 _MOST_ROWS, _FEWEST_WINDOWS, _AT_ONCE = 20_000, 200, 32
 _PENALTIES = [10.0**power for power in range(-5, 3)]
 _ROUNDS = 2
 _LEAST_GAIN, _LEAST_SHARE = 0.03, 0.002  # of all covariates, and of one of them
 _MOST_SCREENED = 32
+# Of responses of single series: in units of what a direction varies in one step of a context, and of lags.
+_RIDGES, _AUTO_RIDGE = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), 1e-4
 
 
 def unfitted_effects(model: Any) -> bool:
     """Whether a model has effects of covariates, none of which anything has fitted yet."""
     paths = covariate_paths(model)
-    return bool(paths) and not any(path.effect.weight.any() for path in paths)
+    return bool(paths) and not any(
+        path.effect.weight.any() or (path.own is not None and path.own.sizes.any()) for path in paths
+    )
 
 
 def covariate_paths(model: Any) -> list[Any]:
@@ -73,9 +81,57 @@ def fit_effects(model: Any, collator: Any, train: Any, validation: Any = None) -
         if not effects.any():
             break
     own, common = effects.chunk(2, dim=1)
-    for copy in paths:
-        copy.effect.weight.data.copy_(torch.cat([own, common]))
+    for one in paths:
+        one.effect.weight.data.copy_(torch.cat([own, common]))
+    if path.own is None:
+        return left
+    fitted = copy.deepcopy(path.own).cpu()
+    found = _fit_responses(fitted, parts, effects)
+    for one in paths:
+        one.own.load_state_dict(fitted.state_dict())
+    return [common * alone for common, alone in zip(left, found, strict=True)]
+
+
+def _fit_responses(own: Any, parts: list[list["_Windows"]], effects: Tensor) -> list[float]:
+    """Fits responses of single series to what common effects leave; what is left then of each target's error."""
+    linear, left = _linear_map(parts, effects), [1.0] * len(effects)
+    own.lags.data.copy_(_autoregression(own, parts[0], effects))
+    said = [[(windows, effect := windows.effect(effects), windows.directions(effect)) for windows in part]
+            for part in parts]  # fmt: skip
+    size: Any = sum(
+        own.whitened(ways[..., : own.context]).square().sum(dim=(0, 3)) for _, _, ways in said[0]
+    )  # (n, R)
+    size = size / sum(len(windows.series) * (own.context - own.order) for windows, _, _ in said[0])
+    errors = {}
+    for ridge in (None, *_RIDGES):
+        sizes = torch.zeros_like(size) if ridge is None else torch.where(size > 1e-9, (size * ridge).rsqrt(), 0.0)
+        errors[ridge] = torch.zeros(len(effects), dtype=torch.float64)
+        for windows, effect, ways in said[1]:
+            sized, rest = ways * sizes[..., None], windows.series - effect
+            weights = solved(*own.sums(sized, rest[..., : own.context]))
+            rest = (rest - torch.einsum("bnr,bnrs->bns", weights, sized)).flatten(0, 1)[..., None]
+            away = _unexplained(rest, linear)[..., 0].unflatten(0, windows.weight.shape) * windows.weight[..., None]
+            errors[ridge] += away.nan_to_num().square().sum(dim=(0, 2))
+    for target, none in enumerate(errors[None].tolist()):
+        error, ridge = min((float(errors[ridge][target]), ridge) for ridge in _RIDGES)
+        if none > 0 and error < (1 - _LEAST_GAIN) * none:
+            left[target] = error / none
+            own.sizes.data[target] = torch.where(size > 1e-9, (size * ridge).rsqrt(), 0.0)[target]
     return left
+
+
+def _autoregression(own: Any, part: list["_Windows"], effects: Tensor) -> Tensor:
+    """`(n, order - 1)`: a step's change, from how far the steps before the last lie from it, of what effects leave."""
+    grams: Any = 0.0
+    for windows in part:
+        rest = (windows.series - windows.effect(effects))[..., : own.context]
+        cut = rest.unfold(-1, own.order + 1, 1)  # (B, n, T - order, order + 1)
+        rows = torch.cat([cut[..., :-2] - cut[..., -2:-1], cut[..., -1:] - cut[..., -2:-1]], dim=-1)
+        grams = grams + torch.einsum("bntk,bntl->nkl", rows, rows)
+    columns, product = grams[:, :-1, :-1], grams[:, :-1, -1]
+    size = columns.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1e-12)[:, None, None]
+    lags = torch.linalg.solve(columns + _AUTO_RIDGE * size * torch.eye(columns.shape[1], dtype=columns.dtype), product)
+    return lags.flip(1)
 
 
 @dataclass
@@ -94,6 +150,10 @@ class _Windows:
         """`(B, T + H, width)`, made anew whenever it is asked for: it is large."""
         with torch.no_grad():
             return self.path.read(*self.inputs).cpu().double()
+
+    def directions(self, effect: Tensor) -> Tensor:
+        """`(B, n, R, T + H)`, see `OwnResponse`."""
+        return directions(effect, self.inputs[0].cpu().double())
 
     def effect(self, effects: Tensor) -> Tensor:
         """`(B, n, T + H)` of effects `(n, 2 width)`."""
@@ -164,11 +224,10 @@ def _best_effect(train: _Sums, validation: _Sums, groups: list[Tensor]) -> tuple
 
 
 def _groups(path: Any) -> list[Tensor]:
-    """For each covariate, which columns `(width,)` it is in."""
-    bends = path.bends.weight[:, : path.bends.num_covariates].detach().cpu() != 0  # (bends, C)
-    once = torch.cat([torch.eye(bends.shape[1], dtype=torch.bool), bends])  # (C + bends, C)
-    lags = path.effect.in_features // len(once)
-    return [column.repeat(lags) for column in once.T]
+    """For each covariate, which columns `(width,)` it is in; and those of all that is remembered, if it is."""
+    readers = path.readers()
+    remembered = torch.arange(len(readers)) >= len(readers) - path.remembered
+    return [*readers.T, *([remembered] if path.remembered else [])]
 
 
 def _linear_map(parts: list[list[_Windows]], effects: Tensor) -> Tensor:

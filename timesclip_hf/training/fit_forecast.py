@@ -121,6 +121,7 @@ def _settings(series: SeriesCollection, job: ForecastJob, context: int) -> tuple
     if series.future is not None:
         calendar = read_calendar(job.covariates.calendar, None if series.timestamps is None else series.timestamps[0])
         processing |= {"prediction_length": job.horizon, "calendar": calendar or None}
+        shape |= {"covariate_memory": True, "covariate_response": "own"}
     return shape | patches(context), processing
 
 

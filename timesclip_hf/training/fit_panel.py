@@ -143,6 +143,7 @@ def fit_panel(panel: Panel, job: PanelJob, folder: Path) -> Fitted:
         processing["num_target_variates"] = shape["num_target_variates"] = job.num_targets
     if panel.known is not None:
         processing["prediction_length"] = job.horizon
+        scale |= {"covariate_memory": True, "covariate_response": "own"}
         fit_with |= {"future_values": learnt.known[None], "future_columns": panel.columns}  # type: ignore[index]
     if panel.static is not None:
         fit_with["static_values"] = panel.static.to_dict("records")

@@ -329,8 +329,9 @@ class TimesCLIPTrainer(Trainer):
             plain = TimesCLIPDataCollator(collator.processor, draw=False)
             fit_effects(model, plain, data, self.eval_dataset if listed else None)
         for path in covariate_paths(model):
-            path.bends.requires_grad_(False)
-            path.effect.requires_grad_(False)
+            for part in (path.bends, path.recalled, path.effect):
+                if part is not None:
+                    part.requires_grad_(False)
 
     def _fit_kernels(self, model: Any) -> None:
         """Fits the kernels of a model that nobody has fitted; those of a resumed run come out the same."""
