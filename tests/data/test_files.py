@@ -52,7 +52,8 @@ def test_numbers_may_have_a_decimal_comma(tmp_path: Path, separator: str) -> Non
 
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_codes_with_zeros_in_front_stay_as_they_stand(tmp_path: Path, separator: str) -> None:
-    lines = ["field,county,month,x_00,y", "007,06037,01,003.5,1", "108,,02,0.5,20", "009,48201,12,1.5,0"]
+    lines = ["field,county,month,x_00,y,device", "007,06037,01,003.5,1,100000000000000001"]
+    lines += ["108,,02,0.5,20,", "009,48201,12,1.5,0,100000000000000003"]
     path = tmp_path / "t.csv"
     path.write_text("\n".join(lines).replace(",", separator))
     table = read_table(path)
@@ -60,6 +61,7 @@ def test_codes_with_zeros_in_front_stay_as_they_stand(tmp_path: Path, separator:
     assert table["county"].fillna("none").tolist() == ["06037", "none", "48201"]
     assert table["month"].tolist() == [1, 2, 12] and table["x_00"].tolist() == [3.5, 0.5, 1.5]
     assert table["y"].tolist() == [1, 20, 0]
+    assert table["device"].fillna("none").tolist() == ["100000000000000001", "none", "100000000000000003"]
 
 
 def test_lines_that_are_no_rows_of_the_table(tmp_path: Path) -> None:

@@ -236,3 +236,20 @@ def test_rows_at_random_keep_copies_of_a_series_together() -> None:
     assert {len(found) for found in three.values()} == {16}
     with pytest.raises(ValueError, match="48 rows with 2 different series are too few"):
         split_rows(table(), SplitPlan("random", None, ""), None, 0, same=np.arange(48) % 2)
+
+
+def test_parts_are_known_however_they_are_written() -> None:
+    cells = (["Train"] * 8 + ["val", "TEST", "dev", "test"]) * 4
+    roles = find_roles(table(part=cells), "yield")
+    assert roles.split_column == "part" and choose_split(roles).kind == "column"
+    rows = split_rows(table(part=cells), choose_split(roles))
+    assert {name: len(found) for name, found in rows.items()} == {"train": 32, "validation": 8, "test": 8}
+    with pytest.raises(ValueError, match="--split part: this column may hold train, validation, test, found 'later'"):
+        split_rows(table(part=["train", "test", "later"] * 16), SplitPlan("column", "part", ""))
+
+
+def test_whole_numbers_that_are_dates_tell_when() -> None:
+    days = pd.date_range("2019-12-30", periods=12).strftime("%Y%m%d").astype(int)
+    assert time_candidate(pd.Series(days, name="harvest_date")) is not None
+    assert time_candidate(pd.Series(days, name="code")) is None
+    assert time_candidate(pd.Series([20191399, *days], name="harvest_date")) is None

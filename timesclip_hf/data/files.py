@@ -4,7 +4,8 @@
 - `.csv`, `.txt`, either also with `.gz` behind it: UTF-8; cells are separated by commas, semicolons, tabs or bars,
   whichever splits the first lines into equally many. Where it is not commas, columns of numbers may have a decimal
   comma; a file in which some have a comma and others a point is refused. Whole numbers of a column in which one is
-  written as `007` or `00731` are codes or names, and stay text as they stand; `07` may be a month.
+  written as `007` or `00731` are codes or names, and stay text as they stand; `07` may be a month. So do numbers of 16
+  digits and more beside blank cells, where pandas would round them.
 - `.xlsx`: the first sheet that is not empty, as it was last calculated; needs openpyxl
   (`pip install "timesclip-hf[xlsx]"`).
 - `.parquet`; a folder of them: see `data.parquet`.
@@ -38,6 +39,7 @@ _TEXT, _PARQUET, _EXCEL = (".csv", ".txt", ".csv.gz", ".txt.gz"), ".parquet", ".
 _SEPARATORS = ",;\t|"
 _LINES = 20  # at the start of a text file, by which its separator is told
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*|\s*[-+]?\d+\s*")
+_EXACT = 2**53  # the largest whole number up to which float64 holds all
 _BLANK_LINE, _LEADING_ZERO = re.compile(rb"\n\r?\n"), re.compile(rb"[,;\t|\n\" ]0\d\d")
 _DECIMALS = re.compile(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", re.IGNORECASE)
 
@@ -120,8 +122,7 @@ def _read_text(path: Path, header: bool) -> pd.DataFrame:
             _refuse_endless_numbers(path, frame, skipped + (2 if header else 1))
         if separator != ",":
             frame = _with_decimal_commas(path, frame, options)
-        if _is_found(path, _LEADING_ZERO):
-            frame = _with_codes(path, frame, options)
+        frame = _with_codes(path, frame, options)
         if not _is_found(path, _BLANK_LINE):  # which spreadsheets count, and pandas does not
             frame.attrs[FIRST_ROW] = skipped + (2 if header else 1)
     return frame if header else frame.rename(columns=str)
@@ -205,13 +206,20 @@ def _with_decimal_commas(path: Path, frame: pd.DataFrame, options: dict[str, Any
 
 
 def _with_codes(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
-    """Whole numbers of columns with such as `00731` as text."""
-    numbers = [place for place, kind in enumerate(frame.dtypes) if kind.kind in "iuf"]
+    """Whole numbers of columns with such as `00731` as text, and those that float64 has rounded."""
+    kinds = [kind.kind for kind in frame.dtypes]
+    floats = [place for place, kind in enumerate(kinds) if kind == "f"]
+    largest = frame.iloc[:, floats].abs().max()
+    rounded = [place for place, most in zip(floats, largest, strict=True) if most > _EXACT]
+    zeros = _is_found(path, _LEADING_ZERO)
+    numbers = [place for place, kind in enumerate(kinds) if kind in "iuf"] if zeros else rounded
     whole = [place for place in numbers if (frame.iloc[:, place].dropna() % 1 == 0).all()]
+    if not whole:
+        return frame
     text = pd.read_csv(path, index_col=False, dtype=str, usecols=whole, **options)
     for place, name in zip(whole, text.columns, strict=True):
         cells = text[name].dropna().str.strip()
-        if cells.str.fullmatch(r"\d+").all() and cells.str.match(r"0\d\d").any():
+        if cells.str.fullmatch(r"\d+").all() and (place in rounded or cells.str.match(r"0\d\d").any()):
             frame[frame.columns[place]] = text[name].str.strip()
     return frame
 

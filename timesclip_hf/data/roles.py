@@ -4,9 +4,9 @@
 The rule. Steps of variates are what `find_variates` finds. The target is a class where its cells are text, booleans,
 or at most ten different whole numbers with five rows each on average; else a number. A column tells *when* if it is
 named as times are (year, season, date, ...) or holds dates, and its values can be put in order, none being blank; of
-whole numbers that are no years, only season and its like, and other numbers do not tell when (`harvest_moisture`). It
-tells *where* (or who) if it is named as places and owners are (site, farm, region, patient, ..., or anything that ends
-in id) and three or more of its values stand in several rows.
+whole numbers that are no years or dates (20240131), only season and its like, and other numbers do not tell when
+(`harvest_moisture`). It tells *where* (or who) if it is named as places and owners are (site, farm, region, patient,
+..., or anything that ends in id) and three or more of its values stand in several rows.
 
 The split follows the use: a model is made for times to come, so the latest are its test wherever there are four times
 or more; without, places that it has not seen; single rows at random only where the table has neither, or on request.
@@ -33,6 +33,7 @@ from .wide import find_variates
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
 _MOST_CLASSES, _ROWS_OF_A_CLASS = 10, 5
 _LEAST_TIMES, _LEAST_GROUPS = 4, 3
+_PART_NAMES = {"training": "train", "testing": "test"} | dict.fromkeys(("val", "valid", "dev"), "validation")
 
 _SEASONS = set(
     "year years yr season seasons campaign vintage cycle jahr saison annee année campagne ano año safra campaña anno "
@@ -205,8 +206,15 @@ def time_candidate(column: pd.Series) -> Candidate | None:
     named = dates or bool(_WHEN & words)
     if named and pd.api.types.is_numeric_dtype(times.dtype):
         whole, years = bool((times == times.round()).all()), bool(times.between(1900, 2100).all())
-        named = whole and (years or (bool(_SEASONS & words) and 2 * count <= len(times)))
+        dates = whole and bool(times.between(19000101, 21001231).all()) and _are_days(times)
+        named = whole and (years or dates or (bool(_SEASONS & words) and 2 * count <= len(times)))
     return Candidate(str(column.name), count) if named and count >= _LEAST_GROUPS else None
+
+
+def _are_days(times: pd.Series) -> bool:
+    """Whether whole numbers such as 20240131 are dates, all of them."""
+    days = times.astype("int64").astype(str)
+    return bool(pd.to_datetime(days, format="%Y%m%d", errors="coerce").notna().all())
 
 
 def _unclear_time(column: pd.Series) -> str | None:
@@ -270,8 +278,14 @@ def _words(name: Any) -> list[str]:
 
 
 def _holds_parts(column: pd.Series) -> bool:
-    values = set(decoded(column).dropna().unique().tolist())
-    return {"train", "test"} <= values <= set(PARTS)
+    if pd.api.types.is_numeric_dtype(decoded(column).dtype):
+        return False
+    return {"train", "test"} <= set(_parts_named(column.dropna())) <= set(PARTS)
+
+
+def _parts_named(column: pd.Series) -> pd.Series:
+    """Cells that name parts by the names of `PARTS`, however they write them (`Train`, `val`, `dev`)."""
+    return decoded(column).astype(str).str.strip().str.casefold().replace(_PART_NAMES)
 
 
 def _describes(column: pd.Series) -> bool:
@@ -364,10 +378,15 @@ def split_rows(
         keys = as_times(keys)
         numbers = {"key": pd.factorize(keys, sort=True)[0], "row": np.arange(len(frame))}
     else:
-        numbers = {"key": decoded(keys).astype(str), "row": np.arange(len(frame))}
+        names = _parts_named(keys) if plan.kind == "column" else decoded(keys).astype(str)
+        numbers = {"key": names, "row": np.arange(len(frame))}
     rows = Dataset.from_dict({name: list(values) for name, values in numbers.items()})
     count = len(set(rows["key"]))
     if plan.kind == "column":
+        if unknown := sorted(set(rows["key"]) - set(PARTS)):
+            raise ValueError(
+                f"--split {plan.column}: this column may hold {', '.join(PARTS)}, found {some_of(map(repr, unknown))}"
+            )
         parts = split_by_column(rows, "key")
         if "test" not in parts:
             raise ValueError(f"--split {plan.column}: no row says test, so nothing would tell how good the model is")
@@ -384,9 +403,9 @@ def split_rows(
         test, validation = _latest(np.asarray(rows["key"]))
         parts = split_chronologically(rows, "key", validation=validation, test=test)
     else:
-        names = np.random.default_rng(seed).permutation(sorted(set(rows["key"]))).tolist()
+        drawn = np.random.default_rng(seed).permutation(sorted(set(rows["key"]))).tolist()
         test, validation = (max(1, round(share * count)) for share in (TEST_SHARE, VALIDATION_SHARE))
-        parts = split_by_group(rows, "key", test=names[:test], validation=names[test : test + validation])
+        parts = split_by_group(rows, "key", test=drawn[:test], validation=drawn[test : test + validation])
     return {name: np.asarray(parts[name]["row"], np.int64) for name in PARTS}
 
 
