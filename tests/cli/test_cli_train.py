@@ -148,6 +148,15 @@ def test_a_language_model_speaks_beside_a_small_tower_that_sees(fields: Path, tm
     assert config["text_config"]["hidden_size"] == 16 and config["vision_config"]["hidden_size"] == 64
 
 
+def test_towers_that_know_series_wait_until_the_head_has_learnt(fields: Path, tmp_path: Path) -> None:
+    words = ("--towers", "timesclip-small", "--preset", "late", "--epochs", 1, "--no-peers", "--no-similar")
+    assert train(fields, "--target", "yield", "--output", tmp_path / "model", *words) == 0
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| head_epochs | 30 |" in card and "`timesclip-small`" in card
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["head_reads"] == "features" and config["variate_selection"] is None
+
+
 def test_an_ensemble_is_averaged_and_saved_as_one(fields: Path, tmp_path: Path) -> None:
     found = {}
     for name, words in (("a", ()), ("b", ("--seed", 1)), ("both", ("--ensemble", 2))):

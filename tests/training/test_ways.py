@@ -42,6 +42,23 @@ def test_a_checkpoint_for_the_plots_asks_for_a_model_that_sees_them() -> None:
     assert way.training["tower_learning_rate"] < way.training["learning_rate"]
 
 
+@pytest.mark.parametrize("how", ["pretrained", "taught"])
+def test_the_head_learns_first_where_towers_know_something(how: str) -> None:
+    way, plain = choose_way(5000, "regression", **{how: True}), choose_way(5000, "regression")
+    assert way.training["head_epochs"] > 0 and way.training["eval_on_start"]
+    assert way.training["learning_rate"] < plain.training["learning_rate"]
+    assert not {"head_epochs", "eval_on_start"} & {
+        *plain.training,
+        *choose_way(500, "forecasting", taught=True).training,
+    }
+
+
+def test_heads_read_towers_that_know_series_themselves() -> None:
+    way = choose_way(5000, "classification", taught=True)
+    assert (way.preset, way.config["head_reads"], way.config["variate_selection"]) == ("late", "features", None)
+    assert not choose_way(5000, "classification", pretrained=True).config
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 12, 24, 36, 96, 500])
 def test_patches_fit_into_the_series(steps: int) -> None:
     sizes = patches(steps)

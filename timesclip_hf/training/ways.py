@@ -10,6 +10,9 @@ from ..model.presets import ENOUGH_TO_TRAIN, PRESETS, preset_for
 
 # Of towers that come from checkpoints; the paper takes 1e-6 to 5e-5.
 PRETRAINED_RATE = 1e-5
+_HEAD_EPOCHS = 30  # of the head alone, before towers that know something learn with it
+# What heads read of towers that know series: no projection and no selection of random weights stand before them.
+_DIRECT = {"head_reads": "features", "variate_selection": None}
 _SMALL_DATA = 500  # labelled series, below which batches are halved
 _LEAST_UPDATES = 1500
 _EPOCHS = (10, 200)
@@ -42,7 +45,13 @@ class Way:
 
 
 def choose_way(
-    num_series: int, task: str, *, preset: str = "auto", pretrained: bool = False, partial: bool = False
+    num_series: int,
+    task: str,
+    *,
+    preset: str = "auto",
+    pretrained: bool = False,
+    taught: bool = False,
+    partial: bool = False,
 ) -> Way:
     """The way for `num_series` training series (windows, of forecasts).
 
@@ -50,7 +59,8 @@ def choose_way(
         num_series: of the training part.
         task: `"regression"`, `"classification"` or `"forecasting"`.
         preset: a preset to train in any case; `"auto"`: the best for this number.
-        pretrained: whether the vision tower comes from a checkpoint.
+        pretrained: whether a tower comes from a checkpoint.
+        taught: whether the towers are ours, small ones that know series (`timesclip-small`, `timesclip pretrain`).
         partial: whether parts of series are learnt.
 
     Raises:
@@ -74,19 +84,28 @@ def choose_way(
         way = replace(way, preset="late", reason=reason)
     if way.kind == "heads":  # frozen, so that what they have learnt counts
         return replace(way, towers="timesclip-small")
-    return replace(way, training=training_for(num_series, task, pretrained))
+    if taught and way.preset == "late":
+        way = replace(way, config={**way.config, **_DIRECT})
+    return replace(way, training=training_for(num_series, task, pretrained, taught))
 
 
-def training_for(num_series: int, task: str, pretrained: bool = False) -> dict[str, Any]:
-    """Rates, batches and epochs that suit so many series: few of them are read in smaller batches and more often."""
+def training_for(num_series: int, task: str, pretrained: bool = False, taught: bool = False) -> dict[str, Any]:
+    """Rates, batches and epochs that suit so many series: few of them are read in smaller batches and more often.
+
+    Towers that know something (`pretrained`, `taught`) wait until the head has learnt, 30 epochs on what they say,
+    which is read once (`head_first`); then all learn, at a tenth of the rate of random weights, or towers of other
+    checkpoints at 1e-5, and what the head alone had reached counts as an epoch (`examples/RESULTS.md`).
+    """
     settings: dict[str, Any] = {
-        "learning_rate": 1e-4 if pretrained else 1e-3,
+        "learning_rate": 1e-4 if pretrained or taught else 1e-3,
         "weight_decay": 0.05,
         "per_device_train_batch_size": 32 if num_series < _SMALL_DATA else 64,
         "per_device_eval_batch_size": 256,
     }
     if pretrained:
         settings["tower_learning_rate"] = PRETRAINED_RATE
+    if (pretrained or taught) and task != "forecasting":
+        settings |= {"head_epochs": _HEAD_EPOCHS, "eval_on_start": True}
     if task == "forecasting":
         settings |= {"weight_decay": 0.0, "epoch_decay": 0.7}
     return settings
