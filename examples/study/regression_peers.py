@@ -131,7 +131,7 @@ def catch22_features(series: list[np.ndarray], seed: int) -> list[np.ndarray]:
     from aeon.transformations.collection.feature_based import Catch22  # slow to import: numba compiles
 
     transform = Catch22(catch24=True, replace_nans=True)
-    return [np.asarray(transform.fit_transform(part)) for part in series]
+    return [np.asarray(transform.fit_transform(part.astype(np.float64))) for part in series]  # it refuses others
 
 
 def minirocket_features(series: list[np.ndarray], seed: int) -> list[np.ndarray]:
