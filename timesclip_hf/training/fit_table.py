@@ -299,8 +299,8 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
     roles, recipe = prepared.roles, job.recipe
     train, validation = prepared.parts["train"], prepared.parts["validation"]
     partial = recipe.random_length is not None
-    known = {"pretrained": bool(recipe.checkpoints), "taught": bool(recipe.starts and not recipe.checkpoints)}
-    way = choose_way(len(train), roles.task, preset=job.preset, partial=partial, **known)
+    starts = {"pretrained": bool(recipe.checkpoints), "taught": bool(recipe.starts and not recipe.checkpoints)}
+    way = choose_way(len(train), roles.task, preset=job.preset, partial=partial, **starts)
     tell(f"model: preset {way.preset} ({way.reason})")
     shape: dict[str, Any] = {"num_variates": len(roles.variates), "context_length": prepared.num_steps}
     shape |= patches(prepared.num_steps)
