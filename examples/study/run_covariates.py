@@ -47,10 +47,21 @@ def simulate(effect: str, steps: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"time": times, "load": load, "temperature": temperature, "rain": rain})
 
 
+def simulate_sites(steps: int, seed: int) -> pd.DataFrame:
+    """Eight such loads of which every other rises with the temperature, and the others fall."""
+    parts = []
+    for site in range(8):
+        table = simulate("straight", steps, seed + site)
+        if site % 2:
+            table["load"] += 1.2 * table["temperature"]
+        parts.append(table.assign(site=f"site {site}"))
+    return pd.concat(parts, ignore_index=True)
+
+
 def cut(settings: dict[str, Any], table: Any, roles: dict[str, Any]) -> tuple[SeriesCollection, WindowSplits]:
     """The series of a table with these covariates, and its windows."""
     target = CovariateRoles([settings["target"]], **roles)
-    series = load_covariate_table(table, target, timestamp_column="time")
+    series = load_covariate_table(table, target, timestamp_column="time", series_column=settings.get("series"))
     lengths = {"context_length": settings["context_length"], "prediction_length": settings["prediction_length"]}
     return series, split_windows(
         series, **lengths, stride=settings["stride"], evaluation_stride=settings["prediction_length"]
@@ -68,7 +79,7 @@ def measure(settings: dict[str, Any], table: Any, roles: dict[str, Any], seed: i
     processing: dict[str, Any] = {"variate_names": series.variate_names, "scaling": "instance"}
     if series.future is not None:
         processing |= {"prediction_length": horizon, "calendar": roles.get("calendar")}
-        shape["covariate_memory"] = settings.get("memory", True)
+        shape |= {"covariate_memory": True, "covariate_response": settings["response"]}
     data = SeriesData(
         "forecasting", shape | patches(context), processing, splits.train.series, splits.train, splits.validation,
         fit_with=splits.train.collection.to_fit,
@@ -83,7 +94,9 @@ def measure(settings: dict[str, Any], table: Any, roles: dict[str, Any], seed: i
 def errors(splits: WindowSplits, windows: Any, forecasts: np.ndarray) -> dict[str, Any]:
     """MAE and MSE of windows in units of the target's spread."""
     labels = np.stack([windows[row]["labels"] for row in range(len(windows))])
-    return forecast_metrics(forecasts, labels, splits.std[0][:1])
+    return forecast_metrics(
+        forecasts, labels, np.stack([splits.std[windows.series_index(n)][:1] for n in range(len(windows))])
+    )
 
 
 def main() -> None:
@@ -94,11 +107,17 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", help="of the configuration's; else all")
     parser.add_argument("--seeds", type=int, nargs="+", help="else those of the configuration")
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="whose errors are printed")
+    parser.add_argument("--response", choices=["own", "common"], default="own", help="of series that react")
     options = parser.parse_args()
-    settings = {**yaml.safe_load(Path(options.config).read_text(encoding="utf-8")), "part": options.part}
+    settings = {**yaml.safe_load(Path(options.config).read_text(encoding="utf-8"))}
+    settings |= {"part": options.part, "response": options.response}
     warnings.simplefilter("ignore")
     for effect in settings.get("effects", [None]):
-        table = pd.read_csv(options.table) if effect is None else simulate(effect, settings["steps"], 0)
+        if effect is None:
+            table = pd.read_csv(options.table)
+        else:
+            steps = settings["steps"]
+            table = simulate_sites(steps, 0) if effect == "unlike" else simulate(effect, steps, 0)
         print(f"\n{effect or settings['target']}\n\n| covariates | MAE | MSE | MAE, share |\n|---|---|---|---|")
         base = None
         for case in options.cases or settings["cases"]:

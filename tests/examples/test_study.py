@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from examples.study import run_forecasting  # noqa: E402
 from examples.study.regression_peers import Part, climatology, climatology_levels  # noqa: E402
+from examples.study.run_backtest import BacktestArguments, long_frame, steps_of  # noqa: E402
 
 STEPS = 8
 
@@ -182,3 +184,15 @@ def test_m4_measures_scale_by_all_that_comes_before_the_forecast(borders: tuple)
         for number in range(2):
             insample = run_forecasting.before_forecast(series, scored, number)
             assert insample[0] == 0 and insample[-1] + 1 == scored.test[number]["labels"][0, 0]
+
+
+def test_a_backtest_reads_nothing_behind_the_parts_that_are_counted_in_steps(tmp_path: Path) -> None:
+    pd.DataFrame({"time": pd.date_range("2024-01-01", periods=100, freq="h"), "load": np.arange(100.0)}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    shape: dict[str, Any] = {"table": str(tmp_path / "t.csv"), "timestamp_column": "time", "context_length": 12}
+    counted = BacktestArguments(**shape, prediction_length=6, train=50, validation=20, test=20)
+    frame, lengths = long_frame(counted)
+    assert lengths == [90] and frame["load"].tolist() == list(range(90)) and steps_of(counted, 90) == (20, 20)
+    shares = BacktestArguments(**shape, prediction_length=6, train=0.7, validation=0.1, test=0.2)
+    assert long_frame(shares)[1] == [100] and steps_of(shares, 100) == (10, 20)

@@ -64,6 +64,7 @@ def test_a_frame_of_another_kind_gives_the_same_forecasts_in_its_kind(fitted: Ti
         answer = answer.reset_index()
     else:
         answer = fitted.predict(frame.astype({"unique_id": "category"}))
+        assert isinstance(answer["unique_id"].dtype, pd.CategoricalDtype)
     np.testing.assert_array_equal(answer["TimesCLIP"], expected["TimesCLIP"])
     assert answer["unique_id"].tolist() == expected["unique_id"].tolist()
     assert pd.DatetimeIndex(answer["ds"]).equals(pd.DatetimeIndex(expected["ds"]))

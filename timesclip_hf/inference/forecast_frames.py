@@ -77,6 +77,8 @@ def same_kind(result: pd.DataFrame, like: Any, keys: Mapping[str, str | None]) -
         keys: of both: names of the columns whose types are kept.
     """
     if isinstance(like, pd.DataFrame):
+        coded = [name for name in keys.values() if name in like and isinstance(like[name].dtype, pd.CategoricalDtype)]
+        result = result.astype({name: like[name].dtype for name in coded})
         levels = [name for name in like.index.names if name in result.columns]
         if isinstance(like.index, pd.DatetimeIndex | pd.PeriodIndex) and like.index.name is None and "index" in result:
             levels = ["index"]
