@@ -65,6 +65,11 @@ def test_clip_is_fine_tuned_by_adapters(few_fields: str, tmp_path: Path) -> None
     assert (adapter / "adapter_model.safetensors").is_file() and not (adapter / "model.safetensors").exists()
 
 
+def test_a_model_is_looked_into(few_fields: str, tmp_path: Path) -> None:
+    printed = run("look_inside.py", tmp_path, "--table", few_fields)
+    assert "torch.Size([2, 7, 64])" in printed and (tmp_path / "seen.png").is_file()
+
+
 def test_towers_are_pretrained_on_series_that_nobody_measured(tmp_path: Path) -> None:
     few = "--steps 2 --batch_size 16 --num_series 32 --num_workers 1 --device cpu --log_steps 1 --output_dir out"
     printed = run("pretrain.py", tmp_path, *few.split())
