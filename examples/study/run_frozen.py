@@ -23,7 +23,7 @@ from transformers import set_seed
 from timesclip_hf import TimesCLIPConfig, TimesCLIPModel, TimesCLIPProcessor, load_wide_table, split_by_column
 from timesclip_hf.metrics import regression_metrics
 from timesclip_hf.model.presets import PRESETS
-from timesclip_hf.model.shapes import FITTED_ON, ShapeReading
+from timesclip_hf.model.shapes import ShapeReading, series_to_fit
 from timesclip_hf.training.branch_weights import fit_branch_weights
 from timesclip_hf.training.heads import RIDGE_PENALTIES
 from timesclip_hf.training.kernels import KernelRidge, choose_space
@@ -147,7 +147,7 @@ def with_shapes(values: dict[str, np.ndarray], num_static: int, rows: np.ndarray
         for part, own in values.items()
     }
     reading = ShapeReading(*series["train"].shape[1:], PRESETS["probe"]["shape_features"])
-    drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[:FITTED_ON])
+    drawn = np.sort(np.random.default_rng(0).permutation(len(rows))[: series_to_fit(series["train"].shape[2])])
     reading.fit(series["train"][rows[drawn]], 0)
     found = {}
     for part, own in series.items():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from timesclip_hf.model.shapes import ShapeReading, dilations
+from timesclip_hf.model.shapes import ShapeReading, dilations, series_to_fit
 
 
 def series(count: int = 6, variates: int = 3, steps: int = 40, seed: int = 0) -> torch.Tensor:
@@ -85,6 +85,10 @@ def test_the_seed_decides_and_samples_do_not_depend_on_their_batch(monkeypatch: 
     whole = first(values)
     monkeypatch.setattr("timesclip_hf.model.shapes._NUMBERS_AT_ONCE", 1)
     torch.testing.assert_close(first(values), whole)
+
+
+def test_long_series_are_fitted_on_fewer_of_them() -> None:
+    assert [series_to_fit(steps) for steps in (1, 512, 1024, 10_000, 10**6)] == [256, 256, 128, 16, 16]
 
 
 def test_a_variate_that_never_moves_and_a_series_of_one_step_are_read() -> None:

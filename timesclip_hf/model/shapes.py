@@ -34,8 +34,7 @@ _SOFTNESS = 0.2  # of a threshold, in spreads of the response
 _FEWEST_SPREAD = 1e-6
 _GOLDEN = (np.sqrt(5) + 1) / 2
 _NUMBERS_AT_ONCE = 2**20  # 4 MB
-# Training series whose responses give the thresholds.
-FITTED_ON = 256
+_FITTED_SERIES, _FITTED_STEPS = (16, 256), 2**17
 
 
 def dilations(context_length: int, num_features: int) -> list[tuple[int, int]]:
@@ -48,6 +47,12 @@ def dilations(context_length: int, num_features: int) -> list[tuple[int, int]]:
     counts = counts * each // counts.sum()
     counts[: each - counts.sum()] += 1  # what rounding left, to the finest
     return list(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def series_to_fit(context_length: int) -> int:
+    """Training series whose responses give the thresholds: 256, or of long ones so many that memory does not grow."""
+    fewest, most = _FITTED_SERIES
+    return max(fewest, min(most, _FITTED_STEPS // context_length))
 
 
 class ShapeReading(FittedLayer):
@@ -133,4 +138,4 @@ class ShapeReading(FittedLayer):
         self.fill(thresholds=np.concatenate(thresholds), spreads=spreads)
 
 
-__all__ = ["FITTED_ON", "NUM_KERNELS", "ShapeReading", "dilations"]
+__all__ = ["NUM_KERNELS", "ShapeReading", "dilations", "series_to_fit"]

@@ -28,7 +28,7 @@ from ..model.heads import FittedLinear, KernelLayer, SeriesPath
 from ..model.layers import FittedLayer
 from ..model.modeling_timesclip import TimesCLIPForClassification, TimesCLIPForRegression
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..model.shapes import FITTED_ON
+from ..model.shapes import series_to_fit
 from .branch_weights import fit_branch_weights
 from .class_probabilities import log_softmax, logistic, platt
 from .kernels import MAX_CENTERS, KernelRidge, choose_space
@@ -252,7 +252,8 @@ def _draw_shapes(model: Any, processor: TimesCLIPProcessor, train: Any, batch_si
     """What the branch of shapes looks for, where there is one, from some series at random."""
     if not model.config.shape_features:
         return
-    rows = np.sort(np.random.default_rng(seed).permutation(len(train))[:FITTED_ON]).tolist()
+    most = series_to_fit(model.config.context_length)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(train))[:most]).tolist()
     loader = DataLoader(Subset(train, rows), batch_size, collate_fn=TimesCLIPDataCollator(processor, draw=False))
     values = torch.cat([batch["variate_values"].to(model.device) for batch in loader])
     model.head["shapes"].reading.fit(values, seed)
