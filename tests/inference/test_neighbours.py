@@ -1,6 +1,8 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """`similar=` of the pipelines and of `timesclip predict`: how like the training series a series is."""
 
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ from transformers import pipeline
 
 import timesclip_hf  # noqa: F401, registers the pipelines
 from timesclip_hf import (
+    ForecastWindows,
     SimilarSeries,
     TimesCLIPForClassification,
+    TimesCLIPForecaster,
     TimesCLIPForPrediction,
     TimesCLIPForRegression,
     TimesCLIPProcessor,
+    write_report,
 )
 from timesclip_hf.cli import main
 from timesclip_hf.features.similar import read_blocks
@@ -118,3 +123,50 @@ def test_the_command_tells_it_unasked_and_a_push_takes_it_along(saved: Any, tmp_
     capsys.readouterr()
     assert main([*words, "--similar"]) == 2
     assert "no similar.safetensors lies beside" in capsys.readouterr().err
+
+
+def test_forecasters_keep_windows_and_tell_series_whose_newest_steps_are_unlike_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2024-01-01", periods=120)
+    frame = pd.concat(
+        [
+            pd.DataFrame(
+                {"unique_id": name, "ds": days, "y": level + np.sin(np.arange(120) / 3) + rng.normal(0, 0.1, 120)}
+            )
+            for name, level in (("a", 10.0), ("b", 20.0))
+        ]
+    )
+    forecaster = TimesCLIPForecaster(epochs=1).fit(frame, horizon=4, context_length=12)
+    forecaster.save(tmp_path / "model")
+    assert "similar.safetensors holds readings of" in (tmp_path / "model" / "README.md").read_text()
+    again = TimesCLIPForecaster.load(tmp_path / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = again.predict(frame)
+    late = (frame["unique_id"] == "b") & (frame["ds"] >= days[-12])
+    strange = frame.assign(y=frame["y"].where(~late, frame["y"] + 40 * (frame["ds"].dt.day % 2)))
+    with pytest.warns(UserWarning, match=r"1 of 2 series are unusual \(b\): their newest steps are farther"):
+        again.predict(strange)
+    page = write_report(tmp_path / "model", strange, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
+    assert re.search(r"\d+ of \d+ windows are unusual: .* Typical error there: [\d.]+; elsewhere: [\d.]+\.", page)
+    again.save(tmp_path / "again")  # what was loaded stays
+    assert SimilarSeries.load(tmp_path / "again").points.shape == SimilarSeries.load(tmp_path / "model").points.shape
+    quiet = TimesCLIPForecaster.load(tmp_path / "model", similar=False)
+    quiet.save(tmp_path / "model")
+    assert SimilarSeries.load(tmp_path / "model") is None
+    pd.testing.assert_frame_equal(TimesCLIPForecaster.load(tmp_path / "model").predict(frame), plain)
+
+
+def test_windows_that_share_steps_are_no_neighbours_of_each_other(tiny_config: Any) -> None:
+    series = np.random.default_rng(0).normal(size=(90, 3)).cumsum(axis=0)
+    windows = ForecastWindows([series], context_length=12, prediction_length=4)
+    config = tiny_config("forecast", prediction_length=4)
+    processor = TimesCLIPProcessor.from_config(config, scaling="instance").fit([series])
+    model = TimesCLIPForPrediction(processor.complete_config(config))
+    steps = range(len(windows))
+    apart = SimilarSeries.fit_windows(model, processor, windows, [0] * len(windows), steps)
+    plain = SimilarSeries.fit(model, processor, windows)
+    assert apart.spacing.mean() > 1.2 * plain.spacing.mean()
+    others = SimilarSeries.fit_windows(model, processor, windows, steps, [0] * len(windows))  # each of another series
+    np.testing.assert_allclose(others.spacing, plain.spacing, rtol=1e-4)
+    assert SimilarSeries.fit_windows(model, processor, [windows[k] for k in range(9)], [0] * 9, range(9)) is None

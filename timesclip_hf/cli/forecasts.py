@@ -19,7 +19,7 @@ def train(
         raise ValueError("--vision-checkpoint, --text-checkpoint, --ensemble and --season do not go with --quantiles")
     forecaster = TimesCLIPForecaster(
         preset=options.preset, towers=options.towers, epochs=options.epochs, validation=0.125, frame="wide",
-        training=recipe["training"],
+        training=recipe["training"], similar=not options.no_similar,
     )  # fmt: skip
     fit: dict[str, Any] = {
         "timestamp_column": options.timestamp, "id_column": options.series, "horizon": options.horizon,

@@ -205,6 +205,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
             CovariateRoles(
                 (), options.future_covariates, options.past_covariates, options.static, options.calendar
             ),
+            not options.no_similar,
         )  # fmt: skip
         told = train_forecast(forecast, output, command, _tell)
         forecasts.note_columns(options, output)

@@ -38,11 +38,12 @@ from ..model.processing_timesclip import TimesCLIPProcessor
 from .plots import read_plots
 
 SIMILAR_FILE = "similar.safetensors"
-MAX_SERIES = 2000
+MAX_SERIES, MAX_WINDOWS = 2000, 500
 _DIRECTIONS, _NEARLY_ALL, _AROUND = 16, 0.99, 10
 _REDUCED = ("towers", "series")
 _VERSION, _KNOWN_VERSIONS = "2", ("1", "2")
 _AT_ONCE = 64
+_FEWEST_WINDOWS = 20
 
 Readings = Mapping[str, NDArray[np.floating]]
 
@@ -93,6 +94,29 @@ class SimilarSeries:
         return cls.of_readings(readings, rows, [] if names is None else [str(names[row]) for row in rows])
 
     @classmethod
+    def fit_windows(
+        cls, model: Any, processor: TimesCLIPProcessor, windows: Any, series: Sequence[int], steps: Sequence[int],
+        max_windows: int = MAX_WINDOWS, seed: int = 0,
+    ) -> "SimilarSeries | None":  # fmt: skip
+        """Takes up windows that a forecaster learnt from; `None`: too few of them.
+
+        Args:
+            model, processor: as for `fit`.
+            windows: rows with `past_values` and what else the model reads.
+            series, steps: number of each window's series, and where in it the window stands.
+            max_windows: that are kept, drawn at random where there are more.
+            seed: of that draw.
+        """
+        rows = np.sort(np.random.default_rng(seed).permutation(len(windows))[:max_windows])
+        if len(rows) < _FEWEST_WINDOWS:
+            return None
+        own, at = np.asarray(series)[rows], np.asarray(steps)[rows]
+        length = int(model.config.context_length + model.config.prediction_length)
+        shared = (own[:, None] == own) & (np.abs(at[:, None] - at) < length)
+        readings = read_blocks(model, processor, [windows[int(row)] for row in rows])
+        return cls.of_readings(readings, rows, shared=shared)
+
+    @classmethod
     def of_readings(
         cls, readings: Readings, rows: NDArray[np.int64], names: Sequence[str] = (), shared: NDArray[Any] | None = None
     ) -> "SimilarSeries":
@@ -139,6 +163,14 @@ class SimilarSeries:
     def nearest(self, readings: Readings, count: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The first two of `compare`."""
         return self.compare(readings, count)[:2]
+
+    def told(self, named: str = ", without names") -> str:
+        """What a card says of the file; `named`: whether it has names."""
+        return (
+            f"{SIMILAR_FILE} holds readings of {len(self.rows)} training series{named}, by which predictions say how "
+            "like them a series is: they can be told from it roughly. Leave the file out where the data must not be "
+            "shared."
+        )
 
     def name_of(self, place: int) -> str:
         """What a kept series is called: its name, or its row in the training part."""
@@ -307,4 +339,4 @@ def _project(readings: Readings, spaces: Mapping[str, Mapping[str, NDArray[Any]]
     return np.concatenate(parts, axis=1)
 
 
-__all__ = ["MAX_SERIES", "SIMILAR_FILE", "SimilarSeries", "blocks_of", "read_blocks"]
+__all__ = ["MAX_SERIES", "MAX_WINDOWS", "SIMILAR_FILE", "SimilarSeries", "blocks_of", "read_blocks"]

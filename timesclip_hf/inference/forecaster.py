@@ -15,6 +15,7 @@ from ..data.forecast_roles import FRAMES, forecast_frame
 from ..data.panel import shown
 from ..data.panel_windows import PanelWindows
 from ..data.tables import is_table, some_of, warn_caller
+from ..features.similar import SIMILAR_FILE, SimilarSeries
 from ..metrics.probabilistic import checked_levels
 from ..model.modeling_timesclip import TimesCLIPForPrediction
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -65,6 +66,8 @@ class TimesCLIPForecaster:
         batch_size: windows that go through the model at once.
         config: fields of `TimesCLIPConfig` that win over the preset.
         training: fields of `TimesCLIPTrainingArguments` that win over what the number of windows asks for.
+        similar: `save` keeps readings of some windows that it learnt from (`features.similar`), by which `predict`
+            then tells of series whose newest steps are unlike them; the windows can be told from these roughly.
 
     Attributes:
         core: the fitted `PanelForecaster`, with `model` and `processor`.
@@ -86,11 +89,12 @@ class TimesCLIPForecaster:
         batch_size: int = 512,
         config: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
+        similar: bool = True,
     ) -> None:
         if frame not in (None, *FRAMES):
             raise ValueError(f"frame={frame!r}: unknown, choose one of {some_of(FRAMES)}")
         self.plan = Plan(preset, towers, epochs, validation, sample, dict(config or {}), dict(training or {}))
-        self.frame, self.batch_size = frame, batch_size
+        self.frame, self.batch_size, self.similar = frame, batch_size, similar
         self.core: PanelForecaster | None = None
         self.tables: ForecastTables | None = None
         self._known: Any = None  # the tables of `fit`, for `predict()`
@@ -185,6 +189,7 @@ class TimesCLIPForecaster:
         _check_history(windows)
         core.batch_size = self.batch_size
         answer = core.answer(windows)
+        _tell_unusual(core.unusual, panel.ids)
         ahead = windows.steps.repeat(steps) + np.tile(np.arange(steps), len(windows))
         keys, roles = tables.keys(panel, windows.series.repeat(steps), ahead, df), tables.roles
         result = lay_out(keys, answer.forecasts, answer.quantiles, core.levels, roles, self.frame or roles.frame)
@@ -276,6 +281,10 @@ class TimesCLIPForecaster:
         settings = {**tables_to_dict(tables), "frame": self.frame, "preset": self.plan.preset}
         settings |= {"season": core.season, "seed": core.seed, "quantile_levels": core.levels}
         (Path(folder) / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        (Path(folder) / SIMILAR_FILE).unlink(missing_ok=True)
+        if self.similar and (kept := core.keep_similar()) is not None:
+            kept.save(folder)
+            facts["limits"] = [*facts.get("limits", []), kept.told()]
         if core.trainer is not None:
             core.trainer.create_model_card(folder, **facts)
 
@@ -316,7 +325,8 @@ class TimesCLIPForecaster:
         processor, targets = TimesCLIPProcessor.from_pretrained(folder), len(tables.roles.targets)
         lengths = (model.config.prediction_length, model.config.context_length, settings["season"])
         levels, seed = tuple(settings["quantile_levels"]), settings["seed"]
-        forecaster.core = PanelForecaster(model, processor, *lengths, targets, seed, levels)
+        known = SimilarSeries.load(folder) if forecaster.similar else None
+        forecaster.core = PanelForecaster(model, processor, *lengths, targets, seed, levels, similar=known)
         asked = {name: getattr(forecaster.core, name) for name in (*_ASKED, "levels")}  # for `cross_validation`
         forecaster.plan = replace(forecaster.plan, num_targets=targets, **asked)
         return forecaster
@@ -357,6 +367,15 @@ def note_forecaster(folder: Path, timestamp: str, series: str | None, season: in
     settings = {**tables_to_dict(tables), "frame": "wide", "preset": "auto"}
     settings |= {"season": season, "seed": seed, "quantile_levels": ()}
     (folder / FILE).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def _tell_unusual(unusual: NDArray[np.bool_] | None, ids: Any) -> None:
+    """Warns of series whose newest steps are unlike what was learnt from."""
+    if unusual is not None and unusual.any():
+        warn_caller(
+            f"{unusual.sum()} of {len(unusual)} series are unusual ({some_of(ids[unusual], 3)}): their newest steps "
+            "are farther from all windows that were learnt from than is usual among these; errors may be larger"
+        )
 
 
 def _check_history(windows: PanelWindows) -> None:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 from ..data.panel import Panel
 from ..data.panel_windows import PanelWindows
 from ..data.words import whole_number
+from ..features.similar import SimilarSeries, blocks_of
 from ..model.intervals import interval_of
 from ..model.messages import one_run
 from ..model.preprocessing import fill_missing
@@ -66,6 +67,8 @@ class PanelForecaster:
         levels: of the quantiles that it says.
         trainer: where it was trained here; `learn`: the windows that it learnt from, and those that chose the epoch.
         batch_size: windows that go through the model at once.
+        similar: windows that it learnt from, where they are kept; `unusual` `(m,)` tells then which windows of the
+            last `answer` are unlike them.
     """
 
     model: Any
@@ -78,6 +81,16 @@ class PanelForecaster:
     levels: tuple[float, ...] = ()
     trainer: Any = None
     batch_size: int = 512
+    similar: SimilarSeries | None = None
+    unusual: NDArray[np.bool_] | None = field(default=None, init=False)
+
+    def keep_similar(self) -> SimilarSeries | None:
+        """Keeps windows that it learnt from, where it did so here."""
+        if self.similar is None and self.trainer is not None:
+            train = self.learn[0]
+            places = (train.series[train.chosen], train.steps[train.chosen])
+            self.similar = SimilarSeries.fit_windows(self.model, self.processor, train, *places, seed=self.seed)
+        return self.similar
 
     @property
     def learn(self) -> tuple[PanelWindows, PanelWindows]:
@@ -99,6 +112,7 @@ class PanelForecaster:
         """
         horizon, count, known = windows.prediction_length, windows.num_targets, self._grid
         self.model.eval()
+        self.unusual = None if self.similar is None else np.zeros(len(windows), bool)
         found = np.empty((len(windows), horizon, count, max(1, len(known))))
         size = self.batch_size if horizon <= self.horizon else max(1, self.batch_size // found.shape[-1])
         with one_run():
@@ -124,7 +138,8 @@ class PanelForecaster:
                 places = np.minimum(start + np.arange(steps + self.horizon), known.shape[1] - 1)
                 future = known[:, places].repeat(paths, axis=0)
             beside = None if static is None else [one for one in static for _ in range(paths)]
-            said = self._ask(past.reshape(-1, *past.shape[2:]), future, beside)
+            unusual = None if self.unusual is None or start else self.unusual[rows]
+            said = self._ask(past.reshape(-1, *past.shape[2:]), future, beside, unusual)
             said = self._in_own_units(said.reshape(-1, paths, *said.shape[1:]), past, windows, rows)
             blocks.append(self._pooled(said))
             if start + self.horizon < horizon:
@@ -172,12 +187,17 @@ class PanelForecaster:
         came[..., : self.num_targets] = np.moveaxis(told, -1, 1)
         return came
 
-    def _ask(self, past: Any, future: Any, static: Any) -> NDArray[np.float64]:
-        """Points, or quantiles at the levels that the model knows: `(b, H, K, Q)`."""
+    def _ask(
+        self, past: Any, future: Any, static: Any, unusual: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
+        """Points, or quantiles at the levels that the model knows: `(b, H, K, Q)`; notes which windows are unusual."""
         prepared = self.processor(past, future_values=future, static_values=static)
         batch = {name: tensor.to(self.model.device) for name, tensor in prepared.items()}
         with torch.no_grad():
             outputs = self.model(**batch)
+        if unusual is not None and self.similar is not None:
+            blocks = blocks_of(self.model, self.processor, batch, outputs)
+            unusual[:] = self.similar.compare({name: block.cpu().numpy() for name, block in blocks.items()})[2]
         said = {name: outputs[name].double().cpu().numpy() for name in _TOLD if outputs.get(name) is not None}
         return calibrated(self.model.config, said) if self._grid else said["predictions"][..., None]
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """The page about a forecaster: errors by step ahead beside repeating the last value, fans, what it goes by."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 
 from ..data.tables import some_of
 from ..escaping import with_unit
+from ..features.similar import SimilarSeries
 from ..training.train_report import figure
 from . import report_figures as figures
 from .explanations import Explanation, explain, usable_methods
 from .forecast_windows import TableWindows, windows_of
 from .report import Block, Card, Figure, Page, Section, Source, footer, table
 from .report_sections import compared, learning_curve, model_facts, reasons
+from .run_report import UNUSUAL
 from .task_pipelines import PIPELINES
 
 _WINDOWS, _EXAMPLES, _SERIES, _EXPLAINED = 200, 3, 20, 8
@@ -39,6 +42,7 @@ class Forecasts:
         windows: of the table.
         past: `(n, T, V)`; truth, said: `(n, H, targets)`.
         ends: of intervals, `(n, H, targets)` each, where the model has some.
+        unusual: `(n,)`, which windows are unlike those of the training, where such were kept.
         spread: `(targets,)` by which errors of several variates are divided, ones for a single one.
     """
 
@@ -49,6 +53,7 @@ class Forecasts:
     ends: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     spread: NDArray[np.float64]
     names: list[str]
+    unusual: NDArray[np.bool_] | None = None
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -94,6 +99,13 @@ def build_page(source: Source, told: Callable[[], list[str]]) -> Page:
     notes += [_KNOWN_NOTE] if source.answerer.future_columns else []
     if found.ends is None:
         notes.append("There are no intervals: the model was not calibrated.")
+    if found.unusual is not None and found.unusual.any():
+        errors = [figure(float(np.nanmean(found.errors[own]))) for own in (found.unusual, ~found.unusual) if own.any()]
+        notes.append(
+            f"{int(found.unusual.sum())} of {len(found.unusual)} windows are unusual: farther from all windows of the "
+            f"training than is usual among these. Typical error there: {errors[0]} {_unit(source, found)}".rstrip()
+            + (f"; elsewhere: {errors[1]}." if len(errors) > 1 else ".")
+        )
     if len(found.windows) < _EXAMPLES * 4:
         notes.append(f"Only {len(found.windows)} windows count for the figures above: they are rough.")
     if why:
@@ -113,7 +125,11 @@ def _ask(source: Source) -> Forecasts:
     windows = windows_of(source.model, processor, config, source.frame, _WINDOWS, **source.reading)
     predict = PIPELINES[str(answerer.task.pipeline)](answerer.model, processor)
     asked: dict[str, Any] = {} if source.level is None else {"interval": source.level}
-    answers = predict([{n: part for n, part in one.items() if n != "labels"} for one in windows.samples], **asked)
+    similar = {} if SimilarSeries.load(source.model) is None else {"similar": True}
+    samples = [{name: part for name, part in one.items() if name != "labels"} for one in windows.samples]
+    with warnings.catch_warnings():  # the page has a note of its own of unusual windows
+        warnings.filterwarnings("ignore", UNUSUAL, UserWarning)
+        answers = predict(samples, **asked, **similar)
     kept = [number for number, answer in enumerate(answers) if "predictions" in answer]
     if not kept:
         raise ValueError(f"no window can be forecast: {answers[0].get('skipped')}")
@@ -128,7 +144,8 @@ def _ask(source: Source) -> Forecasts:
     fitted = (processor.statistics or {}).get("variates", {}).get("std", [1.0] * count)
     spread = np.ones(1) if count == 1 else np.array(fitted[:count])
     names = [with_unit(*pair) for pair in zip(answerer.variate_names, answerer.variate_units, strict=True)][:count]
-    return Forecasts(windows, past, truth, said, ends, spread, names)
+    unusual = np.array([answers[number]["unusual"] for number in kept]) if similar else None
+    return Forecasts(windows, past, truth, said, ends, spread, names, unusual)
 
 
 def _last_observed(past: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from ..data.long import SeriesCollection, load_long_table
 from ..data.rhythms import instants
 from ..data.splits import WindowSplits, split_windows
 from ..data.tables import some_of
+from ..features.similar import SIMILAR_FILE, SimilarSeries
 from ..metrics import forecast_metrics
 from ..plots import plot_forecasts
 from . import train_report as report
@@ -48,6 +49,7 @@ class ForecastJob:
         season: steps in a season; `None`: by the rhythm of the times.
         preset, recipe, peers: see `TableJob`.
         covariates: what else of the table is read; its targets are `variates`.
+        similar: whether readings of training windows are kept beside the model, see `features.similar`.
     """
 
     table: Any
@@ -61,6 +63,7 @@ class ForecastJob:
     recipe: Recipe = field(default_factory=Recipe)
     peers: bool = True
     covariates: CovariateRoles = field(default_factory=CovariateRoles)
+    similar: bool = True
 
 
 def train_forecast(job: ForecastJob, output: Path, command: str, tell: Callable[[str], None]) -> str:
@@ -208,6 +211,7 @@ def _write(
     own = next(iter(answers))
     report.clear(output)
     fitted.trainer.save_model(str(output))
+    kept = _keep_similar(splits, fitted, job, output)
     sizes = {part: len(getattr(splits, part)) for part in ("train", "validation", "test")}
     fitted.trainer.create_model_card(
         output,
@@ -220,6 +224,7 @@ def _write(
         hyperparameters={"preset": way.preset},
         command=command,
         table=table,
+        limits=[] if kept is None else [kept.told()],
     )
     report.write_csv(_predictions(splits, answers[own], job), output / "test_predictions.csv")
     _draw(splits, answers, labels).savefig(output / "predictions.png", dpi=120)
@@ -247,6 +252,19 @@ def _write(
             + (" --future FUTURE.csv" if job.covariates.future else ""),
         ]
     )
+
+
+def _keep_similar(splits: WindowSplits, fitted: Fitted, job: ForecastJob, output: Path) -> SimilarSeries | None:
+    """Keeps training windows beside the model, by which new ones are compared."""
+    (output / SIMILAR_FILE).unlink(missing_ok=True)
+    if not job.similar:
+        return None
+    series, steps = zip(*(splits.train.locate(row) for row in range(len(splits.train))), strict=True)
+    seed = job.recipe.seed
+    kept = SimilarSeries.fit_windows(fitted.trainer.model, fitted.processor, splits.train, series, steps, seed=seed)
+    if kept is not None:
+        kept.save(output)
+    return kept
 
 
 def _predictions(splits: WindowSplits, forecasts: NDArray[np.float64], job: ForecastJob) -> pd.DataFrame:

@@ -103,10 +103,7 @@ def _keep_similar(prepared: Prepared, outcome: Outcome, job: TableJob, output: P
     kept = SimilarSeries.fit(fitted.trainer.model, fitted.processor, train, names, seed=job.recipe.seed)
     kept.save(output)
     named = f", with their names ({job.similar_names})" if names is not None else ", without names"
-    return [
-        f"{SIMILAR_FILE} holds readings of {len(kept.rows)} training series{named}, by which predictions say how like "
-        "them a series is: they can be told from it roughly. Leave the file out where the data must not be shared."
-    ]
+    return [kept.told(named)]
 
 
 def _write_test(prepared: Prepared, outcome: Outcome, output: Path, job: TableJob) -> list[str]:
