@@ -224,7 +224,14 @@ def test_a_forecaster_stands_beside_seasonal_naive(loads: Path, tmp_path: Path, 
     assert "90 % intervals held " in out and "load wide on average" in out
     words = ["predict", loads, "--model", output, "--timestamp-column", "date", "--output", tmp_path / "next.csv"]
     assert main(list(map(str, words))) == 0
-    assert len(pd.read_csv(tmp_path / "next.csv")) == 12
+    assert list(pd.read_csv(tmp_path / "next.csv")) == ["date", "load"]
+    assert main([*map(str, words), "--similar", "1"]) == 0
+    told = pd.read_csv(tmp_path / "next.csv")
+    assert len(told) == 12 and list(told)[2:] == ["distance", "unusual", "nearest_1"]
+    strange = pd.read_csv(loads)
+    strange.loc[strange.index[-20:], "load"] = [500.0, -500.0] * 10
+    strange.to_csv(loads, index=False)
+    assert main(list(map(str, words))) == 0 and "1 of 1 series are unusual" in capsys.readouterr().err
 
 
 def test_rows_without_a_target_are_left_out_and_told(fields: Path, tmp_path: Path, capsys: Any) -> None:

@@ -70,7 +70,7 @@ def add_predict(commands: Any) -> None:
         const=True,
         metavar="K",
         help="how far each series is from those of the training (distance, unusual; told anyway by models of "
-        "timesclip train), and which K of them are nearest",
+        "timesclip train, of forecasts in a warning), and which K of them are nearest",
     )
     command.add_argument("--no-similar", action="store_true", help="leave these columns out")
     command.add_argument("--horizon", type=positive, metavar="H", help="of forecasts: so many steps")
@@ -147,7 +147,8 @@ def _answer(options: argparse.Namespace, embeds: bool) -> None:
         asked["interval"] = options.interval
     if not embeds and options.future is not None:
         asked["future"] = options.future
-    if not embeds and (similar := _similar(options, table)) is not None:
+    forecast = task == "time-series-forecasting"
+    if not embeds and not (forecast and table is None) and (similar := _similar(options, table)) is not None:
         asked["similar"] = similar
     written = _answer_in_parts(predict, options, output, asked) if output is not None and in_parts else None
     if written is None:
@@ -185,7 +186,10 @@ def _answer_at_once(
         raise ValueError(f"--output {output}: a folder is for tables with one row per series: name a file")
     if embeds:
         predict = pipeline_for_table(predict, table, **reading_of(options))
-    return _write(predict(table, **asked), options, output)
+    answers = predict(table, **asked)
+    if predict.task == "time-series-forecasting" and options.similar is None and "similar" in asked:
+        answers = answers.drop(columns=["distance", "unusual"])  # a warning told it; rows are steps
+    return _write(answers, options, output)
 
 
 def _write(result: Any, options: argparse.Namespace, output: Path | None) -> int:
