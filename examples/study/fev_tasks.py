@@ -1,7 +1,7 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """TimesCLIP on the tasks of fev (fev-bench), a forecaster trained on the past of each window. Copy and change.
 
-pip install fev
+pip install fev  # 0.10 works with datasets below 5
 python -m examples.study.fev_tasks --dataset autogluon/chronos_datasets --config m4_weekly --horizon 13 --windows 1
 python -m examples.study.fev_tasks --dataset my_series.parquet --horizon 13  # without the Hub, a row for each series
 """

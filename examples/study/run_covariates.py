@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from timesclip_hf.data.covariates import CovariateRoles, load_covariate_table
 from timesclip_hf.data.long import SeriesCollection
@@ -91,6 +92,35 @@ def measure(settings: dict[str, Any], table: Any, roles: dict[str, Any], seed: i
     return errors(splits, windows, fitted.answers(windows).astype(np.float64))
 
 
+def boosting(settings: dict[str, Any], table: Any, roles: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The same of gradient boosting of absolute errors, on what forecasters of loads give it; see `lagged`."""
+    splits = cut(settings, table, roles)[1]
+    windows = getattr(splits, settings["part"])
+    inputs = [np.concatenate([lagged(part[n]) for n in range(len(part))]) for part in (splits.train, windows)]
+    labels = np.concatenate([splits.train[n]["labels"][:, 0] for n in range(len(splits.train))])
+    model = HistGradientBoostingRegressor(
+        loss="absolute_error", max_iter=400, learning_rate=0.05, min_samples_leaf=40, early_stopping=False,
+        random_state=seed,
+    )  # fmt: skip
+    said = model.fit(inputs[0], labels).predict(inputs[1])
+    return errors(splits, windows, said.reshape(len(windows), -1, 1))
+
+
+def lagged(window: dict[str, Any]) -> np.ndarray:
+    """A row for each step of the horizon: its number, what was whole horizons before, the last value and the mean of
+    the last horizon; covariates of the step and of some around it, whole horizons before, and means up to it."""
+    past, known, horizon = window["past_values"][:, 0], window.get("future_values"), len(window["labels"])
+    steps, before = len(past) + np.arange(horizon), range(horizon, len(past) + 1, horizon)
+    columns = [np.arange(horizon), np.full(horizon, past[-1]), np.full(horizon, past[-horizon:].mean())]
+    columns += [past[steps - lag] for lag in before]
+    if known is not None:
+        columns += [known[np.minimum(steps + k, len(known) - 1)].T for k in (-24, -8, -3, -1, 0, 1, 2)]
+        columns += [known[steps - lag].T for lag in before]
+        sums = np.cumsum(known, axis=0)
+        columns += [((sums[steps] - sums[steps - k]) / k).T for k in (horizon, 3 * horizon)]
+    return np.vstack(columns).T
+
+
 def errors(splits: WindowSplits, windows: Any, forecasts: np.ndarray) -> dict[str, Any]:
     """MAE and MSE of windows in units of the target's spread."""
     labels = np.stack([windows[row]["labels"] for row in range(len(windows))])
@@ -108,7 +138,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="else those of the configuration")
     parser.add_argument("--part", choices=["validation", "test"], default="test", help="whose errors are printed")
     parser.add_argument("--response", choices=["own", "common"], default="own", help="of series that react")
+    parser.add_argument("--model", choices=["timesclip", "boosting"], default="timesclip", help="what is measured")
     options = parser.parse_args()
+    ask = boosting if options.model == "boosting" else measure
     settings = {**yaml.safe_load(Path(options.config).read_text(encoding="utf-8"))}
     settings |= {"part": options.part, "response": options.response}
     warnings.simplefilter("ignore")
@@ -122,7 +154,7 @@ def main() -> None:
         base = None
         for case in options.cases or settings["cases"]:
             roles = settings["cases"][case] or {}
-            runs = [measure(settings, table, roles, seed) for seed in options.seeds or settings["seeds"]]
+            runs = [ask(settings, table, roles, seed) for seed in options.seeds or settings["seeds"]]
             mae, mse = (np.mean([run[name] for run in runs]) for name in ("mae", "mse"))
             base = base or mae
             print(f"| {case} | {mae:.3f} | {mse:.3f} | {mae / base:.2f} |", flush=True)
