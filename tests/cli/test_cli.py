@@ -152,7 +152,23 @@ def test_a_picture_has_room_for_every_pixel_that_the_model_sees(save: Any, field
 
 def test_render_needs_no_model(fields: Path, sensors: Path, tmp_path: Path) -> None:
     long = ["--timestamp-column", "time", "--series-column", "site"]
-    for table, options in ((fields, []), (sensors, long)):
+    short, values = tmp_path / "short.csv", tmp_path / "values.csv"
+    wide = pd.DataFrame({"field": ["a", "b"]} | {f"{n}_0{s}": [s, s * s] for n in ("x", "y") for s in range(4)})
+    wide.to_csv(short, index=False)
+    cells = wide.melt("field")
+    cells[["band", "step"]] = cells.pop("variable").str.split("_", expand=True)
+    cells.to_csv(values, index=False)
+    named = [
+        "--series-column",
+        "field",
+        "--timestamp-column",
+        "step",
+        "--variate-column",
+        "band",
+        "--value-column",
+        "value",
+    ]
+    for table, options in ((fields, []), (sensors, long), (short, []), (values, named)):
         output = tmp_path / f"{table.stem}.png"
         assert main(["render", str(table), "--output", str(output), *options]) == 0
         with Image.open(output) as picture:

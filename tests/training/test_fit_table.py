@@ -23,6 +23,9 @@ def test_copies_of_a_series_are_kept_on_one_side_or_told() -> None:
     keys = {part: {tuple(np.ravel(s)) for s in rows["past_values"]} for part, rows in prepared.parts.items()}
     assert prepared.plan.kind == "random" and prepared.warnings == []
     assert not (keys["test"] & (keys["train"] | keys["validation"]))
+    folds = as_part(prepared, "train").folds
+    assert folds is not None and len(np.unique(folds)) == len(folds) / 2
+    assert as_part(prepare(TableJob(fields(), "yield")), "train").folds is None
     prepared = prepare(TableJob(twice.assign(year=np.arange(80) // 10 + 2010), "yield"))
     of_test, rows = len(prepared.rows["test"]), "series of the test part are in the train part, too"
     assert [told[: told.index(",")] for told in prepared.warnings if "test" in told] == [
@@ -84,3 +87,10 @@ def test_rows_of_a_file_are_named_as_a_spreadsheet_shows_them(tmp_path: Any) -> 
     )
     with pytest.raises(ValueError, match=r"numbers 9, the header is row 1.*row 9: 'cloud'"):
         prepare(TableJob(tmp_path / "t.csv", "yield"))
+
+
+def test_a_target_among_the_steps_of_a_variate_is_named() -> None:
+    with pytest.raises(ValueError, match="--target ndvi_01: this is a step of the variate 'ndvi'"):
+        prepare(TableJob(fields(), "ndvi_01"))
+    table = fields().rename(columns={"yield": "yield_2024"})
+    assert prepare(TableJob(table, "yield_2024")).roles.variates == ["ndvi", "red"]

@@ -55,6 +55,7 @@ def _rate(text: str) -> float:
 
 def _pretrain(options: argparse.Namespace) -> None:
     check_folder(options.output)
+    from datasets import Dataset
     from huggingface_hub.errors import HFValidationError
 
     from ..data.tables import read_table
@@ -67,6 +68,9 @@ def _pretrain(options: argparse.Namespace) -> None:
         check_device(options.device)
     table = read_table(options.table, header=not options.no_header)
     series = series_of(table, **reading_of(options))
+    if isinstance(series, Dataset) and len(series) < len(table):
+        unread = len(table) - len(series)
+        print(f"{unread} of {len(table)} rows are left out: a variate has no value at all, or one that is no number")
     start = None if options.start == "random" else options.start
     fields: dict[str, Any] = {"num_variates": 1, "vision_pooling": "cls_mean", "text_pooling": "cls_mean"}
     if start is None:

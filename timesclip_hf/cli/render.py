@@ -33,17 +33,22 @@ def render(options: argparse.Namespace) -> None:
     """Draws the first series of a table."""
     output = check_output(options, (".png", ".pdf", ".svg"))
     from ..data.collator import TimesCLIPDataCollator
+    from ..data.pivot import spread_variates
     from ..data.tables import read_table
     from ..inference.pipeline_inputs import read_samples
     from ..plots import plot_model_view
 
     quiet()
-    frame = read_table(options.table, header=not options.no_header)
+    frame, reading = read_table(options.table, header=not options.no_header), reading_of(options)
+    if "variate_column" in reading or "value_column" in reading:
+        told: dict[str, Any] = {name: reading.pop(name, None) for name in ("variate_column", "value_column")}
+        steps: dict[str, Any] = {name: reading.get(name) for name in ("timestamp_column", "series_column")}
+        frame = spread_variates(frame, **told, **steps)
     if options.model is None:
-        processor, newest_steps = _usual_processor(frame, reading_of(options)), True
+        processor, newest_steps = _usual_processor(frame, reading), True
     else:
         processor, newest_steps = _saved_processor(options.model)
-    samples = read_samples(frame, processor, newest_steps=newest_steps, reads_static=False, **reading_of(options))
+    samples = read_samples(frame, processor, newest_steps=newest_steps, reads_static=False, **reading)
     rows = list(samples.rows)
     if not rows or samples.table is None:
         raise ValueError("no series to draw: in each of them a variate has no value at all")
@@ -90,10 +95,10 @@ def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
     from ..model.processing_timesclip import TimesCLIPProcessor
 
     # Columns `sensor_1`, `sensor_2`, ... are taken for series here, as long as nobody says otherwise.
-    pattern = reading.get("column_pattern")
+    pattern, known = reading.get("column_pattern"), step_columns(frame.columns, (), reading.get("column_pattern"))
+    clear = {v for name, (v, step) in known.items() if not isinstance(step, int) or name.endswith(f"_{step:02d}")}
     found = find_variates(frame.columns, (), pattern)
-    dated = any(not isinstance(step, int) for _, step in step_columns(frame.columns, (), pattern).values())
-    if variates := {name: steps for name, steps in found.items() if pattern or dated or steps[-1] > 9}:
+    if variates := {name: steps for name, steps in found.items() if pattern or name in clear}:
         steps = len(next(iter(variates.values())))
         return TimesCLIPProcessor(steps, min(16, steps), min(8, steps), variate_names=list(variates))
     numbers = frame.drop(columns=[name for name in reading.values() if name in frame.columns]).select_dtypes("number")

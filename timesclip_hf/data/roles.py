@@ -139,6 +139,12 @@ def find_roles(
         raise ValueError(f"--static: {target!r} is the target, which cannot be known beforehand")
     inputs = [name for name in columns if name not in (target, *named)]
     found = find_variates(inputs, variates or (), column_pattern)
+    variate, step = step_columns(columns, variates or (), column_pattern).get(target, ("", None))
+    if isinstance(step, int) and variate in found and found[variate][0] < step < found[variate][-1]:
+        raise ValueError(
+            f"--target {target}: this is a step of the variate {variate!r}, among others; name another column, "
+            "or rename this one if it is none"
+        )
     if not found:
         raise ValueError(
             "the table has no series: expected a column for each step of a variate, such as ndvi_00, ndvi_01, ...; "

@@ -88,6 +88,7 @@ class Prepared:
         class_names: of a classification, in the order of class numbers.
         left_out: what is to be told of rows that are not used.
         warnings: what is to be told of the split, at the end.
+        same: `(n,)`, equal numbers for rows with one and the same series.
     """
 
     frame: pd.DataFrame
@@ -98,6 +99,7 @@ class Prepared:
     class_names: list[str]
     left_out: list[str]
     warnings: list[str] = field(default_factory=list)
+    same: NDArray[np.int64] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -181,7 +183,7 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
     rows = split_rows(frame, plan, classes, job.recipe.seed, within, same)
     parts = {name: dataset.select(selected) for name, selected in rows.items()}
     repeated = [told for part in ("validation", "test") if (told := _told_copies(same, rows, part))]
-    prepared = Prepared(frame, roles, plan, rows, parts, class_names, left_out + unseen, repeated)
+    prepared = Prepared(frame, roles, plan, rows, parts, class_names, left_out + unseen, repeated, same)
     _check_parts(prepared)
     return prepared
 
@@ -390,16 +392,16 @@ def _both_parts(prepared: Prepared, seen: int | None = None) -> Part:
 
 
 def _folds(prepared: Prepared, *parts: str) -> NDArray[Any] | None:
-    """What rows of parts share and cross-validation must not tear apart: times or groups, as those of the split."""
-    column = prepared.plan.column
+    """What rows of parts share and cross-validation must not tear apart: times or groups, as those of the split; where
+    there are none, copies of a series."""
+    column, rows = prepared.plan.column, np.concatenate([prepared.rows[part] for part in parts])
     if prepared.plan.kind == "column":
         named = [*prepared.roles.times, *prepared.roles.groups]
         column = min(named, key=lambda candidate: candidate.count).name if named else None
     if column is None:
-        return None
-    folds = (
-        decoded(prepared.frame[column]).astype(str).to_numpy()[np.concatenate([prepared.rows[part] for part in parts])]
-    )
+        same = None if prepared.same is None else prepared.same[rows]
+        return same if same is not None and 1 < len(np.unique(same)) < len(same) else None
+    folds = decoded(prepared.frame[column]).astype(str).to_numpy()[rows]
     return folds if len(np.unique(folds)) > 1 else None
 
 
