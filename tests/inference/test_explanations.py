@@ -92,7 +92,7 @@ def test_the_answer_that_is_explained_is_the_model_s_own(tiny_config: Any) -> No
     np.testing.assert_allclose(found.samples["prediction"], said, rtol=1e-5)
 
 
-@pytest.mark.parametrize("view", ["gasf", "stacked", ["line", "mtf", "spectrogram"]], ids=str)
+@pytest.mark.parametrize("view", ["gasf", "stacked", "line+gasf", ["line", "mtf", "spectrogram"]], ids=str)
 def test_other_views_than_lines_add_up_too(view: Any, tiny_config: Any) -> None:
     model, processor = made(TimesCLIPForRegression, tiny_config("vision_only"), view=view)
     found = explain(model, processor, SERIES[:2], methods=["gradients"])

@@ -445,6 +445,34 @@ def test_a_function_that_draws_something_else_is_refused() -> None:
     assert "flat" not in VIEWS and "gaps" not in VIEWS
 
 
+def test_views_beside_each_other_are_what_each_draws_in_its_own_place(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(2, 20, 3)).cumsum(axis=1)
+    shape = {"context_length": 20, "patch_length": 4, "patch_stride": 4}
+    processor = TimesCLIPProcessor(**shape, image_size=[40, 33], view="line+gasf+recurrence", scaling="instance")
+    processor.save_pretrained(tmp_path)
+    processor = TimesCLIPProcessor.from_pretrained(tmp_path)
+    found = processor(values)["pixel_values"]
+    assert found.shape == (2, 3, 3, 40, 33)
+    for number, view in enumerate(["line", "gasf", "recurrence"]):  # two rows of two: 20 x 16 pixels each
+        alone = TimesCLIPProcessor(**shape, image_size=[20, 16], view=view, scaling="instance")(values)["pixel_values"]
+        top, left = 20 * (number // 2), 16 * (number % 2)
+        assert torch.equal(found[..., top : top + 20, left : left + 16], alone)
+    paper = (1 - torch.tensor(processor.image_mean)) / torch.tensor(processor.image_std)
+    rest = found[..., 20:, 16:]
+    torch.testing.assert_close(rest, paper[:, None, None].expand_as(rest))
+    grid = TimesCLIPProcessor(**shape, image_size=[80, 66], view="line+gasf", scaling="instance", layout="grid")
+    assert grid(values)["pixel_values"].shape == (2, 1, 3, 80, 66)
+    for wrong, told in (
+        ("line+star", "got 'star'"),
+        ("line+stacked", "stands in an image alone"),
+        ("line+", "got ''"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            TimesCLIPProcessor(**shape, view=wrong)
+    with pytest.raises(ValueError, match=r"view='line\+gasf' would leave 6 x 12 pixels for each view, and 8 are the"):
+        TimesCLIPProcessor(**shape, image_size=12, view="line+gasf", scaling="instance")(values)
+
+
 def test_three_views_are_the_colours_of_one_image(tmp_path: Path) -> None:
     views = ["line", "gasf", "recurrence"]
     settings = {"image_size": [20, 24], "scaling": "none", "value_range": "window"}

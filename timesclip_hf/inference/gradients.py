@@ -30,8 +30,8 @@ from torch import Tensor
 
 from ..data.tables import some_of, warn_caller
 from ..model.messages import one_run
-from ..model.preprocessing import grid_shape, instance_statistics
-from ..model.processor_checks import views_of
+from ..model.preprocessing import instance_statistics, tile_places
+from ..model.processor_checks import tiles_of, views_of
 from .answers import Answerer, baseline_values
 from .series_batch import SeriesBatch
 
@@ -237,6 +237,13 @@ def _by_step(
     """Shares of pixels `(n, V, height, width)` as shares of steps `(n, T, V)`."""
     length = observed.shape[1]
     height, width = pixels.shape[2:]
+    if len(tiles := tiles_of(view)) > 1:
+        places_of = zip(tiles, tile_places(len(tiles), height, width), strict=True)
+        parts = [
+            _by_step(pixels[:, :, top : top + high, left : left + wide], observed, processor, tile)
+            for tile, (top, left, high, wide) in places_of
+        ]
+        return np.sum(parts, axis=0)
     if view == "stacked":
         found = np.zeros(observed.shape)
         places = _stacked_places(height, width, length)
@@ -254,10 +261,8 @@ def _by_step(
 
 def _out_of_grid(pixels: NDArray[np.float64], variates: int) -> NDArray[np.float64]:
     """Shares of the pixels of one image for all `(n, 1, 3, height, width)` as those of each variate's plot in it."""
-    rows, columns = grid_shape(variates)
-    height, width = pixels.shape[3] // rows, pixels.shape[4] // columns
-    corners = [(height * (k // columns), width * (k % columns)) for k in range(variates)]
-    plots = [pixels[:, 0, :, top : top + height, left : left + width] for top, left in corners]
+    places = tile_places(variates, *pixels.shape[3:])
+    plots = [pixels[:, 0, :, top : top + height, left : left + width] for top, left, height, width in places]
     return np.stack(plots, axis=1)  # what is left is paper, in both images that are blended
 
 

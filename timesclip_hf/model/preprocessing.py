@@ -15,7 +15,7 @@ from .arrays import Array, cast, contiguous, like, namespace, running_maximum, s
 from .measured import check_scaled, describe, is_fill_value
 from .messages import warn_caller
 from .precision import any_costs_digits, costs_digits, rounding_noise, widened
-from .processor_checks import views_of
+from .processor_checks import tiles_of, views_of
 from .reader import kept_steps, read_sample, sides
 from .rendering import apply_color, render_line, variate_colors
 from .screening import Screening, check_fitted_range
@@ -340,9 +340,33 @@ def _renderer(settings: Any, view: str) -> Any:
     """The function that draws a view, by its name."""
     if view == "line":
         return partial(render_line, line_width=settings.line_width)
+    if len(tiles := tiles_of(view)) > 1:
+        return partial(_tiled, view, [_renderer(settings, tile) for tile in tiles])
     from .views import VIEWS  # needs torch, which is not there where NumPy alone prepares batches
 
     return VIEWS[view]
+
+
+def _tiled(view: str, renderers: Sequence[Any], series: Array, height: int, width: int) -> Array:
+    """Views of series `(n, T)` as tiles of one image `(n, height, width)`, row by row; what is left is paper."""
+    canvas: Any = None
+    for renderer, (top, left, high, wide) in zip(renderers, tile_places(len(renderers), height, width), strict=True):
+        if min(high, wide) < _SMALLEST_PLOT:
+            raise ValueError(
+                f"view={view!r} would leave {high} x {wide} pixels for each view, and {_SMALLEST_PLOT} are the least: "
+                "choose a larger image_size, or fewer views"
+            )
+        coverage = renderer(series, high, wide)
+        canvas = zeros((len(coverage), height, width), coverage) if canvas is None else canvas
+        canvas[:, top : top + high, left : left + wide] = coverage
+    return canvas
+
+
+def tile_places(count: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Top, left, height and width of so many plots in one image, as `grid_shape` has them."""
+    rows, columns = grid_shape(count)
+    high, wide = height // rows, width // columns
+    return [(high * (k // columns), wide * (k % columns), high, wide) for k in range(count)]
 
 
 def grid_shape(num_variates: int) -> tuple[int, int]:
@@ -353,11 +377,9 @@ def grid_shape(num_variates: int) -> tuple[int, int]:
 
 def place_in_grid(images: Array, paper: Array, size: Sequence[int]) -> Array:
     """Plots `(B, V, 3, h, w)` in one image `(B, 1, 3, height, width)`, row by row; what is left is paper."""
-    num_samples, num_variates, _, height, width = images.shape
+    num_samples, num_variates = images.shape[:2]
     canvas = namespace(images).tile(paper[None, None, :, None, None], (num_samples, 1, 1, *size))
-    columns = grid_shape(num_variates)[1]
-    for variate in range(num_variates):
-        top, left = height * (variate // columns), width * (variate % columns)
+    for variate, (top, left, height, width) in enumerate(tile_places(num_variates, *size)):
         canvas[:, 0, :, top : top + height, left : left + width] = images[:, variate]
     return canvas
 

@@ -65,7 +65,8 @@ class TimesCLIPProcessor(CarriesCode, ProcessorMixin):
         view (`str` or list of three, defaults to `"line"`): how a variate becomes an image: `"line"` (line plot, the
             paper), `"gasf"` or `"gadf"` (Gramian angular summation or difference field), `"mtf"` (Markov transition
             field), `"recurrence"` (recurrence plot), `"spectrogram"`, `"stacked"` (overlapping windows as rows, in
-            grey) or one of your own (`register_view`). A list: one view in each colour of an image.
+            grey) or one of your own (`register_view`). `"line+gasf"`: such views beside each other in one image, each
+            a picture of its own, as `layout="grid"` places plots. A list: one view in each colour of an image.
         variate_units (`list[str]`, *optional*): unit of each variate, for cards and figures; `""` for none.
         target_names, target_units (`list[str]`, *optional*): of what a regression predicts, for predictions and cards.
         padding_side, truncation_side (`"left"` or `"right"`, *optional*):

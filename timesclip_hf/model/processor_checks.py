@@ -86,12 +86,20 @@ def _check_view(processor: Any) -> None:
     known = (*BUILT_IN_VIEWS, *sorted(OWN_VIEWS))
     right = isinstance(processor.view, str) or (_is_list(processor.view) and len(processor.view) == 3)
     _require(processor, "view", right, "a name, or a list of three, one for each colour")
-    unknown = [name for name in views_of(processor) if name not in list(known)]
+    tiled = [tiles_of(view) for view in views_of(processor)]
+    unknown = [name for tiles in tiled for name in tiles if name not in list(known)]
     if unknown:
         raise ValueError(
             f"view must be one of {known}, got {unknown[0]!r}; one of your own is known after register_view(name, "
             "function), which each process calls before it loads or makes such a processor"
         )
+    if mixed := [tiles for tiles in tiled if len(tiles) > 1 and "stacked" in tiles]:
+        raise ValueError(f"view {'+'.join(mixed[0])!r}: 'stacked', whose paper is black, stands in an image alone")
+
+
+def tiles_of(view: str) -> list[str]:
+    """The views that stand beside each other in one image, of `"line+gasf"`."""
+    return view.split("+")
 
 
 def _check_missing_values(processor: Any) -> None:
@@ -203,5 +211,6 @@ __all__ = [
     "check_names",
     "check_parameters",
     "check_statistics",
+    "tiles_of",
     "views_of",
 ]
