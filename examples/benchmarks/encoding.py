@@ -29,8 +29,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "all patches": {},
     "ink alone": {"blank_patches": "drop"},
     "blank ones merged": {"blank_patches": "merge"},
+    "blank ones merged by bands": {"blank_patches": "merge_bands"},
     "6 of 12 layers": HALF,
     "6 of 12 layers, ink alone": {**HALF, "blank_patches": "drop"},
+    "6 of 12 layers, merged by bands": {**HALF, "blank_patches": "merge_bands"},
     "all variates in one image": {"layout": "grid"},
 }
 # Of the first series, which are read before the clock starts: of them the cache tells how close ink alone comes.

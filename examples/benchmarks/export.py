@@ -1,10 +1,10 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
-"""Accuracy beside speed: torch and onnxruntime, fp32 and int8, one series at a time and 32 at once.
+"""Accuracy beside speed: torch, onnxruntime and OpenVINO, fp32 and int8, one series at a time and 32 at once.
 
 First the towers that ship, with kernels in closed form on 300 labelled fields of the crop-yield table: R2 on the
 fields of its test years, and how far answers are from torch's in fp32, in shares of their spread. Then towers of
 ViT-B/16 size with random weights, whose speed does not depend on them, and whose answers tell rounding alone. Batches
-lie ready: what is timed is the model.
+lie ready: what is timed is the model. OpenVINO reads the same files where it is installed (`pip install openvino`).
 
     python examples/benchmarks/export.py
     python examples/benchmarks/export.py --towers timesclip-small
@@ -30,6 +30,11 @@ from timesclip_hf import (
     fit_head,
     load_wide_table,
 )
+
+try:
+    import openvino
+except ImportError:
+    openvino = None
 
 CROP = Path(__file__).parents[1] / "crop_yield" / "crop_yield.parquet"
 SIZES: dict[str, Any] = {"num_variates": 7, "context_length": 36, "patch_length": 6, "patch_stride": 3}
@@ -79,6 +84,17 @@ def session_of(path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], np
     return lambda batch: session.run(["predictions"], {name: batch[name] for name in names})[0][:, 0]
 
 
+def openvino_of(path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """In fp32 as it is written: left to itself, it rounds to bf16 where the processor has that."""
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    model = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda batch: model(_named_as(model, batch))["predictions"][:, 0]
+
+
+def _named_as(model: Any, batch: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return [batch[next(name for name in key.get_names() if name in batch)] for key in model.inputs]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--towers", nargs="+", default=["timesclip-small", LARGE])
@@ -108,6 +124,8 @@ def main() -> None:
                 path = export_onnx(model, processor, f"{folder}/{name}/model.onnx", int8=int8)
                 size = sum(file.stat().st_size for file in path.parent.glob("model*")) / 1e6
                 ways[f"onnxruntime, {name}"] = (session_of(path, arguments.threads), size)
+                if openvino is not None:
+                    ways[f"OpenVINO, {name}"] = (openvino_of(path, arguments.threads), size)
             first: Any = None
             for name, (answer, size) in ways.items():
                 found = answer(batch)

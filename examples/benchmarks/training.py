@@ -40,10 +40,10 @@ BATCH, VARIATES, STEPS = 8, 7, 12
 READ: dict[str, dict[str, Any]] = {
     "": {},
     ", ink alone": {"blank_patches": "drop"},
-    ", 6 of 12 layers, blank patches merged": {
+    ", 6 of 12 layers, blank patches merged by bands": {
         "vision_feature_layer": 6,
         "vision_pooling": "mean",
-        "blank_patches": "merge",
+        "blank_patches": "merge_bands",
     },
     ", 6 of 12 layers, ink alone": {
         "vision_feature_layer": 6,

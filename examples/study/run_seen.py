@@ -37,6 +37,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "all patches": ({}, {}),
     "ink alone": ({"blank_patches": "drop"}, {}),
     "blank ones merged": ({"blank_patches": "merge"}, {}),
+    "blank ones merged by bands": ({"blank_patches": "merge_bands"}, {}),
     "all variates in one image": ({"layout": "grid"}, {}),
     "all variates in one image, ink alone": ({"layout": "grid", "blank_patches": "drop"}, {}),
     "windows as rows (stacked)": ({}, {"view": "stacked"}),

@@ -71,15 +71,21 @@ def masked_tower(family: str, tower: Any, images: Tensor, kept: Tensor, pooling:
     return torch.stack(found)
 
 
-def averaged_tower(family: str, tower: Any, images: Tensor, ink: Tensor, pooling: str) -> Tensor:
-    """The whole tower as it is; before its layers, every blank token is put in the place of their mean."""
+def averaged_tower(family: str, tower: Any, images: Tensor, ink: Tensor, pooling: str, mode: str = "merge") -> Tensor:
+    """The whole tower as it is; before its layers, every blank token gives way to their mean, or its band's."""
     cls = int(family != "siglip_vision_model")
+    columns = images.shape[-1] // PATCH
+    heights = {3: (1, 1, 1), 6: (2, 1, 2, 1)}[columns]  # of bands, in rows
+    ends = [columns * sum(heights[:k]) for k in range(len(heights) + 1)]
+    bands = [slice(None)] if mode == "merge" else [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
 
     def average(module: Any, inputs: Any, tokens: Tensor) -> Tensor:
         tokens = tokens.clone()
         for own, marked in zip(tokens, ink, strict=True):
-            if not marked.all():
-                own[cls:][~marked] = own[cls:][~marked].mean(dim=0)
+            for band in bands:
+                blank = ~marked[band]
+                if blank.any():
+                    own[cls:][band][blank] = own[cls:][band][blank].mean(dim=0)
         return tokens
 
     part = tower.pre_layrnorm if family == "clip_vision_model" else tower.embeddings
@@ -112,15 +118,25 @@ def test_left_out_is_what_the_whole_tower_says_under_a_mask(family, attention):
 
 @every_family
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_merged_is_what_the_whole_tower_says_of_the_blank_tokens_mean(family, attention):
+@pytest.mark.parametrize("mode", ["merge", "merge_bands"])
+def test_merged_is_what_the_whole_tower_says_of_the_blank_tokens_mean(family, attention, mode):
     tower = make_tower(family, attention=attention)
     images, ink = make_images(INK)
     with torch.no_grad():
         for pooling in poolings(family):
-            expected = averaged_tower(family, tower, images, ink, pooling)
+            expected = averaged_tower(family, tower, images, ink, pooling, mode)
             for chunk_size in (None, 2):
-                found = encode_images(tower, images, chunk_size, pooling, Blanks("merge", PAPER))
+                found = encode_images(tower, images, chunk_size, pooling, Blanks(mode, PAPER))
                 torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_blank_patches_of_many_rows_are_merged_in_four_bands():
+    tower = make_tower("dinov2")
+    images, ink = make_images([[0, 7, 14, 21], [30, 31, 32, 33, 34, 35], list(range(36)), []], size=96)
+    with torch.no_grad():
+        found = encode_images(tower, images, None, "cls_mean", Blanks("merge_bands", PAPER))
+        expected = averaged_tower("dinov2", tower, images, ink, "cls_mean", "merge_bands")
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @every_family
@@ -128,7 +144,7 @@ def test_images_full_of_ink_are_read_as_ever(family):
     tower = make_tower(family)
     images = torch.randn(3, 3, SIZE, SIZE)
     with torch.no_grad():
-        for mode in ("drop", "merge"):
+        for mode in ("drop", "merge", "merge_bands"):
             found = encode_images(tower, images, None, "pooler", Blanks(mode, PAPER))
             torch.testing.assert_close(found, encode_images(tower, images), rtol=1e-5, atol=1e-5)
 
@@ -196,7 +212,7 @@ def sample(config: TimesCLIPConfig, make_batch: Any) -> dict[str, Tensor]:
 WHITE = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
 
-@pytest.mark.parametrize("mode", ["drop", "merge"])
+@pytest.mark.parametrize("mode", ["drop", "merge", "merge_bands"])
 def test_towers_that_learn_get_the_same_gradients_in_chunks_and_compiled(mode, tiny_config, make_batch, enlarge):
     torch.manual_seed(0)
     fields = {"freeze_vision": False, "vision_pooling": "mean", "blank_patches": mode, **WHITE}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..model.agreement import check_agreement
 from ..model.feature_layers import image_width
+from ..model.ink import MODES
 from ..model.intervals import INTERVALS_FILE, interval_facts
 from ..model.modeling_timesclip import TimesCLIPPreTrainedModel
 from ..model.preprocessing import has_large_levels
@@ -46,7 +47,7 @@ def export_program(
         )
     check_agreement(processor, model.config, model.task)
     blank_patches, reads_images = model.config.blank_patches, "pixel_values" in model.answer_inputs(model.config)
-    if blank_patches in ("drop", "merge") and reads_images and not vision_features:
+    if blank_patches in MODES and reads_images and not vision_features:
         raise ValueError(
             f"blank_patches={blank_patches!r} cannot be exported, since which patches are read depends on what is "
             "drawn: set model.config.blank_patches = 'keep' and look at what that changes, or export the rest of the "

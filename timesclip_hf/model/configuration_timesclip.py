@@ -86,11 +86,12 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             negative from the end (-1: what the last layer gives); see `feature_layers`. Layers behind it are neither
             built nor loaded nor saved. `"pooler"` then stands for its CLS token, or without one the mean of all. Not
             set: the tower's published output.
-        blank_patches: `"keep"`, `"drop"`, `"merge"` or `"auto"`; what becomes of patches of a plot without ink: read
-            like all others, left out before the tower's layers, or merged to one token that counts as many (see `ink`;
-            vision transformers only). A tower that is trained so answers so; one that was pretrained says something
-            slightly else, and `FeatureCache` tells how much. `"auto"` reads them all until a feature cache is filled,
-            which then sets `"drop"` where a sample of images keeps a cosine of .99, else `"keep"`.
+        blank_patches: `"keep"`, `"drop"`, `"merge"`, `"merge_bands"` or `"auto"`; what becomes of patches of a plot
+            without ink: read like all others, left out before the tower's layers, or merged to one token, or to one
+            for each of four bands of rows, that counts as many (see `ink`; vision transformers only). A tower that is
+            trained so answers so; one that was pretrained says something slightly else, and `FeatureCache` tells how
+            much. `"auto"` reads them all until a feature cache is filled, which then sets `"drop"` where a sample of
+            images keeps a cosine of .99, else `"keep"`.
         layout: `"variate"` or `"grid"`; a plot for each variate, or one image with the plots of all, V times fewer.
             What is said of it is said of the sample: `vision_features` are `(B, 1, width)`; its embed joins those of
             every variate, and is aligned with the mean of their text embeds, whatever `alignment` says.
@@ -214,7 +215,7 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
     freeze_text: bool = False
     vision_pooling: Literal["pooler", "cls", "mean", "cls_mean"] = "pooler"
     vision_feature_layer: int | None = None
-    blank_patches: Literal["keep", "drop", "merge", "auto"] = "keep"
+    blank_patches: Literal["keep", "drop", "merge", "merge_bands", "auto"] = "keep"
     layout: Literal["variate", "grid"] = "variate"
     background: float | int = 1.0
     text_pooling: Literal["cls", "mean", "cls_mean"] = "cls"

@@ -3,15 +3,17 @@
 
 The rule. A patch is blank where all of its pixels have the paper's colour, which is `TimesCLIPConfig.background` after
 normalisation, within two rounding steps of the images' dtype: a trace of ink that float32 can tell is ink. Patches get
-their positions; then, before the first layer (behind CLIP's first norm), `"drop"` leaves the blank ones out, and
-`"merge"` puts their mean, one token, in their place, which counts as many as it stands for: in the attention by log(n)
-added to its key's scores (proportional attention, Bolya et al. 2022, arXiv 2210.09461), in a mean of tokens by n. An
-image that is blank all over keeps its first patch, or the merged one. Means are over what is kept, the CLS token is
-read as it comes, and SigLIP's pooling head sees what is kept.
+their positions; then, before the first layer (behind CLIP's first norm), `"drop"` leaves the blank ones out, `"merge"`
+puts their mean, one token, in their place, and `"merge_bands"` one for each of four bands of rows (as equal as they
+can be; fewer where there are fewer rows), so that the tower can tell where the paper is. A merged token counts as many
+as it stands for: in the attention by log(n) added to its key's scores (proportional attention, Bolya et al. 2022,
+arXiv 2210.09461), in a mean of tokens by n. An image that is blank all over keeps its first patch, or the merged ones.
+Means are over what is kept, the CLS token is read as it comes, and SigLIP's pooling head sees what is kept.
 
 That is what the whole tower says under a mask over its tokens (`"drop"`), or with every blank token in the place of
-their mean (`"merge"`): to rounding, for images are read in batches of about as many tokens, and what fills them up is
-masked. In a compiled graph, whose shapes cannot depend on what is drawn, it is done that way: as exact, not faster.
+the mean that it belongs to: to rounding, for images are read in batches of about as many tokens, and what fills them
+up is masked. In a compiled graph, whose shapes cannot depend on what is drawn, it is done that way: as exact, not
+faster.
 """
 
 import inspect
@@ -29,6 +31,8 @@ from .tower_configs import WITHOUT_CLS
 
 # Images share a batch where the shortest has at least this share of the tokens of the longest.
 _ALIKE = 0.85
+_BANDS = 4
+MODES = ("drop", "merge", "merge_bands")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Blanks:
     """What becomes of blank patches.
 
     Args:
-        mode: `"drop"` or `"merge"`.
+        mode: `"drop"`, `"merge"` or `"merge_bands"`.
         paper: normalised red, green and blue of a blank pixel.
     """
 
@@ -93,7 +97,7 @@ def blanks_of(config: Any, mode: str | None = None) -> Blanks | None:
         mode: in place of `config.blank_patches`.
     """
     mode = mode or config.blank_patches
-    if mode not in ("drop", "merge") or config.vision_config is None:
+    if mode not in MODES or config.vision_config is None:
         return None
     mean, std = config.image_statistics
     paper = [(config.background - level) / spread for level, spread in zip(mean, std, strict=True)]
@@ -131,8 +135,8 @@ def encode_ink(
         return split(partial(_encode_whole, tower, blanks, pooling), chunk_size, images)
     with torch.no_grad():
         ink = find_ink(images, _patch_size(tower), blanks.paper)
-    extra = 1 if blanks.mode == "merge" else 0
-    lengths = (ink.sum(dim=1) + extra).clamp(min=1)
+    groups = _groups(tower, blanks, images)
+    lengths = (ink.sum(dim=1) + (0 if groups is None else len(groups))).clamp(min=1)
     order = lengths.argsort(descending=True)
     sizes = _batches(lengths[order].tolist(), None if chunk_size is None else chunk_size * (ink.shape[1] + 1))
     recompute = torch.is_grad_enabled() and chunk_size is not None and len(images) > chunk_size
@@ -163,16 +167,17 @@ def _encode_kept(tower: Any, blanks: Blanks, pooling: str, images: Tensor, ink: 
     inside, cls = _INSIDE[tower.config.model_type], _num_cls(tower)
     tokens = inside.embed(tower, images)
     patches, counts = tokens[:, cls:], ink.sum(dim=1)
-    merge = blanks.mode == "merge"
-    longest = int(counts.max()) if merge else max(1, int(counts.max()))
+    groups = _groups(tower, blanks, images)
+    longest = int(counts.max()) if groups is not None else max(1, int(counts.max()))
     # An image without ink keeps its first patch: with nothing to put before it, sorting leaves it there.
     places = ink.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
     kept = patches.gather(1, places[..., None].expand(-1, -1, patches.shape[2]))
-    least = counts if merge else counts.clamp(min=1)
+    least = counts if groups is not None else counts.clamp(min=1)
     weights = (torch.arange(longest, device=ink.device) < least[:, None]).to(torch.float32)
-    if merge:
-        kept = torch.cat([kept, _mean_of_blanks(patches, ink)[:, None]], dim=1)
-        weights = torch.cat([weights, (ink.shape[1] - counts)[:, None].to(weights.dtype)], dim=1)
+    if groups is not None:
+        merged, sizes = _merged(patches, ink, groups)
+        kept = torch.cat([kept, merged], dim=1)
+        weights = torch.cat([weights, sizes.to(weights.dtype)], dim=1)
     tokens = torch.cat([tokens[:, :cls], kept], dim=1)
     weights = torch.nn.functional.pad(weights, (cls, 0), value=1.0)
     bias = None if bool((weights == 1).all()) else _bias(weights, tokens.dtype)
@@ -184,8 +189,9 @@ def _encode_whole(tower: Any, blanks: Blanks, pooling: str, images: Tensor) -> T
     inside, cls = _INSIDE[tower.config.model_type], _num_cls(tower)
     ink = find_ink(images, _patch_size(tower), blanks.paper)
     tokens = inside.embed(tower, images)
-    if blanks.mode == "merge":
-        mean = _mean_of_blanks(tokens[:, cls:], ink)[:, None]
+    groups = _groups(tower, blanks, images)
+    if groups is not None:
+        mean = _merged(tokens[:, cls:], ink, groups)[0][:, groups.to(torch.uint8).argmax(dim=0)]
         tokens = torch.cat([tokens[:, :cls], torch.where(ink[..., None], tokens[:, cls:], mean)], dim=1)
         weights, bias = torch.ones(tokens.shape[:2], device=tokens.device), None
     else:
@@ -200,11 +206,23 @@ def _num_cls(tower: Any) -> int:
     return int(tower.config.model_type not in WITHOUT_CLS)
 
 
-def _mean_of_blanks(patches: Tensor, ink: Tensor) -> Tensor:
-    """`(n, width)`; zero where there are none."""
-    shares = (~ink).to(patches.dtype)
-    shares = shares / shares.sum(dim=1, keepdim=True).clamp(min=1)
-    return (shares[:, None] @ patches)[:, 0]
+def _groups(tower: Any, blanks: Blanks, images: Tensor) -> Tensor | None:
+    """`(groups, patches)` bool: which patches are merged with which, as far as they are blank; `None`: none are."""
+    rows, columns = (size // _patch_size(tower) for size in images.shape[-2:])
+    if blanks.mode == "drop":
+        return None
+    if blanks.mode == "merge":
+        return torch.ones(1, rows * columns, dtype=torch.bool, device=images.device)
+    bands = min(_BANDS, rows)
+    band = (torch.arange(rows, device=images.device) * bands // rows).repeat_interleave(columns)
+    return torch.arange(bands, device=images.device)[:, None] == band
+
+
+def _merged(patches: Tensor, ink: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Means `(n, groups, width)` of blank patches and how many there are `(n, groups)`; zero where there are none."""
+    blank = ~ink[:, None] & groups  # (n, groups, patches)
+    sizes = blank.sum(dim=2)
+    return blank.to(patches.dtype) / sizes[..., None].clamp(min=1).to(patches.dtype) @ patches, sizes
 
 
 def _bias(weights: Tensor, dtype: torch.dtype) -> Tensor:
@@ -223,4 +241,4 @@ def _pool(tower: Any, inside: _Inside, tokens: Tensor, bias: Tensor | None, weig
     return mean if pooling == "mean" else torch.cat([tokens[:, 0], mean], dim=-1)
 
 
-__all__ = ["Blanks", "WITH_PATCHES", "blanks_of", "encode_ink", "find_ink"]
+__all__ = ["Blanks", "MODES", "WITH_PATCHES", "blanks_of", "encode_ink", "find_ink"]

@@ -20,6 +20,7 @@ _SUBCOLUMNS_WIDE, _WIDE_STEP = 8, 4.0
 # Stroke edges are rounded to 1/1024 pixel. All sums are then exact in float32 (multiples of 2**-14), so that blank
 # pixels are exactly 0 and the result depends neither on the order of additions nor on the device.
 _SUBROWS = 1024
+_WHOLE_NUMBERS = 2**24
 # Beyond this many plot heights only the slope of an almost vertical stroke could change, by less than 0.001 of a step.
 _FAR = 1000.0
 # Scratch memory of one chunk of plots, in bytes: it fits a CPU's cache; an accelerator wants more to do at a time.
@@ -163,6 +164,13 @@ def plots_per_chunk(values: Array, plot_bytes: int) -> int:
     return max(1, (_CHUNK_BYTES_CPU if on_cpu else _CHUNK_BYTES) // plot_bytes)
 
 
+def _may_look(values: Array) -> bool:
+    """Whether numbers can be looked at for nothing: an accelerator would have to wait, a graph cannot branch."""
+    if isinstance(values, np.ndarray):
+        return True
+    return bool(values.device.type == "cpu" and not namespace(values).compiler.is_compiling())
+
+
 def _check_line_arguments(values: Array, height: int, width: int, line_width: float, margin: float) -> None:
     check_plot_arguments(values, height, width)
     if not (math.isfinite(line_width) and line_width > 0):
@@ -206,6 +214,8 @@ def _covered_area(
 ) -> Array:
     """Area (N, height, width) that capsules less joints cover in each pixel; above 1 where strokes overlap."""
     xp = namespace(y)
+    if _may_look(y) and bool(observed.all()):
+        observed = observed[:1]  # all plots alike: weights are worked out once
     y = y[..., None]  # (N, T, 1)
     rise = y[:, 1:] - y[:, :-1]  # (N, T - 1, 1)
     joined = cast(observed[:, 1:] & observed[:, :-1], xp.float32)[..., None]
@@ -278,9 +288,11 @@ def _add_intervals(
     change: Array, top: Array, bottom: Array, weight: Array, column: Array, height: int, width: int
 ) -> None:
     """Add to `change` (N, (height + 2) * width), whose running sum down the rows is the ink, vertical intervals
-    of the given weight; `top`, `bottom` and `weight` (N, count, J), `column` (count, J)."""
+    of the given weight; `top` and `bottom` (N, count, J), `weight` (N or 1, count, J), `column` (count, J)."""
     xp, num_plots = namespace(change), change.shape[0]
-    column = cast(column, xp.int32)
+    # Places are counted in float32, which is faster, as far as it holds all whole numbers.
+    counts = xp.float32 if change.shape[1] <= _WHOLE_NUMBERS else xp.int64
+    column = cast(column, counts)
     for edge, amount in ((top, weight), (bottom, -weight)):
         edge = xp.clip(edge, 0, height)
         edge *= _SUBROWS
@@ -289,7 +301,7 @@ def _add_intervals(
         row = xp.floor(edge)
         edge -= row
         edge *= amount  # what lies below the edge's row, of the pixel that it crosses
-        pixel = cast(row, xp.int32)
+        pixel = cast(row, counts)
         pixel *= width
         pixel += column
         index, below = cast(pixel, xp.int64).reshape(num_plots, -1), edge.reshape(num_plots, -1)
