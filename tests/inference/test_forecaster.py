@@ -46,12 +46,12 @@ def test_nixtlas_frame_gives_nixtlas_columns_and_the_days_that_follow(fitted: Ti
     assert (level / [5, 50, 500]).between(0.7, 1.3).all()
 
 
-@pytest.mark.parametrize("kind", ["polars", "pyarrow", "index", "categories"])
+@pytest.mark.parametrize("kind", ["polars", "lazy", "pyarrow", "index", "categories"])
 def test_a_frame_of_another_kind_gives_the_same_forecasts_in_its_kind(fitted: TimesCLIPForecaster, kind: str) -> None:
     frame, expected = series_frame(), fitted.predict(series_frame())
-    if kind == "polars":
+    if kind in ("polars", "lazy"):
         given: Any = pl.from_pandas(frame).with_columns(pl.col("ds").cast(pl.Date))
-        answer = fitted.predict(given)
+        answer = fitted.predict(given.lazy() if kind == "lazy" else given)
         assert isinstance(answer, pl.DataFrame) and answer.schema["ds"] == pl.Date
         answer = answer.to_pandas()
     elif kind == "pyarrow":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import narwhals as nw
 import pandas as pd
 
 from .tables import check_known, decoded, name_list, parsed_numbers, read_table, some_of, warn_caller
@@ -60,12 +61,14 @@ class ForecastRoles:
 def forecast_frame(table: Any) -> pd.DataFrame:
     """A frame, series with an index of times, path, Arrow table or `TimeSeries` of Darts as a pandas frame.
 
-    Index levels become columns; the numbers of a pandas series without a name are `y`.
+    Index levels become columns; the numbers of a pandas series without a name are `y`; a lazy frame is collected.
     """
+    if isinstance(frame := nw.from_native(table, pass_through=True), nw.LazyFrame):
+        return read_table(frame.collect().to_native())
     if isinstance(table, pd.Series):
         return read_table(table.to_frame("y" if table.name is None else table.name))
     for method in ("to_dataframe", "pd_dataframe"):  # what Darts has of them
-        if not hasattr(table, "columns") and hasattr(table, method) and hasattr(table, "components"):
+        if hasattr(table, method) and hasattr(table, "components") and not hasattr(table, "columns"):
             return read_table(getattr(table, method)())
     if isinstance(table, pd.DataFrame) and isinstance(table.index, pd.MultiIndex) and not any(table.index.names):
         return read_table(table.rename_axis([f"level_{k}" for k in range(table.index.nlevels)]))

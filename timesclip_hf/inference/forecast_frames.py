@@ -83,6 +83,8 @@ def same_kind(result: pd.DataFrame, like: Any, keys: Mapping[str, str | None]) -
         if isinstance(like.index, pd.DatetimeIndex | pd.PeriodIndex) and like.index.name is None and "index" in result:
             levels = ["index"]
         return result.set_index(levels) if levels else result
+    if isinstance(lazy := nw.from_native(like, pass_through=True), nw.LazyFrame):
+        like = lazy.head(0).collect().to_native()  # what it would be, were it collected
     if not nw.dependencies.is_into_dataframe(like):
         return result
     native = nw.from_native(like, eager_only=True)
