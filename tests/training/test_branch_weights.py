@@ -56,6 +56,17 @@ def test_probabilities_are_mixed_for_the_least_log_loss():
     assert weights[0] == pytest.approx(grid[np.argmax([likelihood(w).mean() for w in grid])], abs=0.03)
 
 
+def test_classes_tell_branches_apart_after_fewer_samples_than_numbers():
+    labels = np.arange(20) % 2
+    knows, clueless = np.eye(2)[labels] * 0.98 + 0.01, np.full((20, 2), 0.5)
+    said = np.log(np.stack([knows, clueless], axis=1))
+    assert fit_branch_weights(said, labels)[0] > 0.95 > fit_branch_weights(said, labels, prior_samples=20)[0]
+    assert fit_branch_weights(said, labels) == fit_branch_weights(said, labels, prior_samples=5)
+    numbers = np.eye(2)[labels][:, :1]
+    both = np.stack([numbers, np.full((20, 1), 0.5)], axis=1)
+    assert fit_branch_weights(both, numbers) == fit_branch_weights(both, numbers, prior_samples=20)
+
+
 def test_weights_are_on_the_simplex_whatever_is_said():
     rng = np.random.default_rng(4)
     for count in (1, 2, 3):

@@ -12,11 +12,13 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-# Samples' worth of belief that branches are equally good: a handful of samples cannot tell them apart.
+# Samples' worth of belief that branches are equally good: a handful of samples cannot tell them apart. A class that is
+# said to be unlikely and comes costs much, so that log losses tell branches apart sooner than squared errors do.
 PRIOR_SAMPLES = 20.0
+PRIOR_SAMPLES_OF_CLASSES = 5.0
 
 
-def fit_branch_weights(said: ArrayLike, labels: ArrayLike, prior_samples: float = PRIOR_SAMPLES) -> list[float]:
+def fit_branch_weights(said: ArrayLike, labels: ArrayLike, prior_samples: float | None = None) -> list[float]:
     """Weights on the simplex under which the mean of the branches' answers has the least loss.
 
     That is the mean squared error, each target in units of its spread, or the log loss of the mean of probabilities;
@@ -27,7 +29,7 @@ def fit_branch_weights(said: ArrayLike, labels: ArrayLike, prior_samples: float 
     Args:
         said: `(n, branches, targets)` numbers, or `(n, branches, classes)` logarithms of probabilities.
         labels: `(n, targets)`, NaN = not observed, or `(n,)` whole numbers, the classes.
-        prior_samples: how strongly equal weights are believed in.
+        prior_samples: how strongly equal weights are believed in; `None`: as 20 samples say, or of classes 5.
 
     Returns:
         One for each branch, none below 0, in sum 1, rounded to 4 digits.
@@ -37,7 +39,10 @@ def fit_branch_weights(said: ArrayLike, labels: ArrayLike, prior_samples: float 
     equal = np.full(count, 1 / count)
     if count == 1 or not len(said):
         return equal.tolist()
-    loss = _log_loss(said, labels) if labels.dtype.kind in "iu" and labels.ndim == 1 else _squared_error(said, labels)
+    classes = labels.dtype.kind in "iu" and labels.ndim == 1
+    loss = _log_loss(said, labels) if classes else _squared_error(said, labels)
+    if prior_samples is None:
+        prior_samples = PRIOR_SAMPLES_OF_CLASSES if classes else PRIOR_SAMPLES
     strength = prior_samples / len(said) * loss(equal)
     found = minimize(
         lambda weights: loss(weights) + strength * np.square(weights - equal).sum(),
