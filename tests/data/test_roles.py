@@ -253,3 +253,16 @@ def test_whole_numbers_that_are_dates_tell_when() -> None:
     assert time_candidate(pd.Series(days, name="harvest_date")) is not None
     assert time_candidate(pd.Series(days, name="code")) is None
     assert time_candidate(pd.Series([20191399, *days], name="harvest_date")) is None
+
+
+def test_columns_that_look_like_steps_are_told_with_their_pattern() -> None:
+    dotted = table().rename(columns=lambda name: name.replace("_0", "."))
+    with pytest.raises(
+        ValueError, match=r"no series.*'ndvi.0' and 5 other columns look like steps: pass --column-pattern"
+    ):
+        find_roles(dotted, "yield")
+
+
+def test_a_class_that_is_blank_for_files_is_told() -> None:
+    with pytest.raises(ValueError, match=r"'yes' in every row but 2, which are blank \(in files NA"):
+        find_task(pd.Series(["yes", None, "yes", np.nan], name="y"))

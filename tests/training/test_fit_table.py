@@ -94,3 +94,8 @@ def test_a_target_among_the_steps_of_a_variate_is_named() -> None:
         prepare(TableJob(fields(), "ndvi_01"))
     table = fields().rename(columns={"yield": "yield_2024"})
     assert prepare(TableJob(table, "yield_2024")).roles.variates == ["ndvi", "red"]
+
+
+def test_too_few_series_to_learn_from_are_counted() -> None:
+    with pytest.raises(ValueError, match="the train part has 1 of 3 series, 3 are needed"):
+        prepare(TableJob(fields(3), "yield"))

@@ -93,7 +93,7 @@ def readable(message: Any) -> str:
     text = str(message) or type(message).__name__
     if "Traceback (most recent call last)" in text:  # transformers quotes those of every class that it tried
         text = text.split("See the original errors")[0] + text.strip().splitlines()[-1]
-    text = text.replace("header=False", "--no-header")
+    text = text.replace("header=False", "--no-header").replace("`variates`", "--variates")
     text = text.replace("missing_values=[...]", "timesclip train --missing-values ...")
     for name in _READING:
         text = re.sub(rf"\b{name}(=True)?\b", f"--{name.replace('_', '-')}", text)

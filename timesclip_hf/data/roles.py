@@ -24,7 +24,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from ..escaping import visible
-from .columns import step_columns
+from .columns import step_columns, suggested_pattern
 from .splits import PARTS, split_by_column, split_by_group, split_chronologically
 from .tables import check_complete, check_known, decoded, parsed_numbers, some_of
 from .timestamps import read_timestamps
@@ -148,9 +148,7 @@ def find_roles(
     if not found:
         raise ValueError(
             "the table has no series: expected a column for each step of a variate, such as ndvi_00, ndvi_01, ...; "
-            f"found {some_of(map(repr, inputs), 20)}. With a row for each time step, give --series "
-            "and --timestamp (of values by name, --variate-column and --value-column, too); for forecasts, "
-            "--timestamp and --horizon"
+            f"found {some_of(map(repr, inputs))}. {_advice(inputs, column_pattern)}"
         )
     check_known(variates or (), found, "--variates: no such variates")
     chosen = list(variates or found)
@@ -179,6 +177,17 @@ def find_roles(
     )
 
 
+def _advice(columns: list[str], column_pattern: str | None) -> str:
+    """What to do about a table without a column that is read as a step."""
+    told = suggested_pattern(columns) if column_pattern is None else None
+    if told is not None:
+        return f"Columns such as {told.replace('column_pattern=', '--column-pattern ')}"
+    return (
+        "With a row for each time step, give --series and --timestamp (of values by name, --variate-column and "
+        "--value-column, too); for forecasts, --timestamp and --horizon"
+    )
+
+
 def find_task(column: pd.Series) -> tuple[str, str]:
     """Whether a target is a number or a class, and why: see the rule above."""
     cells = decoded(column).dropna()
@@ -186,8 +195,10 @@ def find_task(column: pd.Series) -> tuple[str, str]:
     if cells.empty:
         raise ValueError(f"--target {column.name}: this column is empty")
     if cells.nunique() == 1:
+        blank = len(column) - len(cells)
+        others = f" but {blank}, which are blank (in files NA, None and the like are)" if blank else ""
         raise ValueError(
-            f"--target {column.name}: {visible(cells.iloc[0])!r} in every row, so there is nothing to learn"
+            f"--target {column.name}: {visible(cells.iloc[0])!r} in every row{others}, so there is nothing to learn"
         )
     if pd.api.types.is_bool_dtype(cells.dtype) or cells.map(lambda cell: isinstance(cell, bool | np.bool_)).all():
         return "classification", f"{column.name} is true or false"

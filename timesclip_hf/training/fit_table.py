@@ -33,6 +33,7 @@ from .ways import Way, choose_way, patches
 _ROW = "timesclip_row"  # a column of our own, by which rows are found again
 _CURVE_POINTS = 8
 _FEW_TESTED = 20
+_FEWEST = 3  # that a head can be fitted to
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,11 @@ def _told_copies(same: NDArray[np.int64], rows: dict[str, NDArray[np.int64]], pa
 
 
 def _check_parts(prepared: Prepared) -> None:
+    if (count := len(prepared.rows["train"])) < _FEWEST:
+        raise ValueError(
+            f"the train part has {count} of {len(prepared.frame)} series, {_FEWEST} are needed: give more rows, "
+            "or split otherwise"
+        )
     if prepared.class_names:
         if 2 * len(prepared.class_names) > len(prepared.frame):
             raise ValueError(
