@@ -5,8 +5,8 @@
 
 - `numbers`: 80 noisy series of four variates of very different units, and a number that is made of a quarter of one of
   them; kernels of `probe` on patches and series.
-- `forecasts`: four variates that repeat themselves after 4, 8, 12 or 16 steps, of which 16 are read in four spans and
-  four are forecast: what is forecast of a variate comes from one span of itself; a forecaster, trained a little.
+- `forecasts`: four variates that repeat themselves after 12 or 16 steps; 16 are read in four spans, four are forecast:
+  what is forecast of a variate comes from one span of itself, and no other repeats it; a forecaster, trained a little.
 - `covariates`: a series moved by one of three covariates that are known in advance; the same, its effects in closed
   form.
 
@@ -57,7 +57,7 @@ def numbers(seed: int) -> tuple[Any, Any, Any, tuple[str, tuple[str, int]]]:
 def forecasts(seed: int) -> tuple[Any, Any, Any, tuple[str, tuple[str, int]]]:
     """The same of a forecaster: what comes is what was a period ago, and a little noise."""
     rng = np.random.default_rng(seed)
-    period, steps = 4 * int(rng.integers(1, SPANS + 1)), 400
+    period, steps = 4 * int(rng.integers(SPANS - 1, SPANS + 1)), 400
     values = rng.normal(size=(steps, 4))
     for step in range(period, steps):
         values[step] = 0.95 * values[step - period] + 0.3 * values[step]

@@ -171,6 +171,20 @@ def _both(lost: Any) -> float:
     return float(lost(np.array([2, 3]), slice(None)))
 
 
+def test_the_next_forecast_of_each_series_is_explained_from_a_table_and_its_future(folder: Path) -> None:
+    model, processor = loaded(folder)
+    whole = make_table(steps=STEPS + HORIZON)
+    ahead = whole.groupby("site").cumcount() >= STEPS
+    keys: dict[str, Any] = {"timestamp_column": "ds", "series_column": "site"}
+    known = whole[ahead][["site", "ds", "temp", "promo"]]
+    past = whole[~ahead].drop(columns="gas")
+    found = explain(model, processor, past, methods=["removal"], future=known, repeats=1, **keys)
+    forecast = pipeline("time-series-forecasting", model=str(folder))(past, future=known, **keys)
+    means = forecast.groupby("site")["load"].mean()
+    np.testing.assert_allclose(found.samples["prediction"], means, rtol=1e-4)
+    assert found.measures["removal"].startswith("mean change of the answer")  # nothing says what will come
+
+
 def test_what_lacks_of_covariates_is_said(folder: Path) -> None:
     model, processor = loaded(folder)
     with pytest.raises(ValueError, match=r"needs the covariates \['temp', 'promo', 'hour_sin', 'hour_cos'\]"):

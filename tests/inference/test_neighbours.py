@@ -170,3 +170,19 @@ def test_windows_that_share_steps_are_no_neighbours_of_each_other(tiny_config: A
     others = SimilarSeries.fit_windows(model, processor, windows, steps, [0] * len(windows))  # each of another series
     np.testing.assert_allclose(others.spacing, plain.spacing, rtol=1e-4)
     assert SimilarSeries.fit_windows(model, processor, [windows[k] for k in range(9)], [0] * 9, range(9)) is None
+
+
+def test_plots_that_only_taught_a_forecaster_are_not_drawn_for_it(tiny_config: Any, monkeypatch: Any) -> None:
+    series = np.random.default_rng(0).normal(size=(60, 3)).cumsum(axis=0)
+    windows = ForecastWindows([series], context_length=12, prediction_length=4)
+    config = tiny_config("paper", prediction_length=4)
+    processor = TimesCLIPProcessor.from_config(config, scaling="instance").fit([series])
+    model = TimesCLIPForPrediction(processor.complete_config(config)).eval()
+    assert model.timesclip.vision_tower is not None and "pixel_values" not in model.answer_inputs(model.config)
+    monkeypatch.setattr(TimesCLIPProcessor, "draw", None)
+    found = read_blocks(model, processor, windows)
+    with torch.no_grad():
+        said = model(
+            **{k: v for k, v in processor(windows[2]["past_values"], draw=False).items() if k != "plot_values"}
+        )
+    np.testing.assert_allclose(found["towers"][2], said.text_features.flatten().numpy(), rtol=1e-4, atol=1e-5)

@@ -3,14 +3,14 @@
 kept beside a model, small enough to travel with it.
 
 The rule. Of a series is taken what the model is given and what it makes of it, in blocks: the features of the towers
-(`get_features`), the scaled series, its level and spread where scaling takes these away, and static values that it
-reads. Numbers of a block are standardised by the training series and divided by the root of their count, so that
-blocks count alike, however wide; the first two are brought to their 16 main directions. Distances are Euclidean.
-What counts is how far the nearest training series is for that place: its distance is divided by how far apart training
-series are there (for each of the 10 nearest, its mean distance to its own 10 nearest; the mean of these). A series is
-*unusual* if that is more than for 99 % of training series, each compared with the others: a near relative of the local
-outlier factor (Breunig et al. 2000), chosen among others by years and regions of the crop data that no figure of
-`examples/RESULTS.md` rests on. Of windows of one long series, those that share steps are no neighbours there.
+that its answer depends on (`get_features`), the scaled series, its level and spread where scaling takes these away,
+and static values that it reads. Numbers of a block are standardised by the training series and divided by the root of
+their count, so that blocks count alike, however wide; the first two are brought to their 16 main directions.
+Distances are Euclidean. What counts is how far the nearest training series is for that place: its distance is divided
+by how far apart training series are there (for each of the 10 nearest, its mean distance to its own 10 nearest; the
+mean of these). A series is *unusual* if that is more than for 99 % of training series, each compared with the others:
+a near relative of the local outlier factor (Breunig et al. 2000), chosen among others without the test years of the
+crop data. Of windows of one long series, those that share steps are no neighbours there.
 
 What is kept, in `similar.safetensors`: up to 2 000 training series, some forty numbers each in half precision, the
 number of their row in the training part, and names only where they are given. From these numbers a series can be told
@@ -280,8 +280,13 @@ def blocks_of(
     base = unwrap_peft_model(model)
     reads, device = base.answer_inputs(base.config), base.device
     on_device = {name: tensor.to(device) for name, tensor in batch.items() if isinstance(tensor, Tensor)}
-    body, found = base.base_model, {}
-    towers = [branch for branch in ("vision", "text") if getattr(body, f"{branch}_tower") is not None]
+    body, found, seen = base.base_model, {}, "pixel_values" in reads
+    towers = [
+        branch for branch in ("vision", "text")
+        if getattr(body, f"{branch}_tower") is not None and (seen or branch == "text" or base.task.answer is None)
+    ]  # fmt: skip
+    if said is None and towers == ["text"] and body.vision_tower is not None:  # plots only taught
+        said = base(**{name: tensor for name, tensor in on_device.items() if name in reads})
     known = [(said or {}).get(f"{branch}_features") for branch in towers]
     given = [features.float() for features in known if features is not None]
     if towers and len(given) == len(towers):
