@@ -9,9 +9,11 @@ Yield from text alone (no plots, no kernel on the series), static columns beside
 Everything but the tower's weights is the same in a pair: seed of tokenizer and head, n fields (draw k by seed k).
 
 `fine-tuned`: 3 bands, the first 18 steps, preset `small`; the rate of the tower is that of `--tower_rates` which does
-better on validation, for each pair member by itself, and so is the epoch. `frozen`: 7 bands, 18 steps, heads in closed
-form (kernel and ridge) on the mean of tokens. One line a run in `<output_dir>/results.jsonl`; a run that is started
-again does what is missing. At the end: R2 of the test years, mean and spread over draws, and paired differences.
+better on validation, for each pair member by itself, and so is the epoch. `--head_epochs 20`: the head learns first,
+on what the tower says (`training/head_first.py`), then all at 1e-4. `--layers 2` keeps the first two alone. `frozen`:
+7 bands, 18 steps, heads in closed form (kernel and ridge) on the mean of tokens. One line a run in
+`<output_dir>/results.jsonl`; a run that is started again does what is missing. At the end: R2 of the test years, mean
+and spread over draws, and paired differences.
 """
 
 import argparse
@@ -69,6 +71,13 @@ def build(
     return model, processor
 
 
+def cut(checkpoint: str, layers: int, folder: str) -> str:
+    """A folder with the first layers of a language model."""
+    path = str(Path(folder) / f"{layers} layers")
+    transformers.BertModel.from_pretrained(checkpoint, num_hidden_layers=layers).save_pretrained(path)
+    return path
+
+
 def fine_tuned(
     options: argparse.Namespace, parts: Any, n: int, draw: int, weights: str, rate: float
 ) -> dict[str, Any]:
@@ -76,9 +85,11 @@ def fine_tuned(
     rows = np.sort(np.random.default_rng(draw).permutation(len(parts["train"]))[:n])
     train = parts["train"].select(rows.tolist())
     model, processor = build(TimesCLIPForRegression, weights, options.checkpoint, "small", train, FEW_BANDS, draw)
-    epochs, folder = EPOCHS[n], Path(options.output_dir) / "training"
+    epochs, folder = options.epochs or EPOCHS[n], Path(options.output_dir) / "training"
+    first = {"head_epochs": options.head_epochs, "eval_on_start": True} if options.head_epochs else {}
     arguments = TimesCLIPTrainingArguments(
-        str(folder), num_train_epochs=epochs, learning_rate=1e-3, tower_learning_rate=rate, seed=draw,
+        str(folder), num_train_epochs=epochs, learning_rate=1e-4 if first else 1e-3, tower_learning_rate=rate,
+        seed=draw, **first,
         weight_decay=0.05,
         per_device_train_batch_size=16 if n < 500 else 32, per_device_eval_batch_size=128, eval_strategy="steps",
         eval_steps=1 / 8, save_strategy="steps", save_steps=1 / 8, save_only_model=True, disable_tqdm=True,
@@ -154,8 +165,13 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--tower_rates", type=float, nargs="+", default=[1e-4, 2e-5])
+    parser.add_argument("--epochs", type=int, help="of fine-tuning; else by the number of rows")
+    parser.add_argument("--head_epochs", type=int, default=0)
+    parser.add_argument("--layers", type=int, help="of the tower, the first ones; else all")
     parser.add_argument("--output_dir", default="runs/text_weights")
     options = parser.parse_args()
+    if options.layers:
+        options.checkpoint = cut(options.checkpoint, options.layers, options.output_dir)
     file = Path(options.output_dir) / f"{options.way}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     results = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []

@@ -3,10 +3,10 @@
 
 A head of random weights sends gradients through pretrained towers that mean nothing to them, and by the time it has
 learnt, what they knew is bent (Kumar et al. 2022, arXiv 2202.10054). So the head, and all else that is no tower and no
-tokenizer, learns first, beside towers that stay as they are. An epoch of that costs a fiftieth of one of the whole.
+tokenizer, learns first, beside towers that stay as they are; an epoch of that costs a small part of one of the whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,6 +60,40 @@ def train_head(
     Raises:
         ValueError: another task, an ensemble, or rows without labels.
     """
+    _check(model)
+    check_agreement(processor, model.config, model.task, training=True)
+    loader = DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor))
+    return _train(model, loader, epochs, learning_rate, weight_decay, batch_size, max_grad_norm, seed)
+
+
+def train_head_first(trainer: Any, model: Any) -> None:
+    """What `args.head_epochs` of a `TimesCLIPTrainer` asks for, in batches of its training's size.
+
+    What a frozen vision tower says comes from the trainer's feature cache, where there is one.
+    """
+    args, collator, data = trainer.args, trainer.data_collator, trainer.train_dataset
+    if not args.head_epochs:
+        return
+    trainer.features.prepare(model, collator, data)
+    batches = _Drawn(DataLoader(data, args.train_batch_size, collate_fn=collator), trainer)
+    sizes = (args.head_epochs, args.head_learning_rate, args.weight_decay, args.train_batch_size, args.max_grad_norm)
+    with trainer.task_objective.applied():  # label smoothing
+        _train(unwrap_peft_model(model), batches, *sizes, args.seed)
+
+
+class _Drawn:
+    """Batches as a trainer gives them to its model: on its device, with the images of what the cache does not know."""
+
+    def __init__(self, loader: DataLoader, trainer: Any):
+        self.loader, self.trainer = loader, trainer
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.loader:
+            given = {name: part.to(self.trainer.args.device) for name, part in batch.items() if hasattr(part, "to")}
+            yield self.trainer.features.drawn(given, self.trainer.data_collator)
+
+
+def _check(model: Any) -> None:
     if not isinstance(model, WholeSeriesModel):
         raise ValueError(
             f"the head alone is trained in regression and classification, but this is a {type(model).__name__}, whose "
@@ -67,7 +101,19 @@ def train_head(
         )
     if model.config.ensemble_size > 1:
         raise ValueError(f"model is an ensemble of {model.config.ensemble_size}: train its models apart, then join")
-    check_agreement(processor, model.config, model.task, training=True)
+
+
+def _train(
+    model: Any,
+    batches: Iterable[Any],
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+    batch_size: int,
+    max_grad_norm: float,
+    seed: int,
+) -> list[float]:
+    """`train_head`, from batches of all series."""
     before = model.training
     own = [p for name, p in model.named_parameters() if p.requires_grad and not _of_tower(name)]
     if not own or epochs < 1:
@@ -79,7 +125,7 @@ def train_head(
     losses = []
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []), _resting(model):
         torch.manual_seed(seed)
-        readings = _read(model, processor, train, batch_size)
+        readings = _read(model, batches)
         count = len(readings["labels"])
         optimizer = torch.optim.AdamW(groups, lr=learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-count // batch_size))
@@ -100,25 +146,6 @@ def train_head(
     return losses
 
 
-def train_head_first(trainer: Any, model: Any) -> None:
-    """What `args.head_epochs` of a `TimesCLIPTrainer` asks for, in batches of its training's size."""
-    args = trainer.args
-    if not args.head_epochs:
-        return
-    with trainer.task_objective.applied():  # label smoothing
-        train_head(
-            unwrap_peft_model(model),
-            trainer.data_collator.processor,
-            trainer.train_dataset,
-            args.head_epochs,
-            args.head_learning_rate,
-            args.weight_decay,
-            args.train_batch_size,
-            args.max_grad_norm,
-            args.seed,
-        )
-
-
 def _of_tower(name: str) -> bool:
     return any(part in name.split(".") for part in _TOWERS)
 
@@ -137,17 +164,19 @@ def _resting(model: Any) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _read(model: Any, processor: TimesCLIPProcessor, train: Any, batch_size: int) -> dict[str, Tensor]:
+def _read(model: Any, batches: Iterable[Any]) -> dict[str, Tensor]:
     """What the towers say of each series `(n, V, width)`, and what heads read beside it."""
     found: dict[str, list[Tensor]] = {}
     model.eval()
     base = model.base_model
-    for batch in DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor)):
+    for batch in batches:
         if "labels" not in batch:
             raise ValueError("train has no 'labels': there is nothing to train a head on")
         given = {name: part.to(model.device) for name, part in batch.items() if hasattr(part, "to")}
         if base.vision_tower is not None:
-            found.setdefault("vision_features", []).append(base.get_vision_features(given["pixel_values"]))
+            seen = given["vision_features"] if "vision_features" in given else None
+            seen = base.get_vision_features(given["pixel_values"]) if seen is None else seen
+            found.setdefault("vision_features", []).append(seen)
         if base.text_tower is not None:
             read = base.read_patches(given["patch_values"], given.get("patch_mask"))
             found.setdefault("text_features", []).append(read["text_features"])
