@@ -65,12 +65,18 @@ def test_filling_tells_what_it_changed_and_saved(build, tmp_path, monkeypatch):
     assert len(told) == 1  # with all patches there is nothing to tell
 
 
-@pytest.mark.parametrize(("cosine", "mode"), [(0.99, "drop"), (0.9899, "keep")])
-def test_auto_goes_by_the_cosine_and_says_so_and_saves_it(build, tmp_path, monkeypatch, cosine, mode):
+@pytest.mark.parametrize(
+    ("dropped", "merged", "mode"),
+    [(0.99, 0.9, "drop"), (0.9899, 0.99, "merge_bands"), (0.9899, 0.9899, "keep")],
+)
+def test_auto_goes_by_the_cosine_and_says_so_and_saves_it(build, tmp_path, monkeypatch, dropped, merged, mode):
     told: list[str] = []
     monkeypatch.setattr("timesclip_hf.features.cache.logger.warning", lambda text, *_: told.append(text))
-    found = fidelity.Fidelity(30, cosine, 0.9, 3.0)
-    monkeypatch.setattr("timesclip_hf.features.cache.measure_blanks", lambda *_: found)
+    cosines = {"drop": dropped, "merge_bands": merged}
+    monkeypatch.setattr(
+        "timesclip_hf.features.cache.measure_blanks",
+        lambda *given: fidelity.Fidelity(30, cosines[given[-1].mode], 0.9, 3.0),
+    )
     model, processor = build(blank_patches="auto")
     arguments = TimesCLIPTrainingArguments(
         tmp_path / "run",

@@ -68,8 +68,8 @@ class FeatureCache:
 
     A killed `add` goes on where it was, give or take half a minute; several processes of a machine share the work.
     With `blank_patches` other than `"keep"`, the first `add` that encodes tells how close a sample's features are to
-    those of all patches, and what time is saved (see `fidelity`); of `"auto"` it makes `"drop"` or `"keep"`, in the
-    model's configuration, which is saved with it.
+    those of all patches, and what time is saved (see `fidelity`); of `"auto"` it makes `"drop"`, `"merge_bands"` or
+    `"keep"`, in the model's configuration, which is saved with it.
 
     Args:
         model: a TimesCLIP model whose vision tower is frozen; encoding runs on its device.
@@ -193,20 +193,26 @@ class FeatureCache:
     def _measure_blanks(self, dataset: Any, shared: bool) -> None:
         """Tells what leaving out blank patches changes, on some of a data set; `"auto"` is decided by it."""
         self._measured = True
-        mode = self.config.blank_patches
-        blanks: Any = blanks_of(self.config, "drop" if mode == "auto" else None)
         num_series = min(len(dataset), max(1, SAMPLE_IMAGES // self._images_per_series))
         rows = np.linspace(0, len(dataset) - 1, num_series).astype(int).tolist()
         images = self._draw(self._plots(dataset, rows))[:SAMPLE_IMAGES]
-        found = measure_blanks(self._tower_at_work(), images, self.images_at_once, self.pooling, blanks)
-        if mode != "auto":
-            logger.warning(f"blank_patches={mode!r}: {found}.")
+        given, tower, told = self.config.blank_patches, self._tower_at_work(), []
+        for mode in ("drop", "merge_bands") if given == "auto" else (given,):
+            blanks: Any = blanks_of(self.config, mode)
+            found = measure_blanks(tower, images, self.images_at_once, self.pooling, blanks)
+            told.append(f"blank_patches={mode!r}: {found}")
+            cosine = min(gather_object([found.cosine])) if shared else found.cosine  # all processes decide alike
+            if cosine >= CLOSE_ENOUGH:
+                break
+        else:
+            mode = "keep"
+        if given != "auto":
+            logger.warning(f"{told[0]}.")
             return
-        cosine = min(gather_object([found.cosine])) if shared else found.cosine  # all processes decide alike
-        self.config.blank_patches = "drop" if cosine >= CLOSE_ENOUGH else "keep"
+        self.config.blank_patches = mode
         logger.warning(
-            f"blank_patches='auto' becomes {self.config.blank_patches!r}, which is saved with the model: without "
-            f"blank patches, {found}; 'drop' asks for {CLOSE_ENOUGH}."
+            f"blank_patches='auto' becomes {mode!r}, which is saved with the model; it asks for a cosine of "
+            f"{CLOSE_ENOUGH}. {'. '.join(told)}."
         )
         self._open_store()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..model.ink import Blanks
 from ..model.towers import encode_images_in_chunks
 
-# `blank_patches="auto"` leaves blank patches out from this mean cosine on.
+# `blank_patches="auto"` leaves blank patches out, or merges them, from this mean cosine on.
 CLOSE_ENOUGH = 0.99
 SAMPLE_IMAGES = 32
 

@@ -90,8 +90,8 @@ class TimesCLIPConfig(CarriesCode, PreTrainedConfig):
             without ink: read like all others, left out before the tower's layers, or merged to one token, or to one
             for each of four bands of rows, that counts as many (see `ink`; vision transformers only). A tower that is
             trained so answers so; one that was pretrained says something slightly else, and `FeatureCache` tells how
-            much. `"auto"` reads them all until a feature cache is filled, which then sets `"drop"` where a sample of
-            images keeps a cosine of .99, else `"keep"`.
+            much. `"auto"` reads them all until a feature cache is filled, which then sets the first of `"drop"` and
+            `"merge_bands"` by which a sample of images keeps a cosine of .99, else `"keep"`.
         layout: `"variate"` or `"grid"`; a plot for each variate, or one image with the plots of all, V times fewer.
             What is said of it is said of the sample: `vision_features` are `(B, 1, width)`; its embed joins those of
             every variate, and is aligned with the mean of their text embeds, whatever `alignment` says.
