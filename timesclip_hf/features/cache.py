@@ -197,6 +197,7 @@ class FeatureCache:
         rows = np.linspace(0, len(dataset) - 1, num_series).astype(int).tolist()
         images = self._draw(self._plots(dataset, rows))[:SAMPLE_IMAGES]
         given, tower, told = self.config.blank_patches, self._tower_at_work(), []
+        mode: Any = given
         for mode in ("drop", "merge_bands") if given == "auto" else (given,):
             blanks: Any = blanks_of(self.config, mode)
             found = measure_blanks(tower, images, self.images_at_once, self.pooling, blanks)
