@@ -75,10 +75,11 @@ def test_one_row_per_value_or_time_step_gives_the_same_parts_as_one_per_series()
 def test_marks_of_missing_values_are_none_for_model_and_peers_and_no_target() -> None:
     table = fields()
     table.loc[3, "yield"] = table.loc[5, "ndvi_01"] = -9999
+    table["red_02"] = table["red_02"].astype(str).where(table.index != 7, "-9999.0")  # as a table of text has it
     prepared = prepare(TableJob(table, "yield", missing_values=[-9999.0]))
     assert prepared.left_out == ["1 rows without yield are left out"]
     values = np.concatenate([as_part(prepared, part).past_values for part in prepared.parts])
-    assert np.isnan(values).sum() == 1 and np.nanmin(values) > -10
+    assert np.isnan(values).sum() == 2 and np.nanmin(values) > -10
 
 
 def test_rows_of_a_file_are_named_as_a_spreadsheet_shows_them(tmp_path: Any) -> None:
@@ -92,6 +93,8 @@ def test_rows_of_a_file_are_named_as_a_spreadsheet_shows_them(tmp_path: Any) -> 
 def test_a_target_among_the_steps_of_a_variate_is_named() -> None:
     with pytest.raises(ValueError, match="--target ndvi_01: this is a step of the variate 'ndvi'"):
         prepare(TableJob(fields(), "ndvi_01"))
+    with pytest.raises(ValueError, match="--static red_01: this is a step of the variate 'red'"):
+        prepare(TableJob(fields(), "yield", statics=["red_01"]))
     table = fields().rename(columns={"yield": "yield_2024"})
     assert prepare(TableJob(table, "yield_2024")).roles.variates == ["ndvi", "red"]
 
@@ -99,3 +102,13 @@ def test_a_target_among_the_steps_of_a_variate_is_named() -> None:
 def test_too_few_series_to_learn_from_are_counted() -> None:
     with pytest.raises(ValueError, match="the train part has 1 of 3 series, 3 are needed"):
         prepare(TableJob(fields(3), "yield"))
+
+
+@pytest.mark.parametrize("kind", ["number", "period"])
+def test_a_time_that_is_read_beside_the_series_splits_them_all_the_same(kind: str) -> None:
+    years = np.arange(40) // 8 + 2015
+    table = fields(year=years if kind == "number" else pd.PeriodIndex(years.astype(str), freq="Y"))
+    statics = ["year"] if kind == "number" else []
+    prepared = prepare(TableJob(table.assign(farm=list("abcd") * 10), "yield", statics=statics))
+    assert (prepared.plan.kind, prepared.plan.column) == ("time", "year")
+    assert set(years[prepared.rows["test"]]) == {2019} and 2019 not in years[prepared.rows["train"]]

@@ -139,12 +139,13 @@ def find_roles(
         raise ValueError(f"--static: {target!r} is the target, which cannot be known beforehand")
     inputs = [name for name in columns if name not in (target, *named)]
     found = find_variates(inputs, variates or (), column_pattern)
-    variate, step = step_columns(columns, variates or (), column_pattern).get(target, ("", None))
-    if isinstance(step, int) and variate in found and found[variate][0] < step < found[variate][-1]:
-        raise ValueError(
-            f"--target {target}: this is a step of the variate {variate!r}, among others; name another column, "
-            "or rename this one if it is none"
-        )
+    for role, name in (("--target", target), *(("--static", name) for name in named)):
+        variate, step = step_columns(columns, variates or (), column_pattern).get(name, ("", None))
+        if isinstance(step, int) and variate in found and found[variate][0] < step < found[variate][-1]:
+            raise ValueError(
+                f"{role} {name}: this is a step of the variate {variate!r}, among others; name another column, or "
+                "rename this one if it is none"
+            )
     if not found:
         raise ValueError(
             "the table has no series: expected a column for each step of a variate, such as ndvi_00, ndvi_01, ...; "
@@ -154,7 +155,7 @@ def find_roles(
     chosen = list(variates or found)
     in_series = step_columns(inputs, variates or (), column_pattern)
     plain = [name for name in inputs if name not in in_series]
-    times = [c for name in plain if (c := time_candidate(frame[name])) is not None]
+    times = [c for name in (*plain, *named) if (c := time_candidate(frame[name])) is not None]
     taken = {candidate.name for candidate in times}
     groups = [c for name in (*plain, *named) if name not in taken and (c := group_candidate(frame[name])) is not None]
     split_column = next((name for name in plain if _holds_parts(frame[name])), None)

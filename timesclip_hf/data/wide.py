@@ -439,8 +439,11 @@ def _numbers_or_text(column: pd.Series, faults: dict[int, str] | None = None) ->
 
 
 def _arrow_column(column: pd.Series) -> pa.Array:
+    column = decoded(column)
+    if isinstance(column.dtype, pd.PeriodDtype):  # which data sets do not know: by their first moments
+        column = column.dt.to_timestamp()
     try:
-        array = pa.array(decoded(column), from_pandas=True)
+        array = pa.array(column, from_pandas=True)
     except pa.ArrowException as error:
         raise ValueError(f"column {column.name!r} holds values that cannot be stored together: {error}") from error
     return array.cast(pa.string()) if pa.types.is_large_string(array.type) else array

@@ -21,7 +21,7 @@ from ..data.columns import step_columns
 from ..data.partial import PartialSeries
 from ..data.pivot import widened
 from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, describe_split, find_roles, split_rows
-from ..data.tables import check_known, decoded, read_table, some_of
+from ..data.tables import check_known, decoded, parsed_numbers, read_table, some_of
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
 from .calibration import calibration_of, measure_intervals
@@ -202,8 +202,9 @@ def _read(job: TableJob) -> pd.DataFrame:
         frame, _ = widened(frame, **roles, variates=variates, constant=known)
     if job.missing_values:
         names = [*step_columns(frame.columns, job.variates or (), job.column_pattern), job.target]
-        names = [name for name in dict.fromkeys(names) if name in frame and frame[name].dtype.kind in "iuf"]
-        frame[names] = frame[names].mask(frame[names].isin(list(job.missing_values)))
+        names = [name for name in dict.fromkeys(names) if name in frame]
+        numbers = frame[names].apply(lambda column: parsed_numbers(decoded(column).astype(object)))
+        frame[names] = frame[names].mask(numbers.isin(list(job.missing_values)))
     return frame
 
 
