@@ -221,6 +221,7 @@ def test_a_forecaster_with_covariates_has_a_page_and_the_command_explains_it(
     assert main(words) == 0
     told = text_of((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "temp, steps 1 to 4" in told and "promo, steps -11 to 4" in told
+    assert "known in advance temp, promo, calendar hour" in told
     assert "stood here as they came to be" in told and "12 windows of the last fifth" in told
     capsys.readouterr()
     words = ["explain", table, "--model", str(folder), "--output", str(out), "--methods", "removal", "--rows", "4"]

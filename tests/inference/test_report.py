@@ -216,6 +216,18 @@ def test_a_few_rows_of_the_training_table_are_no_test_part(saved: Any, tmp_path:
     assert "on 8 rows of the test part" in page
 
 
+def test_the_answer_itself_is_no_kind_of_series(saved: Any, tmp_path: Path) -> None:
+    folder, frame = saved("small")
+    whole = frame.assign(**{"yield": [1, 2, 3] * 8, "<b>lot": ["<i>x", "y"] * 12})
+    page = write_report(folder, whole, tmp_path / "r.html", explained=0).read_text(encoding="utf-8")
+    assert "<b>lot &lt;i&gt;x" not in page and ("i", []) not in Tags(page).found
+    told = " ".join(" ".join(Tags(page).text).split())
+    assert "<b>lot <i>x 12" in told and "yield 1 8" not in told
+    folder, frame = saved("small", "classification")
+    page = write_report(folder, frame, tmp_path / "r.html", labels="crop", group="farm", explained=0).read_text()
+    assert "By what other columns tell" not in page
+
+
 def test_unusual_series_are_told_once(saved: Any, tmp_path: Path) -> None:
     folder, frame = saved("small")
     model, processor = TimesCLIPForRegression.from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder)

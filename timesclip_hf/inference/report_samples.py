@@ -205,10 +205,8 @@ def _other_columns(found: Answered, shown: Collection[str | None]) -> Block | No
         cells = decoded(identity[column])
         if not 2 <= cells.nunique() <= _KINDS or (pd.api.types.is_float_dtype(cells.dtype)):
             continue
-        if found.truth is not None:
-            answers = np.array([found.shown(true) for true in found.truth[found.counted]], object)
-            if (cells.astype(str).to_numpy(object) == answers).all():  # the answer itself
-                continue
+        if _is_answer(found, cells):
+            continue
         for value in cells.dropna().unique():
             own = (cells == value).to_numpy()
             if own.sum() >= _FEWEST:
@@ -255,6 +253,18 @@ def _sure(source: Source, found: Answered) -> list[Block]:
         )
     )
     return blocks
+
+
+def _is_answer(found: Answered, cells: pd.Series) -> bool:
+    """Whether a column of the counted series is what was to be predicted."""
+    if found.truth is None:
+        return False
+    truth = found.truth[found.counted]
+    if found.classes:
+        return bool(
+            (cells.astype(str).to_numpy(object) == np.array([found.shown(true) for true in truth], object)).all()
+        )
+    return pd.api.types.is_numeric_dtype(cells.dtype) and bool(np.allclose(cells.to_numpy(float), truth))
 
 
 def _sizes(found: Answered) -> list[Block]:

@@ -140,6 +140,7 @@ def model_facts(source: Source) -> Section:
         ("reads", f"{config.num_variates} variates from {first} to {last} ({config.context_length} steps)"),
         ("variates", some_of(named, 30)),
         ("static columns", some_of([column["name"] for column in answerer.static_columns], 20)),
+        ("known in advance", some_of([one.name for one in answerer.known], 20)),
         ("kind", type(answerer.base).__name__),
         ("preset", str((metrics.get("model") or {}).get("preset") or "")),
         ("towers", ", ".join(f"{branch} {tower.model_type}" for branch, tower in towers.items() if tower is not None)),
