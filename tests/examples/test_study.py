@@ -18,7 +18,7 @@ from timesclip_hf import SeriesCollection, split_windows
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from examples.study import run_forecasting  # noqa: E402
+from examples.study import planted, run_forecasting  # noqa: E402
 from examples.study.regression_peers import Part, climatology, climatology_levels  # noqa: E402
 from examples.study.run_backtest import BacktestArguments, long_frame, steps_of  # noqa: E402
 
@@ -196,3 +196,8 @@ def test_a_backtest_reads_nothing_behind_the_parts_that_are_counted_in_steps(tmp
     assert lengths == [90] and frame["load"].tolist() == list(range(90)) and steps_of(counted, 90) == (20, 20)
     shares = BacktestArguments(**shape, prediction_length=6, train=0.7, validation=0.1, test=0.2)
     assert long_frame(shares)[1] == [100] and steps_of(shares, 100) == (10, 20)
+
+
+def test_a_covariate_that_moves_a_series_comes_first_by_both_methods() -> None:
+    found = planted.measure("covariates", 0, 6)
+    assert found["removal"] == found["gradients"] == 1.0 and found["missed"] < 0.01
