@@ -7,7 +7,8 @@ optimizer are the same model's in all rows. Weights are random, since speed does
 
 All on the CPU. Steps are measured, epochs are computed from them: an epoch has `--rows` / 8 steps. With the cache, the
 first epoch also encodes every series (measured on the series of the run): whole images by the whole tower, or the
-patches with ink by half of its layers, after which a step is the same.
+patches with ink by half of its layers, after which a step is the same. Where the tokenizer rests, too, what both
+towers say is kept (`train_head`), and a later epoch is the head's alone.
 
     python examples/benchmarks/training.py
 """
@@ -33,6 +34,7 @@ from timesclip_hf import (
     TimesCLIPProcessor,
     TimesCLIPTrainer,
     TimesCLIPTrainingArguments,
+    train_head,
 )
 
 BATCH, VARIATES, STEPS = 8, 7, 12
@@ -150,6 +152,17 @@ def filled(data: Dataset, folder: str, bf16: bool, fields: dict[str, Any]) -> fl
     return (time.perf_counter() - started) / count
 
 
+def head_alone(data: Dataset, steps: int) -> float:
+    """Seconds of a step of `train_head`, which reads every series once: more steps of one batch, less one of them."""
+    seconds, one_layer = [], {"vision_feature_layer": 1, "vision_pooling": "mean"}  # whose feature is as wide
+    for epochs in (1, 1 + steps):
+        model, processor = build(True, data, **one_layer)
+        started = time.perf_counter()
+        train_head(model, processor, data.select(range(BATCH)), epochs, batch_size=BATCH)
+        seconds.append(time.perf_counter() - started)
+    return (seconds[1] - seconds[0]) / steps
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1497, help="series of the epoch that is computed")
@@ -182,6 +195,9 @@ def main() -> None:
                 cached = trained(freeze_text, data, folder, bf16, arguments.steps)
                 for words, seconds in filling[bf16].items():
                     print_row(name, f"feature cache, {precision}{words}", cached, seconds, base, steps)
+        head = head_alone(data, arguments.steps)
+        for words, seconds in filling[True].items():
+            print_row("frozen, tokenizer too", f"head alone, fp32, of bf16{words}", head, seconds, base, steps)
 
 
 def print_row(text_tower: str, way: str, step: float, filling: float, base: float, steps: int) -> None:

@@ -127,7 +127,8 @@ def _train(
         torch.manual_seed(seed)
         readings = _read(model, batches)
         count = len(readings["labels"])
-        optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+        fused = model.device.type in ("cpu", "cuda")
+        optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=fused)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-count // batch_size))
         model.train()
         for _ in range(epochs):
