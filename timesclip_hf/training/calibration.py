@@ -12,6 +12,7 @@ from transformers.trainer_utils import unwrap_peft_model
 
 from ..data.collator import TimesCLIPDataCollator
 from ..data.tables import some_of
+from ..features.plots import read_plots
 from ..metrics.calibration import (
     absolute_scores,
     class_scores,
@@ -139,7 +140,7 @@ def answers_to(
     def drawn(batch: dict[str, Any]) -> dict[str, Any]:
         batch = {name: value.to(own.device) for name, value in batch.items() if hasattr(value, "to")}
         if reads_images:
-            processor.add_images(batch)
+            read_plots(model, processor, batch)
         batch.pop("plot_values", None)
         return batch
 

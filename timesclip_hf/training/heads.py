@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from ..data.collator import TimesCLIPDataCollator
+from ..features.plots import read_plots
 from ..model.agreement import check_agreement
 from ..model.heads import FittedLinear, KernelLayer, SeriesPath
 from ..model.layers import FittedLayer
@@ -228,13 +229,15 @@ def _read(
     # Where nothing but the series themselves is read, no plot is drawn and no tower is asked.
     alone = model.config.branch_fusion == "late" and not {*layers} & {*model.config.tower_branches}
     ask = [partial(model.series_answer, branch=branch) for branch in layers] if alone else [model]
-    collator = TimesCLIPDataCollator(processor, draw=not alone)
+    collator = TimesCLIPDataCollator(processor, draw=False)
     try:
         for batch in DataLoader(train, batch_size, collate_fn=collator):
             if "labels" not in batch:
                 raise ValueError("train has no 'labels': there is nothing to fit heads on")
             labels.append(batch.pop("labels").numpy())
             own = {name: value.to(model.device) for name, value in batch.items() if hasattr(value, "to")}
+            if not alone:
+                read_plots(model, processor, own)
             for read in ask:
                 read(**own)
     finally:
