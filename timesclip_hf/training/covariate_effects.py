@@ -3,13 +3,13 @@
 
 The rule. A linear map W forecasts the context's deviations from its last value, as any linear forecaster does. What it
 leaves unexplained of the target is regressed on what it leaves unexplained of the covariates' bends: ridge, in units
-of the series or of the training data, whichever has the least error on the validation part; covariates, and what is
-remembered of them, that the validation part does not miss are left out. W is fitted again on what is left, in two
-rounds: regression with autocorrelated errors (Cochrane & Orcutt 1949). Where the gain on the validation part is below
-three hundredths there is no effect at all. Responses of single series (`OwnResponse`) are fitted to what is left in
-the same way: the autoregression of contexts, one ridge for all directions in units of what they vary, and only for
-such a gain. Gradients then leave all of it alone: they learnt the noise of the training part, a useless covariate cost
-a sixth more error.
+of the series or of the training data, whichever has the least error on the validation part; covariates that the
+validation part does not miss are left out, and what is remembered of them unless it takes six hundredths off. W is
+fitted again on what is left, in two rounds: regression with autocorrelated errors (Cochrane & Orcutt 1949). Where the
+gain on the validation part is below three hundredths there is no effect at all. Responses of single series
+(`OwnResponse`) are fitted to what is left in the same way: the autoregression of contexts, one ridge for all
+directions in units of what they vary, and only for such a gain. Gradients then leave all of it alone: they learnt the
+noise of the training part, a useless covariate cost a sixth more error.
 """
 
 import copy
@@ -28,6 +28,7 @@ _MOST_ROWS, _FEWEST_WINDOWS, _AT_ONCE = 20_000, 200, 32
 _PENALTIES = [10.0**power for power in range(-5, 3)]
 _ROUNDS = 2
 _LEAST_GAIN, _LEAST_SHARE = 0.03, 0.002  # of all covariates, and of one of them
+_LEAST_REMEMBERED = 0.06  # of what is remembered of them
 _MOST_SCREENED = 32
 # Of responses of single series: in units of what a direction varies in one step of a context, and of lags.
 _RIDGES, _AUTO_RIDGE = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), 1e-4
@@ -74,7 +75,7 @@ def fit_effects(model: Any, collator: Any, train: Any, validation: Any = None) -
             tried = []
             for unit in units[target]:
                 learnt, checked = (_Sums.of(part, linear, target, unit) for part in parts)
-                tried.append((*_best_effect(learnt, checked, _groups(path)), unit))
+                tried.append((*_best_effect(learnt, checked, _groups(path), path.remembered), unit))
             effect, left[target], unit = min(tried, key=lambda one: one[1])
             units[target] = [unit]
             effects[target] = torch.cat([effect, 0 * effect] if unit == "series" else [0 * effect, effect])
@@ -203,13 +204,21 @@ class _Sums:
         return effect
 
 
-def _best_effect(train: _Sums, validation: _Sums, groups: list[Tensor]) -> tuple[Tensor, float]:
-    """The effect of the least error on the validation part, and the share of its error that is left."""
+def _best_effect(train: _Sums, validation: _Sums, groups: list[Tensor], remembered: int = 0) -> tuple[Tensor, float]:
+    """The effect of the least error on the validation part, and the share of its error that is left.
+
+    The last `remembered` columns, slow ones that chance agrees with easily, are left out where less is gained by them.
+    """
     none = torch.zeros_like(train.product)
     if float(validation.square) <= 0:
         return none, 1.0
     kept = torch.ones(len(none), dtype=torch.bool)
     error, penalty = min((validation.error(train.ridge(kept, penalty)), penalty) for penalty in _PENALTIES)
+    if remembered:
+        now = torch.arange(len(none)) < len(none) - remembered
+        without, other = min((validation.error(train.ridge(now, one)), one) for one in _PENALTIES)
+        if error > (1 - _LEAST_REMEMBERED) * min(without, float(validation.square)):
+            kept, error, penalty = now, without, other
     best = train.ridge(kept, penalty)
     for group in groups if 1 < len(groups) <= _MOST_SCREENED else []:
         fewer = kept & ~group
@@ -224,10 +233,8 @@ def _best_effect(train: _Sums, validation: _Sums, groups: list[Tensor]) -> tuple
 
 
 def _groups(path: Any) -> list[Tensor]:
-    """For each covariate, which columns `(width,)` it is in; and those of all that is remembered, if it is."""
-    readers = path.readers()
-    remembered = torch.arange(len(readers)) >= len(readers) - path.remembered
-    return [*readers.T, *([remembered] if path.remembered else [])]
+    """For each covariate, which columns `(width,)` it is in."""
+    return list(path.readers().T)
 
 
 def _linear_map(parts: list[list[_Windows]], effects: Tensor) -> Tensor:
