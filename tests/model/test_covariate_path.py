@@ -68,6 +68,14 @@ def test_a_running_mean_is_that_of_pandas() -> None:
             np.testing.assert_allclose(found[row, :, 3 * place : 3 * place + 3], expected)
 
 
+def test_half_precision_counts_the_steps_of_a_running_mean_as_well() -> None:
+    values = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 600, 2))).float()
+    for dtype, rounding in ((torch.bfloat16, 2e-2), (torch.float16, 3e-3)):
+        found = running_means(values.to(dtype))
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float(), running_means(values), rtol=rounding, atol=rounding)
+
+
 def test_memory_reaches_all_later_steps_and_no_earlier_one(make_case) -> None:
     model, batch = make_case(TimesCLIPForPrediction, preset="forecast", **KNOWN, covariate_memory=True)
     path: CovariatePath = model.head.covariates

@@ -143,13 +143,14 @@ class CovariatePath(nn.Module):
 
 def running_means(values: Tensor) -> Tensor:
     """Exponential means of `(B, steps, C)` up to each step, `(B, steps, 3 C)`, half-lives outside."""
-    steps = torch.arange(values.shape[1], device=values.device, dtype=values.dtype)
+    exact = torch.promote_types(values.dtype, torch.float32)  # half precision cannot count beyond some hundred steps
+    steps = torch.arange(values.shape[1], device=values.device, dtype=exact)
     before, found = steps[:, None] - steps, []
     for half in HALF_LIVES:
         kept = 0.5 ** (1 / half)
         weights = torch.where(before >= 0, (1 - kept) * kept ** before.clamp(min=0), 0.0)
-        found.append(torch.cat([(kept**steps)[:, None], weights[:, 1:]], dim=1) @ values)
-    return torch.cat(found, dim=-1)
+        found.append(torch.cat([(kept**steps)[:, None], weights[:, 1:]], dim=1) @ values.to(exact))
+    return torch.cat(found, dim=-1).to(values.dtype)
 
 
 def _reads(bends: CovariateBends, count: int) -> Tensor:
