@@ -56,6 +56,29 @@ def test_without_sizes_and_without_a_context_that_moves_there_is_none() -> None:
     assert not own(effect, values, torch.randn(2, 1, T)).any()
 
 
+def test_a_context_of_one_step_shows_no_response() -> None:
+    config = TimesCLIPConfig(
+        vision_config=None, alignment=None, num_variates=1, context_length=1, patch_length=1, patch_stride=1,
+        prediction_length=H, num_future_covariates=C,
+    )  # fmt: skip
+    own = OwnResponse(config)
+    own.sizes.fill_(1.0)
+    assert not own(torch.randn(2, 1, 1 + H), torch.randn(2, 1 + H, C), torch.randn(2, 1, 1)).any()
+
+
+def test_series_are_asked_for_where_there_are_covariates_to_respond_to(tiny_config) -> None:
+    for count, read in ((0, False), (2, True)):
+        config = tiny_config(
+            "forecast",
+            linear_shortcut=False,
+            variate_selection=None,
+            num_future_covariates=count,
+            prediction_length=H,
+            covariate_response="own",
+        )
+        assert ("variate_values" in TimesCLIPForPrediction.answer_inputs(config)) is read
+
+
 def test_directions_are_the_effect_covariates_and_their_squares() -> None:
     ways = directions(torch.full((1, 2, 3), 5.0), torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]]))
     assert ways.shape == (1, 2, 5, 3)

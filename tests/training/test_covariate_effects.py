@@ -17,7 +17,9 @@ from timesclip_hf.training.training_args import TimesCLIPTrainingArguments
 CONTEXT, HORIZON = 16, 4
 
 
-def make_windows(shape: str, useless: bool = True, seed: int = 0) -> dict[str, ForecastWindows]:
+def make_windows(
+    shape: str, useless: bool = True, seed: int = 0, context: int = CONTEXT
+) -> dict[str, ForecastWindows]:
     """Loads of which half is an effect of the temperature, and a covariate that has none."""
     rng = np.random.default_rng(seed)
     temperature = np.repeat(rng.normal(10, 5, 150), 4) + rng.normal(size=600)
@@ -31,13 +33,13 @@ def make_windows(shape: str, useless: bool = True, seed: int = 0) -> dict[str, F
         future_columns=[{"name": name} for name in names],
     )  # fmt: skip
     parts = {"train": slice(0, 400), "validation": slice(384, 500), "test": slice(484, 600)}
-    return {name: ForecastWindows(series.cut({0: part}), CONTEXT, HORIZON) for name, part in parts.items()}
+    return {name: ForecastWindows(series.cut({0: part}), context, HORIZON) for name, part in parts.items()}
 
 
 def make_model(tiny_config: Any, windows: dict[str, ForecastWindows], **fields: Any) -> tuple[Any, TimesCLIPProcessor]:
     train = windows["train"]
     shape = {"num_variates": len(train.variate_names), "context_length": CONTEXT, "prediction_length": HORIZON}
-    config = tiny_config("forecast", **shape, num_target_variates=1, **fields)
+    config = tiny_config("forecast", **{**shape, **fields}, num_target_variates=1)
     given = {"scaling": "instance", "variate_names": train.variate_names, "prediction_length": HORIZON}
     processor = TimesCLIPProcessor.from_config(config, **given).fit(train.series, **train.collection.to_fit)
     torch.manual_seed(0)
@@ -99,6 +101,14 @@ def test_where_no_series_reacts_none_has_a_response_of_its_own(tiny_config: Any)
     model, processor = make_model(tiny_config, windows, covariate_response="own")
     fit_effects(model, TimesCLIPDataCollator(processor), windows["train"], windows["validation"])
     assert unfitted_effects(model) and not covariate_paths(model)[0].own.sizes.any()
+
+
+def test_a_context_of_one_step_shows_an_effect_and_no_response_of_its_own(tiny_config: Any) -> None:
+    windows = make_windows("straight", context=1)
+    fields = {"context_length": 1, "patch_length": 1, "patch_stride": 1, "covariate_response": "own"}
+    model, processor = make_model(tiny_config, windows, **fields)
+    (left,) = fit_effects(model, TimesCLIPDataCollator(processor), windows["train"], windows["validation"])
+    assert left < 0.9 and not covariate_paths(model)[0].own.sizes.any()
 
 
 def test_a_covariate_without_use_gets_no_effect(tiny_config: Any) -> None:

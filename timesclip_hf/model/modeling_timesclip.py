@@ -228,8 +228,8 @@ class TimesCLIPForPrediction(TaskModel):
     @classmethod
     def answer_inputs(cls, config: TimesCLIPConfig) -> set[str]:
         names = super().answer_inputs(config) | {"loc", "scale"}
-        names |= {"future_values"} if config.num_future_covariates else set()
-        names |= {"variate_values"} if config.covariate_response == "own" else set()
+        if config.num_future_covariates:
+            names |= {"future_values"} | ({"variate_values"} if config.covariate_response == "own" else set())
         names |= {"static_values"} if config.forecast_static and config.num_static_features else set()
         if config.text_config is not None and config.variate_selection != "gated":
             names.discard("pixel_values")  # plots teach the text branch, which alone leads to the forecast

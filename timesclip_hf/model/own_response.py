@@ -30,9 +30,9 @@ class OwnResponse(FittedLayer):
     def __init__(self, config: TimesCLIPConfig):
         super().__init__()
         self.context = config.context_length
-        self.order = min(_LONGEST, config.context_length // 2)
+        self.order = max(1, min(_LONGEST, config.context_length // 2))
         count, targets = 1 + 2 * config.num_future_covariates, config.num_answered_variates
-        self.hold(sizes=(targets, count), lags=(targets, max(0, self.order - 1)))
+        self.hold(sizes=(targets, count), lags=(targets, self.order - 1))
 
     def forward(self, effect: Tensor, values: Tensor, series: Tensor) -> Tensor:
         """The effect `(B, n, T + H)` of one's own beside the common one.
@@ -57,7 +57,7 @@ class OwnResponse(FittedLayer):
         """`(B, n, R, T)` less what an autoregression tells of each step from those before, `(B, n, R, T - order)`."""
         lags = self.lags.to(values.dtype)
         kernel = torch.cat([-lags.flip(1), lags.sum(dim=1, keepdim=True) - 1, torch.ones_like(lags[:, :1])], dim=1)
-        if not self.order > 1:
+        if self.order == 1:
             return values[..., 1:] - values[..., :-1]
         turned = values.transpose(1, 2).flatten(0, 1)  # (B R, n, T)
         found = F.conv1d(turned, kernel[:, None], groups=len(kernel))

@@ -95,30 +95,41 @@ def fit_effects(model: Any, collator: Any, train: Any, validation: Any = None) -
 
 def _fit_responses(own: Any, parts: list[list["_Windows"]], effects: Tensor) -> list[float]:
     """Fits responses of single series to what common effects leave; what is left then of each target's error."""
-    linear, left = _linear_map(parts, effects), [1.0] * len(effects)
+    left = [1.0] * len(effects)
+    if own.context <= own.order:  # a context of one step shows no response
+        return left
+    linear = _linear_map(parts, effects)
     own.lags.data.copy_(_autoregression(own, parts[0], effects))
-    said = [[(windows, effect := windows.effect(effects), windows.directions(effect)) for windows in part]
-            for part in parts]  # fmt: skip
-    size: Any = sum(
-        own.whitened(ways[..., : own.context]).square().sum(dim=(0, 3)) for _, _, ways in said[0]
-    )  # (n, R)
-    size = size / sum(len(windows.series) * (own.context - own.order) for windows, _, _ in said[0])
-    errors = {}
-    for ridge in (None, *_RIDGES):
-        sizes = torch.zeros_like(size) if ridge is None else torch.where(size > 1e-9, (size * ridge).rsqrt(), 0.0)
-        errors[ridge] = torch.zeros(len(effects), dtype=torch.float64)
-        for windows, effect, ways in said[1]:
-            sized, rest = ways * sizes[..., None], windows.series - effect
-            weights = solved(*own.sums(sized, rest[..., : own.context]))
-            rest = (rest - torch.einsum("bnr,bnrs->bns", weights, sized)).flatten(0, 1)[..., None]
-            away = _unexplained(rest, linear)[..., 0].unflatten(0, windows.weight.shape) * windows.weight[..., None]
-            errors[ridge] += away.nan_to_num().square().sum(dim=(0, 2))
+    size: Any = 0.0
+    for windows in parts[0]:
+        ways = windows.directions(windows.effect(effects))
+        size = size + own.whitened(ways[..., : own.context]).square().sum(dim=(0, 3))  # (n, R)
+    size = size / sum(len(windows.series) * (own.context - own.order) for windows in parts[0])
+    sizes = {ridge: torch.where(size > 1e-9, (size * ridge).rsqrt(), 0.0) for ridge in _RIDGES}
+    errors = _errors_of(own, parts[1], effects, linear, {None: torch.zeros_like(size), **sizes})
     for target, none in enumerate(errors[None].tolist()):
         error, ridge = min((float(errors[ridge][target]), ridge) for ridge in _RIDGES)
         if none > 0 and error < (1 - _LEAST_GAIN) * none:
             left[target] = error / none
-            own.sizes.data[target] = torch.where(size > 1e-9, (size * ridge).rsqrt(), 0.0)[target]
+            own.sizes.data[target] = sizes[ridge][target]
     return left
+
+
+def _errors_of(
+    own: Any, part: list["_Windows"], effects: Tensor, linear: Tensor, choices: dict[Any, Tensor]
+) -> dict[Any, Tensor]:
+    """The sums of squared errors of each target `(n,)` under several `sizes` of responses `(n, R)`."""
+    errors: dict[Any, Tensor] = {name: torch.zeros(len(effects), dtype=torch.float64) for name in choices}
+    for windows in part:
+        effect = windows.effect(effects)
+        ways, left = windows.directions(effect), windows.series - effect
+        for name, sizes in choices.items():
+            sized = ways * sizes[..., None]
+            weights = solved(*own.sums(sized, left[..., : own.context]))
+            rest = (left - torch.einsum("bnr,bnrs->bns", weights, sized)).flatten(0, 1)[..., None]
+            away = _unexplained(rest, linear)[..., 0].unflatten(0, windows.weight.shape) * windows.weight[..., None]
+            errors[name] += away.nan_to_num().square().sum(dim=(0, 2))
+    return errors
 
 
 def _autoregression(own: Any, part: list["_Windows"], effects: Tensor) -> Tensor:
