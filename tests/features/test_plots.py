@@ -47,6 +47,13 @@ def test_some_images_are_those_of_all(tiny_config, fields):
         assert torch.equal(processor.draw(batch["plot_values"], images=part), whole[part])
 
 
+def test_some_images_of_a_processor_without_any_are_refused_as_all_are():
+    processor = TimesCLIPProcessor(context_length=12, patch_length=4, patch_stride=2, image_size=None)
+    for part in (None, slice(0, 2)):
+        with pytest.raises(ValueError, match="draws no images"):
+            processor.draw(torch.rand(2, 3, 12), images=part)
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"layout": "grid"}, {"vision_pooling": "cls_mean"}, {"vision_feature_layer": 1}]
 )

@@ -275,8 +275,8 @@ def draw_some_plots(plot_values: Array, settings: Any, images: slice, dtype: Any
     num_samples, num_variates, num_steps = plot_values.shape
     if settings.layout == "grid":
         return draw_plots(plot_values[images], settings, dtype)[:, 0]
-    variates = np.tile(np.arange(num_variates), num_samples)[images]
-    return _colour_images(plot_values.reshape(-1, num_steps)[images], variates, settings, settings.image_size, dtype)
+    variates, size = np.tile(np.arange(num_variates), num_samples)[images], _plot_size(settings, num_variates)
+    return _colour_images(plot_values.reshape(-1, num_steps)[images], variates, settings, size, dtype)
 
 
 def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
@@ -294,22 +294,29 @@ def draw_plots(plot_values: Array, settings: Any, dtype: Any = None) -> Array:
     Raises:
         ValueError: a processor without images, or plots that would be too small in a grid.
     """
-    if settings.image_size is None:
-        raise ValueError("This processor draws no images: its image_size is None")
     num_samples, num_variates, num_steps = plot_values.shape
-    size, in_grid = settings.image_size, settings.layout == "grid"
-    if in_grid:
-        rows, columns = grid_shape(num_variates)
-        size = [settings.image_size[0] // rows, settings.image_size[1] // columns]
-        if min(size) < _SMALLEST_PLOT:
-            raise ValueError(
-                f"layout='grid' would leave {size[0]} x {size[1]} pixels for each of {num_variates} plots, and "
-                f"{_SMALLEST_PLOT} are the least: choose a larger image_size, or layout='variate'"
-            )
-    variates = np.tile(np.arange(num_variates), num_samples)
+    variates, size = np.tile(np.arange(num_variates), num_samples), _plot_size(settings, num_variates)
     images = _colour_images(plot_values.reshape(-1, num_steps), variates, settings, size, dtype)
     images = images.reshape(num_samples, num_variates, *images.shape[1:])
+    in_grid = settings.layout == "grid"
     return place_in_grid(images, _paper(settings, images), settings.image_size) if in_grid else images
+
+
+def _plot_size(settings: Any, num_variates: int) -> Sequence[int]:
+    """Height and width of a plot in pixels, alone in its image or in a grid with those of the other variates."""
+    size: Sequence[int] | None = settings.image_size
+    if size is None:
+        raise ValueError("This processor draws no images: its image_size is None")
+    if settings.layout != "grid":
+        return size
+    rows, columns = grid_shape(num_variates)
+    size = [size[0] // rows, size[1] // columns]
+    if min(size) < _SMALLEST_PLOT:
+        raise ValueError(
+            f"layout='grid' would leave {size[0]} x {size[1]} pixels for each of {num_variates} plots, and "
+            f"{_SMALLEST_PLOT} are the least: choose a larger image_size, or layout='variate'"
+        )
+    return size
 
 
 def _colour_images(series: Array, variates: np.ndarray, settings: Any, size: Sequence[int], dtype: Any) -> Array:
