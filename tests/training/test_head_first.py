@@ -101,21 +101,45 @@ def test_what_has_no_head_of_its_own_is_refused() -> None:
     model, processor = build()
     with pytest.raises(ValueError, match="train has no 'labels'"):
         train_head(model, processor, rows().remove_columns("labels"))
+    with pytest.raises(ValueError, match="train is empty"):
+        train_head(model, processor, [])
 
 
-def test_training_begins_with_the_head_and_goes_on_as_always(tmp_path: Any) -> None:
-    def run(**more: Any) -> list[float]:
-        model, processor = build()
-        own = {"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 3e-3, "weight_decay": 0.05}
-        arguments = TimesCLIPTrainingArguments(str(tmp_path), report_to="none", disable_tqdm=True, **{**own, **more})
-        trainer = TimesCLIPTrainer(model, arguments, processor, train_dataset=rows(), eval_dataset=rows(seed=1))
+def test_plots_of_wide_series_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = build(freeze_vision=True, vision_chunk_size=4)
+    sizes, draw = [], TimesCLIPProcessor.draw
+
+    def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        sizes.append((images := draw(self, *args, **kwargs)).shape[:-3].numel())
+        return images
+
+    monkeypatch.setattr(TimesCLIPProcessor, "draw", counting)
+    train_head(model, processor, rows(), epochs=1)
+    assert max(sizes) == 4 and sum(sizes) == COUNT * VARIATES
+
+
+def test_a_calibration_of_the_head_as_it_was_is_dropped() -> None:
+    model, processor = build(vision_config=None)
+    model.config.calibration = {"source": "another head"}
+    train_head(model, processor, rows(), epochs=1)
+    assert model.config.calibration is None
+
+
+def test_a_model_that_is_made_for_a_training_learns_the_loss_that_was_asked_for(tmp_path: Any) -> None:
+    """Class weights and smoothed labels reach the head of `model_init` as that of a model that is there."""
+    asked: dict[str, Any] = {"label_smoothing_factor": 0.3, "class_weights": [1.0, 4.0], "head_epochs": 3}
+    arguments = TimesCLIPTrainingArguments(
+        str(tmp_path), report_to="none", disable_tqdm=True, num_train_epochs=1, learning_rate=0.0,
+        per_device_train_batch_size=16, **asked,
+    )  # fmt: skip
+    kind: dict[str, Any] = {"kind": TimesCLIPForClassification, "vision_config": None}
+    data = {"train_dataset": rows(classes=True), "eval_dataset": rows(classes=True, seed=1)}
+    made = []
+    for own in (False, True):
+        model, processor = build(**kind)
+        given = {"model": model} if own else {"model": None, "model_init": lambda: build(**kind)[0]}
+        trainer = TimesCLIPTrainer(**given, args=arguments, processing_class=processor, **data)
         trainer.train()
-        return [log["eval_rmse"] for log in trainer.state.log_history if "eval_rmse" in log]
-
-    plain, first = run(eval_on_start=True), run(eval_on_start=True, head_epochs=20, head_learning_rate=3e-3)
-    assert first[0] < 0.8 * plain[0]
-    other, processor = build()
-    train_head(other, processor, rows(), 20, 3e-3, 0.05, 16, seed=42)  # the trainer's own seed
-    unseen = rows(seed=1)
-    said = other.eval()(**processor(np.asarray(unseen["past_values"][:]))).predictions.detach().numpy()
-    assert np.sqrt(np.mean((said - np.asarray(unseen["labels"][:])) ** 2)) == pytest.approx(first[0], rel=1e-4)
+        made.append(trainer.model.state_dict())
+    for name, value in made[0].items():
+        assert torch.equal(value, made[1][name]), name

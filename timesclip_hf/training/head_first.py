@@ -17,6 +17,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from transformers.utils.logging import get_logger
 
 from ..data.collator import TimesCLIPDataCollator
+from ..features.plots import read_plots
 from ..model.agreement import check_agreement
 from ..model.outputs import TimesCLIPOutput
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -58,12 +59,22 @@ def train_head(
         The mean loss of each epoch.
 
     Raises:
-        ValueError: another task, an ensemble, or rows without labels.
+        ValueError: another task, an ensemble, no rows, or rows without labels.
     """
     _check(model)
     check_agreement(processor, model.config, model.task, training=True)
-    loader = DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor))
-    return _train(model, loader, epochs, learning_rate, weight_decay, batch_size, max_grad_norm, seed)
+    loader = DataLoader(train, batch_size, collate_fn=TimesCLIPDataCollator(processor, draw=False))
+    return _train(
+        model, _plotted(model, processor, loader), epochs, learning_rate, weight_decay, batch_size, max_grad_norm, seed
+    )
+
+
+def _plotted(model: Any, processor: Any, loader: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Batches on a model's device, with what its vision tower says of the plots, a few images at a time."""
+    for batch in loader:
+        given = {name: part.to(model.device) for name, part in batch.items() if hasattr(part, "to")}
+        read_plots(model, processor, given)
+        yield given
 
 
 def train_head_first(trainer: Any, model: Any) -> None:
@@ -143,6 +154,7 @@ def _train(
                 total += loss.item() * len(rows)
             losses.append(total / count)
     model.train(before)
+    model.config.calibration = None  # of the head as it was
     logger.info(f"the head learnt for {epochs} epochs: loss {losses[0]:.4g} to {losses[-1]:.4g}")
     return losses
 
@@ -184,6 +196,8 @@ def _read(model: Any, batches: Iterable[Any]) -> dict[str, Tensor]:
         for name in _BESIDE:
             if name in given:
                 found.setdefault(name, []).append(given[name])
+    if not found:
+        raise ValueError("train is empty: there is nothing to train a head on")
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 

@@ -310,12 +310,14 @@ class TimesCLIPTrainer(Trainer):
             self.kept_weights.forget()
 
     def call_model_init(self, trial: Any = None) -> Any:
-        """Trainer's; a model that training starts with has its kernels fitted."""
+        """Trainer's; a model that training starts with has its kernels fitted, and its head trained if it is first."""
         model = super().call_model_init(trial)
         if getattr(self, "is_in_train", False):  # not while the trainer is built
             if self.place_model_on_device:
                 self._move_model_to_device(model, self.args.device)
             self._fit_kernels(model)
+            self.model = model  # the one whose loss is changed from now on
+            self.task_objective.on_train_begin()
             train_head_first(self, model)
         return model
 
