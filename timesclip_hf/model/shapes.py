@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers.utils.generic import maybe_autocast
 
 from .layers import FittedLayer
+from .precision import widened
 from .towers import encode_in_chunks
 
 NUM_KERNELS, KERNEL_LENGTH = 84, 9
@@ -80,7 +81,7 @@ class ShapeReading(FittedLayer):
         with maybe_autocast(values.device.type, enabled=False):
             most = max(count for _, count in self.plan)
             at_once = max(1, _NUMBERS_AT_ONCE // (NUM_KERNELS * most * values.shape[-1]))
-            return encode_in_chunks(self._read, at_once, values.float())
+            return encode_in_chunks(self._read, at_once, _exact(values)).float()
 
     def _read(self, values: Tensor) -> Tensor:
         found, first = [], 0
@@ -130,12 +131,17 @@ class ShapeReading(FittedLayer):
         thresholds, spreads, first = [], [], 0
         for number, (_, count) in enumerate(self.plan):
             for half in range(len(_HALVES)):
-                response = self._response(values.float(), number, half).transpose(0, 1).flatten(1)
+                response = self._response(_exact(values), number, half).transpose(0, 1).flatten(1)
                 for row in response.double().cpu().numpy():
                     spreads.append(row.std())
                     thresholds.append(np.quantile(row, levels[first : first + count]))
                     first += count
         self.fill(thresholds=np.concatenate(thresholds), spreads=spreads)
+
+
+def _exact(values: Tensor) -> Tensor:
+    """As convolutions keep all digits of float32: a GPU takes TF32 for them, but not in the place of float64."""
+    return widened(values) if values.is_cuda else values.float()
 
 
 __all__ = ["NUM_KERNELS", "ShapeReading", "dilations", "series_to_fit"]
