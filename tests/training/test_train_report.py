@@ -15,9 +15,13 @@ MEASURED = {
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(470.4, "470"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.012"), (123456.0, "123456")]
-)
-def test_figures_have_three_digits_and_no_exponent(value: float, shown: str) -> None:
+    ("value", "shown"),
+    [
+        (470.4, "470"), (12.34, "12.3"), (1.234, "1.23"), (0.01234, "0.012"), (123456.0, "123456"),
+        (0.00432, "0.0043"), (-0.000123, "-0.00012"), (2.5e-8, "0.000000025"), (-1e-17, "0.000"), (0.0, "0.000"),
+    ],
+)  # fmt: skip
+def test_figures_have_digits_that_count_and_no_exponent(value: float, shown: str) -> None:
     assert report.figure(value) == shown
 
 

@@ -28,6 +28,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 _NEARLY = 0.9
 _LARGE = {"accuracy", "balanced_accuracy", "macro_f1", "r2"}
+_NOTHING = 1e-9  # rounding
 
 
 # What a training leaves beside model, processor and card.
@@ -42,12 +43,14 @@ def clear(output: Path) -> None:
 
 
 def figure(value: float) -> str:
-    """A number for people: three digits that count, and no exponent."""
+    """A number for people: three digits that count, or three decimals, and no exponent; of small ones, two digits."""
     if not np.isfinite(value):
         return str(value)
     size = abs(float(f"{value:.3g}"))  # 0.9999 is 1.00
-    if size < 0.0005:
+    if size < _NOTHING:
         return "0.000"
+    if size < 0.01:  # a target may be measured in a large unit
+        return np.format_float_positional(value, precision=2, fractional=False, trim="-")
     return (
         f"{value:.0f}"
         if size >= 100
