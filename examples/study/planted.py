@@ -32,6 +32,7 @@ from timesclip_hf import (
     explain,
     fit_head,
 )
+from timesclip_hf.model.layers import FittedLayer
 
 SPANS, VARIATES = 4, list("abcd")
 UNITS, LEVELS = [0.01, 1.0, 50.0, 4000.0], [0.3, 10.0, 0.0, 1e4]
@@ -91,12 +92,14 @@ def _asked(forecaster: TimesCLIPForecaster, frame: pd.DataFrame) -> tuple[Any, A
 
 
 def scramble(model: Any, seed: int) -> None:
-    """Random weights, of kernels, too."""
+    """Random weights, of heads in closed form, too."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            for name in ("weight", "centers") if hasattr(module, "centers") else ():
-                setattr(module, name, torch.randn_like(getattr(module, name)) * getattr(module, name).std())
+            held = dict(module.named_buffers(recurse=False)) if isinstance(module, FittedLayer) else {}
+            for name in ("weight", "centers"):
+                if name in held:
+                    setattr(module, name, torch.randn_like(held[name]) * held[name].std())
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.1)
 

@@ -28,6 +28,7 @@ from timesclip_hf import (
 )
 from timesclip_hf.cli import main
 from timesclip_hf.inference.answers import Answerer
+from timesclip_hf.model.layers import FittedLayer
 
 NAMES, STEPS = ["ndvi", "rain", "nir"], 12
 SERIES = np.random.default_rng(0).normal(size=(10, STEPS, 3)).cumsum(axis=1) * [0.1, 30.0, 500.0] + [0.5, 100, 3000]
@@ -227,8 +228,9 @@ def test_a_planted_driver_comes_first_by_both_methods_and_not_with_random_weight
         torch.manual_seed(draw)
         with torch.no_grad():
             for module in model.modules():
-                for name in ("weight", "centers") if hasattr(module, "centers") else ():
-                    setattr(module, name, torch.randn_like(getattr(module, name)) * getattr(module, name).std())
+                held = dict(module.named_buffers(recurse=False)) if isinstance(module, FittedLayer) else {}
+                for name in [name for name in ("weight", "centers") if name in held]:
+                    setattr(module, name, torch.randn_like(held[name]) * held[name].std())
             for parameter in model.parameters():
                 parameter.copy_(torch.randn_like(parameter) * 0.1)
         other = explain(model, processor, rows, spans=4, methods=["gradients"], max_samples=15)
