@@ -127,11 +127,13 @@ class SeriesPath(nn.Module):
         self.sample_shape = (config.num_variates, config.context_length)
         self.num_static_features = config.num_static_features
         self.sums = config.kernel_shortcut and config.kernel_sums
-        width = self.read_size(config) + 2 * config.num_variates * config.use_loc_scale + config.num_static_features
+        width = (
+            self.build_reading(config) + 2 * config.num_variates * config.use_loc_scale + config.num_static_features
+        )
         self.layer = self.build_layer(config, width, num_outputs)
 
-    def read_size(self, config: TimesCLIPConfig) -> int:
-        """Numbers that are read of the series."""
+    def build_reading(self, config: TimesCLIPConfig) -> int:
+        """Makes what `read` needs, if anything; numbers that are read of the series."""
         return config.num_variates * config.context_length * (2 if self.sums else 1)
 
     def build_layer(self, config: TimesCLIPConfig, width: int, num_outputs: int) -> nn.Module:
@@ -167,7 +169,7 @@ class ShapePath(SeriesPath):
     kernels of shapes sum to zero and see no level, so that the mean of each variate stands beside them.
     """
 
-    def read_size(self, config: TimesCLIPConfig) -> int:
+    def build_reading(self, config: TimesCLIPConfig) -> int:
         self.reading = ShapeReading(config.num_variates, config.context_length, config.shape_features)
         return self.reading.num_features + config.num_variates
 

@@ -67,7 +67,8 @@ class TaskModel(TimesCLIPPreTrainedModel):
         Args:
             patch_values, patch_mask, pixel_values, vision_features, output_attentions, output_hidden_states: see
                 `TimesCLIPModel.forward`. Images are not read without labels where plots only teach (`preset="paper"`).
-            variate_values: `(B, V, T)`, for `variate_selection="cross_attention"` and `linear_shortcut`.
+            variate_values: `(B, V, T)`, scaled, wherever the series themselves are read: by shortcuts, shapes,
+                `variate_selection="cross_attention"` and `covariate_response="own"`.
             loc, scale: `(B, V)` in raw units, what the processor subtracted and divided by; given back to forecasts,
                 otherwise read with `use_loc_scale`.
             static_values: `(B, num_static_features)` as the processor encodes them; forecasts read them with

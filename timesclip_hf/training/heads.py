@@ -3,8 +3,9 @@
 
 The way for few labels. What is fitted is written into the model's own heads, so that the model saves, pushes, exports
 and predicts like any other, and linear heads go on training. `head="linear"`: ridge, or multinomial logistic
-regression. `head="kernel"`, and `kernel_shortcut`: kernel ridge (see `kernels`), for classes on their indicators; the
-answers out of fold then become probabilities by one temperature and a bias for each class (Platt scaling).
+regression. `head="kernel"`, and `kernel_shortcut`: kernel ridge (see `kernels`), and `shape_features`: ridge on what
+is read of shapes; both for classes on their indicators, and the answers out of fold then become probabilities by one
+temperature and a bias for each class (Platt scaling).
 """
 
 import warnings
@@ -85,8 +86,8 @@ def fit_head(
     Args:
         model: with `head="kernel"` or `"linear"` (preset `"probe"`); best with `head_reads="features"` and
             `variate_selection=None`, for neither a projection nor a selection is fitted here. Of a model with
-            `head="mlp"` the `kernel_shortcut` alone is fitted, and no weights. It is changed in place and left in
-            evaluation mode.
+            `head="mlp"` the `kernel_shortcut` and shapes alone are fitted, and no weights. It is changed in place and
+            left in evaluation mode.
         processor: fitted, as the model was built for.
         train: rows with `past_values` and `labels`, as `TimesCLIPDataCollator` takes them, with a length.
         groups: one for each row, such as its farm; rows of a group are left out together.
@@ -111,8 +112,8 @@ def fit_head(
     >>> config = TimesCLIPConfig.from_preset("probe", towers="tiny", num_variates=7, context_length=36)
     >>> processor = TimesCLIPProcessor.from_config(config).fit(train)
     >>> model = TimesCLIPForRegression(processor.complete_config(config))
-    >>> fit_head(model, processor, train).scores
-    {'vision': 0.71, 'text': 0.78, 'series': 0.80, 'mean': 0.82}
+    >>> fit_head(model, processor, train).branches  # `scores` has the R2 of each out of fold, and of their mean
+    ['vision', 'text', 'series', 'shapes']
     ```
     """
     layers = _closed_layers(model)

@@ -157,7 +157,7 @@ def choose_space(
     Args:
         readings: `(n, in_features)`, static values last.
         targets: `(n, k)`, with mean 0.
-        num_static: how many static values there are.
+        num_static: how many static values there are; of shapes, levels are among them.
         owners: groups of rows that are left out together, or `None`.
         seed: of the rows that stand for all where there are many, and of the centers.
         max_centers: rows that become centers; all, where there are no more.
