@@ -64,6 +64,17 @@ def test_codes_with_zeros_in_front_stay_as_they_stand(tmp_path: Path, separator:
     assert table["device"].fillna("none").tolist() == ["100000000000000001", "none", "100000000000000003"]
 
 
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_codes_are_known_in_the_first_cell_of_a_file_and_behind_all_ends_of_lines(
+    tmp_path: Path, start: str, end: str
+) -> None:
+    for lines, header in ((["007,1", "108,2"], False), (["field,x_00", "108,2", "007,1"], True)):
+        (tmp_path / "t.csv").write_bytes((start + end.join(lines)).encode())
+        table = read_table(tmp_path / "t.csv", header=header)
+        assert sorted(table.iloc[:, 0]) == ["007", "108"] and sorted(table.iloc[:, 1]) == [1, 2]
+
+
 def test_lines_that_are_no_rows_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("sep=;\nx_00;x_01\n1,5;2\ncloud;3\n")  # as Excel writes it
     with expect_error("the header is row 2", "row 4: 'cloud'"):

@@ -60,6 +60,17 @@ def make_table(text: str = "", steps: int = STEPS) -> pd.DataFrame:
     return pd.concat(parts)
 
 
+def test_what_is_judged_changes_nothing_of_what_was_learnt(monkeypatch: Any) -> None:
+    hours, days = (pd.DataFrame({"ds": pd.date_range("2024", periods=60, freq=f), "y": 1.0}) for f in ("h", "D"))
+    forecaster, tables = TimesCLIPForecaster(), find_tables(hours)
+    tables.to_learn(hours)
+    forecaster.tables = tables
+    read_windows(days, Shape, 3, tables)
+    monkeypatch.setattr("timesclip_hf.inference.backtest.run_backtest", lambda df, own, *how: own.to_learn(df))
+    forecaster.cross_validation(days)
+    assert tables.seconds == 3600
+
+
 def save(folder: Path, tiny_config: Any, enlarge: Any, text: str = "", targets: int = 1) -> Path:
     """A forecaster of random weights that reads the temperature and a promotion in advance, wind, and the hour."""
     wanted = [f"load{text}", f"gas{text}"][:targets]

@@ -33,6 +33,16 @@ def test_copies_of_a_series_are_kept_on_one_side_or_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(("copied", "told"), [([30, 31], "validation"), ([0, 30], "train and validation")])
+def test_copies_that_chose_the_model_are_told_as_those_that_it_learnt_from(copied: list[int], told: str) -> None:
+    twice = pd.concat([fields(), fields().iloc[copied]], ignore_index=True)
+    parts = np.repeat(["train", "validation", "test"], [30, 10, 2])
+    prepared = prepare(TableJob(twice.assign(part=parts), "yield"))
+    assert [warning.split(", too")[0] for warning in prepared.warnings] == [
+        f"2 of 2 series of the test part are in the {told} part"
+    ]
+
+
 @pytest.mark.parametrize(
     ("years", "told"),
     [

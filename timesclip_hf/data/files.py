@@ -40,7 +40,7 @@ _SEPARATORS = ",;\t|"
 _LINES = 20  # at the start of a text file, by which its separator is told
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*|\s*[-+]?\d+\s*")
 _EXACT = 2**53  # the largest whole number up to which float64 holds all
-_BLANK_LINE, _LEADING_ZERO = re.compile(rb"\n\r?\n"), re.compile(rb"[,;\t|\n\" ]0\d\d")
+_BLANK_LINE, _LEADING_ZERO = re.compile(rb"\n\r?\n"), re.compile(rb"[,;\t|\r\n\"\xbf ]0\d\d")
 _DECIMALS = re.compile(r"\s*[-+]?\d*\.\d+(e[-+]?\d+)?\s*", re.IGNORECASE)
 
 
@@ -149,9 +149,10 @@ def _open(path: Path, mode: str, **options: Any) -> Any:
 
 
 def _is_found(path: Path, pattern: re.Pattern[bytes]) -> bool:
-    """Whether some bytes, four at most, stand anywhere before the white space at the end of a file."""
+    """Whether some bytes, four at most, stand anywhere before the white space at the end of a file, whose first line
+    begins as all do."""
     with _open(path, "rb") as file:
-        end = b""
+        end = b"\n"
         while chunk := file.read(2**20):
             if pattern.search((end + chunk).rstrip()):
                 return True

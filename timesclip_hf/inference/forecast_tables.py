@@ -63,9 +63,13 @@ class ForecastTables:
 
     def to_learn(self, df: Any, static: Any = None) -> Panel:
         """The series of a table with all that is known of their steps, whose distance is noted."""
-        panel = self.history(df, static)
+        panel = self.to_judge(df, static)
         self.seconds = panel.step_seconds()
-        return with_calendar(panel, self.calendar)
+        return panel
+
+    def to_judge(self, df: Any, static: Any = None) -> Panel:
+        """The same, with nothing noted."""
+        return with_calendar(self.history(df, static), self.calendar)
 
     def to_ask(self, df: Any, future: Any, horizon: int, static: Any = None) -> Panel:
         """The same with what is known of the `horizon` steps behind them."""

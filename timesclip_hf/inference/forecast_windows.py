@@ -80,7 +80,7 @@ def read_windows(
     """
     timed, named = bool(tables.roles.timestamp), tables.roles.id is not None
     frame, tables = _with_times(frame, tables)
-    panel = observed(tables.to_learn(frame, static))
+    panel = observed(tables.to_judge(frame, static))
     context, horizon = config.context_length, config.prediction_length
     targets = len(tables.roles.targets)
     ends = panel.lengths - horizon

@@ -236,7 +236,7 @@ class TimesCLIPForecaster:
             known = {} if tables is None else columns_of(tables, self._static)
             tables = find_tables(df, **{**known, **{name: fit[name] for name in COLUMNS if name in fit}})
         plan = replace(self.plan, num_targets=len(tables.roles.targets), **_asked_anew(fit))
-        return run_backtest(df, tables, static, plan, (windows, step), refit, peers, self.batch_size)
+        return run_backtest(df, replace(tables), static, plan, (windows, step), refit, peers, self.batch_size)
 
     def explain(self, df: Any = None, *, static: Any = None, max_samples: int = 60, **how: Any) -> "Explanation":
         """Which variates, covariates and spans of time its forecasts come from, on windows of a table of which is

@@ -78,7 +78,8 @@ class TimeSeriesPipeline(CarriesCode, Pipeline):
         progress_bar (bool, defaults to False): show one.
         timestamp_column (str): dates or numbers, of tables with one row per time step; an index of dates is found.
         series_column (str): which series a row belongs to, of tables with one row per time step and several series.
-        fill_gaps (bool, defaults to False): insert missing time steps as missing values instead of raising.
+        fill_gaps (bool, defaults to False): insert missing time steps as missing values instead of raising; models of
+            whole series that know the steps of a season always do, as in the table that they learnt from.
         column_pattern (str): how columns of tables with one row per series are named, see `load_wide_table`; not set:
             as the processor was fitted.
         variate_column, value_column (str): of tables with one row per value, see `load_long_table`.

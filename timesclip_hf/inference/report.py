@@ -19,6 +19,7 @@ from ..model.processing_timesclip import TimesCLIPProcessor
 from .answers import Answerer
 from .intervals import usual_level
 from .loading import learnt_column, own_config, saved_metrics, saved_model_class
+from .table_inputs import one_row_each
 
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
@@ -176,6 +177,8 @@ def write_report(
         raise ValueError(f"the table has no column {missing[0]!r}, only {some_of(frame.columns, 20)}")
     config, metrics = own_config(folder), saved_metrics(folder)
     answerer = Answerer(saved_model_class(config).from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder))
+    if not answerer.task.reads_newest_steps:
+        frame, reading = one_row_each(frame, answerer.processor, reading)
     source = Source(
         folder, Path(folder).name or folder, answerer, metrics, frame,
         Path(table).name if isinstance(table, str | Path) else "a table",

@@ -17,6 +17,7 @@ from ..data.tables import decoded
 from ..escaping import csv_quoting, safe_cells, with_unit
 from ..features.similar import SimilarSeries
 from ..metrics import classification_metrics, regression_metrics
+from ..model.intervals import percent
 from ..training.train_report import figure
 from .explanations import Explanation, explain, usable_methods
 from .report import Source
@@ -180,7 +181,7 @@ def _beside(source: Source, series: SeriesBatch) -> tuple[list[Any], pd.DataFram
         asked["similar"] = 1
     if not asked:
         return [], None
-    predict = PIPELINES[str(answerer.task.pipeline)](answerer.model, answerer.processor)
+    predict: Any = PIPELINES[str(answerer.task.pipeline)](answerer.model, answerer.processor)
     own = [name for name in ("distance", "unusual", "nearest_1") if name in source.frame]
     with warnings.catch_warnings():  # the page has a note of its own of unusual series
         warnings.filterwarnings("ignore", UNUSUAL, UserWarning)
@@ -189,9 +190,9 @@ def _beside(source: Source, series: SeriesBatch) -> tuple[list[Any], pd.DataFram
     near = rows[["distance", "unusual", "nearest_1"]].reset_index(drop=True) if "similar" in asked else None
     if "interval" not in asked:
         return [], near
-    count, names = answerer.config.num_targets, [str(name) for name in found]
-    lows, highs = ([k for k, n in enumerate(names) if f"_{end}_" in n][-count:] for end in ("lower", "upper"))
-    return [tuple(rows.iloc[:, k].to_numpy(float) for k in pair) for pair in zip(lows, highs, strict=True)], near
+    share = percent(asked["interval"])
+    pairs = [(f"{name}_lower_{share}", f"{name}_upper_{share}") for name in predict.target_names()]
+    return [tuple(rows[name].to_numpy(float) for name in pair) for pair in pairs], near
 
 
 def _positions(source: Source, series: SeriesBatch) -> NDArray[np.int64]:

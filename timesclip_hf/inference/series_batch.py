@@ -23,7 +23,7 @@ from ..model.static_values import encode_static
 from ..model.tasks import Task
 from .pipeline_inputs import read_samples
 from .skipped import Skipped
-from .table_inputs import Samples
+from .table_inputs import Samples, one_row_each
 
 
 @dataclass
@@ -99,6 +99,9 @@ class BatchReader:
         """
         plain = isinstance(samples, Dataset) and "past_values" not in samples.column_names
         frame = read_table(samples) if is_table(samples) or plain else None
+        series_column = reading.get("series_column")
+        if frame is not None and not self.task.reads_newest_steps:  # labels and groups are of series, not of steps
+            frame, reading = one_row_each(frame, self.processor, reading)
         ahead = self.config.prediction_length if self.reads_future else 0
         with one_run():
             found = read_samples(
@@ -113,6 +116,8 @@ class BatchReader:
             left = [number for number, row in enumerate(rows) if isinstance(row, Skipped)]
             warn_caller(f"samples {some_of(left)} are left out: {rows[left[0]].reason}")
         positions, names, identity = _places(found, kept)
+        if frame is not None and series_column in identity and "series_column" not in reading:
+            names = identity[series_column].astype(str).tolist()
         used = [rows[number] for number in kept]
         values, observed = self._arrays(used)
         batch = SeriesBatch(values, observed, self._static(used), names, identity)

@@ -13,6 +13,7 @@ from ..data.calendar import calendar_columns
 from ..data.columns import Step, number_steps, step_columns, suggested_pattern
 from ..data.covariates import changing_statics, read_with_covariates, with_future
 from ..data.long import SeriesCollection, read_long_series
+from ..data.pivot import widened
 from ..data.tables import check_known, decoded, row_number, some_of, warn_caller
 from ..data.timestamps import Times, continue_timestamps
 from ..data.wide import at_steps, find_variates, read_statics, read_wide_series
@@ -112,6 +113,27 @@ def is_wide(frame: pd.DataFrame, names: Sequence[str] | None, pattern: str | Non
         f"{some_of([*found, *(name for name in frame.columns if name not in in_series)], 20)}"
         f"{f'. Columns such as {told}' if told and pattern is None else ''}"
     )
+
+
+def one_row_each(
+    frame: pd.DataFrame, processor: TimesCLIPProcessor, reading: Mapping[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A table with one row per time step or value as one with a row for each series, beside what says the same in all
+    rows of a series, and how that is read; other tables, and those without names of series and times, as they are.
+
+    Args:
+        frame: as `read_table` gives it.
+        processor: of a model that answers for whole series.
+        reading: how the table is read, see `TimeSeriesPipeline`.
+    """
+    columns = ("series_column", "timestamp_column", "variate_column", "value_column")
+    roles: dict[str, Any] = {name: reading.get(name) for name in columns}
+    names, pattern = processor.variate_names, reading.get("column_pattern") or usable_pattern(frame, processor)
+    if names is None or roles["series_column"] is None or roles["timestamp_column"] is None:
+        return frame, dict(reading)
+    if roles["variate_column"] is None and roles["value_column"] is None and is_wide(frame, names, pattern):
+        return frame, dict(reading)
+    return widened(frame, **roles, variates=names, constant=())[0], {}
 
 
 def _static_columns(processor: TimesCLIPProcessor, frame: pd.DataFrame, needed: bool) -> list[str]:
@@ -259,6 +281,7 @@ def read_long(
     `future`: the same of the steps to forecast, with the covariates whose future is known.
     """
     timestamp_column, series_column = columns["timestamp_column"], columns["series_column"]
+    fill_gaps = fill_gaps or (not newest_steps and first_read(processor) is not None)  # as in the table it learnt from
     roles = [name for name in columns.values() if name is not None]
     static = _static_columns(processor, frame, reads_static)
     values = [name for name in frame.columns if name not in (*roles, *static)]
@@ -416,6 +439,7 @@ __all__ = [
     "TableRows",
     "first_read",
     "is_wide",
+    "one_row_each",
     "read_collection",
     "read_long",
     "read_wide",

@@ -48,7 +48,7 @@ class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
         self, model_outputs: Any, interval: float | None = None, groups: Any = None, **postprocess_parameters: Any
     ) -> list[dict[str, Any]]:
         """Predictions `(B, num_targets)` to dicts."""
-        names = self._target_names()
+        names = self.target_names()
         results = [dict(zip(names, row, strict=True)) for row in model_outputs["predictions"].tolist()]
         if interval is None:
             return results
@@ -60,7 +60,8 @@ class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
         told = [[dict(zip(names, row, strict=True)) for row in end] for end in ends]
         return [{**row, "lower": low, "upper": high} for row, low, high in zip(results, *told, strict=True)]
 
-    def _target_names(self) -> list[str]:
+    def target_names(self) -> list[str]:
+        """What targets are called in results."""
         count = self.model.config.num_targets
         unnamed = ["prediction"] if count == 1 else [f"prediction_{i}" for i in range(count)]
         return self.processor.target_names or unnamed
@@ -68,7 +69,7 @@ class TimeSeriesRegressionPipeline(TimeSeriesPipeline):
     def _as_table(
         self, results: list[Any], table: TableRows, interval: float | None = None, **postprocess_parameters: Any
     ) -> pd.DataFrame:
-        prefix, names = "predicted_" if self.processor.target_names else "", self._target_names()
+        prefix, names = "predicted_" if self.processor.target_names else "", self.target_names()
         columns = {prefix + name: _numbers([result[name] for result in results]) for name in names}
         if interval is not None:
             ends = {n: [_numbers([row[end][n] for row in results]) for end in ("lower", "upper")] for n in names}

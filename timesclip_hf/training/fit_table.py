@@ -21,6 +21,7 @@ from ..data.columns import step_columns
 from ..data.partial import PartialSeries
 from ..data.pivot import widened
 from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, describe_split, find_roles, split_rows
+from ..data.splits import PARTS
 from ..data.tables import check_known, decoded, parsed_numbers, read_table, some_of
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
@@ -255,13 +256,14 @@ def _same_series(dataset: Dataset) -> NDArray[np.int64]:
 
 
 def _told_copies(same: NDArray[np.int64], rows: dict[str, NDArray[np.int64]], part: str) -> str:
-    """A warning, where series of a part are in the train part, too; else `""`."""
-    count = int(np.isin(same[rows[part]], same[rows["train"]]).sum())
-    if not count:
+    """A warning, where series of a part are in one that is learnt or chosen from before, too; else `""`."""
+    before = [name for name in PARTS[: PARTS.index(part)] if np.isin(same[rows[name]], same[rows[part]]).any()]
+    if not before:
         return ""
+    count = int(np.isin(same[rows[part]], np.concatenate([same[rows[name]] for name in before])).sum())
     return (
-        f"{count} of {len(rows[part])} series of the {part} part are in the train part, too, number for number, which "
-        "flatters every model: drop the copies, or split by what they share"
+        f"{count} of {len(rows[part])} series of the {part} part are in the {' and '.join(before)} part, too, number "
+        "for number, which flatters every model: drop the copies, or split by what they share"
     )
 
 
