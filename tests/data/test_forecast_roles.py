@@ -75,3 +75,5 @@ def test_a_pandas_series_with_times_as_its_index_is_one_series() -> None:
     frame = forecast_frame(pd.Series([1.0, 2, 3], pd.period_range("2024-01", periods=3, freq="M"), name="sales"))
     assert found(frame) == (None, "index", ["sales"], "wide")
     assert found(forecast_frame(pd.Series([1.0, 2, 3], DAYS.rename("day")))) == (None, "day", ["y"], "wide")
+    nameless = pd.MultiIndex.from_product([["n", "m"], DAYS])
+    assert found(forecast_frame(pd.Series(1.0, nameless))) == ("level_0", "level_1", ["y"], "wide")

@@ -66,7 +66,7 @@ def forecast_frame(table: Any) -> pd.DataFrame:
     if isinstance(frame := nw.from_native(table, pass_through=True), nw.LazyFrame):
         return read_table(frame.collect().to_native())
     if isinstance(table, pd.Series):
-        return read_table(table.to_frame("y" if table.name is None else table.name))
+        table = table.to_frame("y" if table.name is None else table.name)
     for method in ("to_dataframe", "pd_dataframe"):  # what Darts has of them
         if hasattr(table, method) and hasattr(table, "components") and not hasattr(table, "columns"):
             return read_table(getattr(table, method)())

@@ -173,12 +173,13 @@ def write_report(
     if not output.absolute().parent.is_dir():
         raise ValueError(f"output {output}: there is no folder {output.parent}")
     frame = read_table(table)
+    processor, config, metrics = TimesCLIPProcessor.from_pretrained(folder), own_config(folder), saved_metrics(folder)
+    model_class = saved_model_class(config)
+    if not model_class.task.reads_newest_steps:
+        frame, reading = one_row_each(frame, processor, reading)
     if missing := [name for name in (labels, group, time) if name is not None and name not in frame]:
         raise ValueError(f"the table has no column {missing[0]!r}, only {some_of(frame.columns, 20)}")
-    config, metrics = own_config(folder), saved_metrics(folder)
-    answerer = Answerer(saved_model_class(config).from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder))
-    if not answerer.task.reads_newest_steps:
-        frame, reading = one_row_each(frame, answerer.processor, reading)
+    answerer = Answerer(model_class.from_pretrained(folder), processor)
     source = Source(
         folder, Path(folder).name or folder, answerer, metrics, frame,
         Path(table).name if isinstance(table, str | Path) else "a table",
