@@ -23,22 +23,25 @@ YIELDS = np.arange(COUNT) * 1.5
 ROLES = {"series_column": "field", "timestamp_column": "step"}
 
 
+IDENTITY = ["field", "yield", "site", "variety"]
+
+
 def wide() -> pd.DataFrame:
     steps = {f"{n}_{t:02d}": SERIES[:, t, v] for v, n in enumerate(NAMES) for t in range(STEPS)}
-    return pd.DataFrame(steps | {"field": [f"f{k}" for k in range(COUNT)], "yield": YIELDS}).assign(
-        site=[f"s{k % 4}" for k in range(COUNT)]
-    )
+    varieties = pd.array([1, 2, 3, None] * 4, "Int64")
+    own = {"field": [f"f{k}" for k in range(COUNT)], "site": [f"s{k % 4}" for k in range(COUNT)]}
+    return pd.DataFrame(steps | own | {"yield": YIELDS, "variety": varieties})
 
 
 def by_step() -> pd.DataFrame:
-    """The same with a row for each field and step, in no order but that in which fields begin."""
+    """The same with a row for each field and step."""
     cells = {name: SERIES[..., v].ravel() for v, name in enumerate(NAMES)}
-    own = {name: wide()[name].repeat(STEPS).to_numpy() for name in ("field", "yield", "site")}
-    return pd.DataFrame(own | {"step": np.tile(np.arange(STEPS), COUNT)} | cells)
+    own = wide()[IDENTITY].loc[np.repeat(np.arange(COUNT), STEPS)].reset_index(drop=True)
+    return own.assign(step=np.tile(np.arange(STEPS), COUNT), **cells)
 
 
 def by_value() -> pd.DataFrame:
-    return by_step().melt(["field", "yield", "site", "step"], NAMES, "band", "value")
+    return by_step().melt([*IDENTITY, "step"], NAMES, "band", "value")
 
 
 TABLES = {"step": (by_step, ROLES), "value": (by_value, ROLES | {"variate_column": "band", "value_column": "value"})}
@@ -100,7 +103,7 @@ def test_a_step_without_a_row_is_missing(tiny_config: Any, kind: str) -> None:
         cut.loc[3, [f"{name}_04", f"{name}_11"]] = np.nan
     frame = table()
     frame = frame[~((frame["field"] == "f3") & frame["step"].isin([4, 11]))]
-    answers = ask(frame.drop(columns=["yield", "site"]), **roles)
+    answers = ask(frame.drop(columns=["yield", "site", "variety"]), **roles)
     np.testing.assert_array_equal(answers["predicted_yield"], ask(cut)["predicted_yield"])
 
 

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -210,7 +211,7 @@ def _with_codes(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> pd.
     """Whole numbers of columns with such as `00731` as text, and those that float64 has rounded."""
     kinds = [kind.kind for kind in frame.dtypes]
     floats = [place for place, kind in enumerate(kinds) if kind == "f"]
-    largest = frame.iloc[:, floats].abs().max()
+    largest = np.fmax.reduce(np.abs(frame.iloc[:, floats].to_numpy()), axis=0, initial=0)
     rounded = [place for place, most in zip(floats, largest, strict=True) if most > _EXACT]
     zeros = _is_found(path, _LEADING_ZERO)
     numbers = [place for place, kind in enumerate(kinds) if kind in "iuf"] if zeros else rounded

@@ -145,8 +145,8 @@ def _where(found: Answered, columns: Mapping[str, str | None]) -> list[Block]:
         row = [_error_table(found, column, cells)]
         if not found.classes:
             off = (found.numbers - found.truth)[found.counted]
-            values = sorted(cells.unique()) if kind == "time" else _by_error(cells, _off(found))
-            groups = {str(value): off[(cells == value).to_numpy()] for value in values}
+            values = sorted(cells.dropna().unique()) if kind == "time" else _by_error(cells, _off(found))
+            groups = {str(value): off[_rows_of(cells, value)] for value in values}
             with figures.page_style():
                 drawn = figures.errors_by(groups, with_unit("predicted less observed", found.unit), kind == "time")
             what = "line" if kind == "time" else "dot"
@@ -174,11 +174,15 @@ def _by_error(cells: pd.Series, off: NDArray[Any]) -> list[Any]:
 
 def _error_table(found: Answered, column: str, cells: pd.Series) -> Block:
     """A row for each value of a column, the worst first."""
-    rows = [[str(value), *_errors_of(found, (cells == value).to_numpy())] for value in _by_error(cells, _off(found))]
+    rows = [[str(value), *_errors_of(found, _rows_of(cells, value))] for value in _by_error(cells, _off(found))]
     more = f" ({len(rows)} in all)" if len(rows) > _SHOWN_GROUPS else ""
     few = any(row[1] < _FEWEST for row in rows) and any(row[1] >= _FEWEST for row in rows)
     told = f"The worst {column} first{more}" + (f"; those of fewer than {_FEWEST} series last." if few else ".")
     return table([column, "series", *_error_words(found)], rows[:_SHOWN_GROUPS], told)
+
+
+def _rows_of(cells: pd.Series, value: Any) -> NDArray[np.bool_]:
+    return (cells == value).to_numpy(bool, na_value=False)
 
 
 def _off(found: Answered) -> NDArray[np.float64]:
@@ -208,7 +212,7 @@ def _other_columns(found: Answered, shown: Collection[str | None]) -> Block | No
         if _is_answer(found, cells):
             continue
         for value in cells.dropna().unique():
-            own = (cells == value).to_numpy()
+            own = _rows_of(cells, value)
             if own.sum() >= _FEWEST:
                 ranked.append((float(_off(found)[own].mean()), [str(column), str(value), *_errors_of(found, own)]))
     if not ranked:
@@ -264,7 +268,9 @@ def _is_answer(found: Answered, cells: pd.Series) -> bool:
         return bool(
             (cells.astype(str).to_numpy(object) == np.array([found.shown(true) for true in truth], object)).all()
         )
-    return pd.api.types.is_numeric_dtype(cells.dtype) and bool(np.allclose(cells.to_numpy(float), truth))
+    return pd.api.types.is_numeric_dtype(cells.dtype) and bool(
+        np.allclose(cells.to_numpy(float, na_value=np.nan), truth)
+    )
 
 
 def _sizes(found: Answered) -> list[Block]:
