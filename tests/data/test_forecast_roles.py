@@ -27,6 +27,7 @@ def found(frame: pd.DataFrame, **named: Any) -> tuple[Any, ...]:
         ({"site": "n", "when": DAYS, "load": 1.0}, ("site", "when", ["load"], "wide")),
         ({"site": ["n", "m", "m"], "when": DAYS[[0, 0, 1]], "load": 1.0}, ("site", "when", ["load"], "wide")),
         ({"when": DAYS, "load": 1.0, "holiday": [True, False, True]}, (None, "when", ["load"], "wide")),
+        ({"Unnamed: 0": [0, 1, 2], "when": DAYS, "load": 1.0}, (None, "when", ["load"], "wide")),
         ({"date": DAYS, "time": ["00:00", "06:30", "13:00"], "load": 1.0}, (None, "date", ["load"], "wide")),
     ],
 )

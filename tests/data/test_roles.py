@@ -153,6 +153,8 @@ def test_all_statics_are_those_without_another_role_that_are_complete_and_not_na
     own = {"soil": ["clay", "loam"] * 24, "slope": np.arange(48.0), "note": [f"n{i}" for i in range(48)]}
     frame = table(**own, ph=[np.nan, *[6.5] * 47])
     assert find_roles(frame, "yield", statics=["all"]).statics == ["soil", "slope"]
+    numbered = frame.assign(**{"Unnamed: 0": range(len(frame))})
+    assert find_roles(numbered, "yield", statics=["all"]).statics == ["soil", "slope"]
 
 
 def test_a_static_column_may_be_the_group() -> None:

@@ -69,7 +69,8 @@ def test_one_row_per_value_or_time_step_gives_the_same_parts_as_one_per_series()
     roles = {"series_column": "field", "timestamp_column": "step"}
     named = {**roles, "variate_column": "band", "value_column": "value"}
     expected = prepare(TableJob(wide, "yield"))
-    for table, long in ((values, named), (steps, roles)):
+    numbered = steps.sample(frac=1, random_state=1).reset_index(drop=True).rename_axis("Unnamed: 0").reset_index()
+    for table, long in ((values, named), (steps, roles), (numbered, roles)):
         prepared = prepare(TableJob(table.sample(frac=1, random_state=0), "yield", long=long))
         assert prepared.plan == expected.plan and sorted(prepared.roles.variates) == ["ndvi", "red"]
         order = [prepared.roles.variates.index(name) for name in ("ndvi", "red")]

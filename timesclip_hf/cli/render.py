@@ -91,6 +91,7 @@ def _saved_processor(model: str) -> tuple[Any, bool]:
 def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
     """Whole series share the axes of their table, so that height means level; of a long series, each plot its own."""
     from ..data.columns import step_columns
+    from ..data.tables import is_nameless
     from ..data.wide import find_variates
     from ..model.processing_timesclip import TimesCLIPProcessor
 
@@ -101,7 +102,8 @@ def _usual_processor(frame: Any, reading: dict[str, Any]) -> Any:
     if variates := {name: steps for name, steps in found.items() if pattern or name in clear}:
         steps = len(next(iter(variates.values())))
         return TimesCLIPProcessor(steps, min(16, steps), min(8, steps), variate_names=list(variates))
-    numbers = frame.drop(columns=[name for name in reading.values() if name in frame.columns]).select_dtypes("number")
+    others = [name for name in frame.columns if name in reading.values() or is_nameless(name)]
+    numbers = frame.drop(columns=others).select_dtypes("number")
     if numbers.empty:
         raise ValueError("the table has no columns of numbers")
     return TimesCLIPProcessor(_STEPS, scaling="instance", variate_names=list(numbers.columns))

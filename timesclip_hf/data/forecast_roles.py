@@ -5,7 +5,7 @@ The rule. Columns that the user names are what he says. Else names are as people
 Nixtla, `item_id, timestamp, target` of AutoGluon (also as an index), `id, timestamp, target` of Chronos. Else the time
 is the only column of dates, or the only one of text that reads as dates; series are named by the only column of other
 text, unless each time comes once, so that it may as well be a covariate; and targets are all columns of numbers (of
-yes and no is none) that have no other role (Darts).
+yes and no, or without a name, is none) that have no other role (Darts).
 
 Forecasts come in the columns of the ecosystem whose names were found (`FRAMES`): a row for each series and step.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-from .tables import check_known, decoded, name_list, parsed_numbers, read_table, some_of, warn_caller
+from .tables import check_known, decoded, is_nameless, name_list, parsed_numbers, read_table, some_of, warn_caller
 
 # How forecasts are laid out; see `inference.forecast_frames`.
 FRAMES = ("nixtla", "autogluon", "chronos", "wide")
@@ -114,7 +114,7 @@ def find_forecast_roles(
     free = [name for name in free if name != series]
     if not targets:
         known = [name for name in _TARGETS if name in free]
-        targets = known[:1] or [name for name in free if _is_measured(frame[name].dtype)]
+        targets = known[:1] or [n for n in free if _is_measured(frame[n].dtype) and not is_nameless(n)]
         if not targets:
             raise ValueError(
                 f"no column of numbers is left to forecast among {some_of(map(repr, columns), 20)}: name it as target"

@@ -18,6 +18,7 @@ from .tables import (
     check_complete,
     check_known,
     decoded,
+    is_nameless,
     name_list,
     parsed_numbers,
     read_table,
@@ -377,7 +378,7 @@ def _choose_columns(
     if variates is None:
         # An index that nobody asked for numbers the rows; one of dates or text is told below.
         names = [name for name in names if name not in index_names or not holds_numbers(frame[name])]
-        if nameless := [name for name in names if name.startswith("Unnamed: ")]:
+        if nameless := [name for name in names if is_nameless(name)]:
             raise ValueError(
                 f"columns without a name: {some_of(nameless)}, row numbers or dates? Name the columns to read in "
                 f"`variates`, or name {nameless[0]!r} as timestamp_column"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ..escaping import visible
 from .columns import step_columns, suggested_pattern
 from .splits import PARTS, split_by_column, split_by_group, split_chronologically
-from .tables import check_complete, check_known, decoded, parsed_numbers, some_of
+from .tables import check_complete, check_known, decoded, is_nameless, parsed_numbers, some_of
 from .timestamps import read_timestamps
 from .wide import find_variates
 
@@ -307,9 +307,9 @@ def _parts_named(column: pd.Series) -> pd.Series:
 
 
 def _describes(column: pd.Series) -> bool:
-    """Whether a column may be read beside a series: complete, and numbers or few texts."""
+    """Whether a column may be read beside a series: with a name, complete, and numbers or few texts."""
     column = decoded(column)
-    if column.isna().any():
+    if column.isna().any() or is_nameless(column.name):
         return False
     return pd.api.types.is_numeric_dtype(column.dtype) or column.nunique() <= max(2, len(column) // 5)
 

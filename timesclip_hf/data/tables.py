@@ -135,6 +135,11 @@ def read_numbers(column: pd.Series, faults: dict[int, str] | None = None) -> NDA
     return values
 
 
+def is_nameless(name: Any) -> bool:
+    """Whether a column had no name in its file, as those have in which pandas and R write the numbers of rows."""
+    return isinstance(name, str) and name.startswith("Unnamed: ")
+
+
 def parsed_numbers(cells: pd.Series) -> pd.Series:
     """Cells as numbers, NaN for what is none, infinite for whole numbers of hundreds of digits."""
     try:
@@ -174,6 +179,7 @@ __all__ = [
     "check_complete",
     "check_known",
     "decoded",
+    "is_nameless",
     "is_table",
     "name_list",
     "near_names",

@@ -22,7 +22,7 @@ from ..data.partial import PartialSeries
 from ..data.pivot import widened
 from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, describe_split, find_roles, split_rows
 from ..data.splits import PARTS
-from ..data.tables import check_known, decoded, parsed_numbers, read_table, some_of
+from ..data.tables import check_known, decoded, is_nameless, parsed_numbers, read_table, some_of
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
 from .calibration import calibration_of, measure_intervals
@@ -210,9 +210,9 @@ def _read(job: TableJob) -> pd.DataFrame:
 
 
 def _changing_numbers(frame: pd.DataFrame, series_column: str, taken: set[Any]) -> list[str]:
-    """The columns of numbers that are not the same in all rows of each series."""
+    """The columns of numbers, but for such without a name, that are not the same in all rows of each series."""
     check_known([series_column], frame, "--series: no such column")
-    names = [str(name) for name in frame if name not in taken]
+    names = [str(name) for name in frame if name not in taken and not is_nameless(name)]
     numbers = [name for name in names if pd.api.types.is_numeric_dtype(frame[name].dtype)]
     counts = frame.groupby(decoded(frame[series_column]))[numbers].nunique().max()
     return [name for name in numbers if counts[name] > 1]
