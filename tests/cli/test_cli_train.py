@@ -149,12 +149,12 @@ def test_a_language_model_speaks_beside_a_small_tower_that_sees(fields: Path, tm
 
 
 def test_towers_that_know_series_wait_until_the_head_has_learnt(fields: Path, tmp_path: Path) -> None:
-    words = ("--towers", "timesclip-small", "--preset", "late", "--epochs", 1, "--no-peers", "--no-similar")
+    words = ("--preset", "late", "--epochs", 1, "--ensemble", 2, "--no-peers", "--no-similar")
     assert train(fields, "--target", "yield", "--output", tmp_path / "model", *words) == 0
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "| head_epochs | 30 |" in card and "`timesclip-small`" in card
+    assert "| head_epochs | 30 |" in card and "| num_train_epochs | 1 |" in card and "`timesclip-small`" in card
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert config["head_reads"] == "features" and config["variate_selection"] is None
+    assert config["head_reads"] == "features" and config["variate_selection"] is None and config["ensemble_size"] == 2
 
 
 def test_an_ensemble_is_averaged_and_saved_as_one(fields: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_checkpoint_for_the_plots_asks_for_a_model_that_sees_them() -> None:
 
 @pytest.mark.parametrize("how", ["pretrained", "taught"])
 def test_the_head_learns_first_where_towers_know_something(how: str) -> None:
-    way, plain = choose_way(5000, "regression", **{how: True}), choose_way(5000, "regression")
+    way, plain = choose_way(5000, "regression", **{how: True}), choose_way(5000, "regression", taught=False)
     assert way.training["head_epochs"] > 0 and way.training["eval_on_start"]
     assert way.training["learning_rate"] < plain.training["learning_rate"]
     assert not {"head_epochs", "eval_on_start"} & {
@@ -57,6 +57,20 @@ def test_heads_read_towers_that_know_series_themselves() -> None:
     way = choose_way(5000, "classification", taught=True)
     assert (way.preset, way.config["head_reads"], way.config["variate_selection"]) == ("late", "features", None)
     assert not choose_way(5000, "classification", pretrained=True).config
+
+
+def test_many_labels_start_from_the_towers_that_ship_unless_somebody_says_others() -> None:
+    way = choose_way(5000, "regression")
+    assert (way.towers, way.config["head_reads"]) == ("timesclip-small", "features") and way.training["head_epochs"]
+    for other in (
+        choose_way(5000, "regression", taught=False),
+        choose_way(5000, "regression", pretrained=True),
+        choose_way(5000, "regression", partial=True),
+        choose_way(5000, "regression", preset="full"),
+        choose_way(5000, "forecasting"),
+    ):
+        assert other.towers == "tiny"
+    assert "head_epochs" not in choose_way(5000, "regression", taught=False).training
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 12, 24, 36, 96, 500])

@@ -147,7 +147,9 @@ def fit_series(data: SeriesData, way: Way, recipe: Recipe, folder: Path) -> Fitt
     if size > 1:
         first = fitted.trainer
         first.args.feature_cache = "off"  # each model has towers of its own
+        learnt, first.args.head_epochs = first.args.head_epochs, 0  # each head alone, by now
         trainer = _trainer(join_models([fit.trainer.model for fit in fits]), first.args, fitted.processor, data)
+        trainer.args.head_epochs = learnt  # the card tells
         trainer.state = first.state
         fitted.trainer = trainer
         fitted.warnings = list(dict.fromkeys(warning for fit in fits for warning in fit.warnings))
@@ -231,7 +233,8 @@ def _told_weights(config: TimesCLIPConfig) -> list[str]:
 
 def _arguments(way: Way, recipe: Recipe, seed: int, count: int, folder: Path) -> TimesCLIPTrainingArguments:
     given = {**way.training, **recipe.training} | ({"augment": recipe.augment} if recipe.augment else {})
-    epochs = recipe.epochs or given.pop("num_train_epochs", None)
+    own = given.pop("num_train_epochs", None)
+    epochs = recipe.epochs or own
     batch_size, partial = int(given["per_device_train_batch_size"]), recipe.random_length is not None
     plan = schedule(count, batch_size, epochs, partial)
     if epochs is not None:

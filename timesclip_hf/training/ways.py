@@ -11,6 +11,7 @@ from ..model.presets import ENOUGH_TO_TRAIN, PRESETS, preset_for
 # Of towers that come from checkpoints; the paper takes 1e-6 to 5e-5.
 PRETRAINED_RATE = 1e-5
 _HEAD_EPOCHS = 30  # of the head alone, before towers that know something learn with it
+_TAUGHT_EPOCHS = 10  # of all of it, where the towers are ours
 # What heads read of towers that know series: no projection and no selection of random weights stand before them.
 _DIRECT = {"head_reads": "features", "variate_selection": None}
 _SMALL_DATA = 500  # labelled series, below which batches are halved
@@ -50,7 +51,7 @@ def choose_way(
     *,
     preset: str = "auto",
     pretrained: bool = False,
-    taught: bool = False,
+    taught: bool | None = None,
     partial: bool = False,
 ) -> Way:
     """The way for `num_series` training series (windows, of forecasts).
@@ -60,7 +61,8 @@ def choose_way(
         task: `"regression"`, `"classification"` or `"forecasting"`.
         preset: a preset to train in any case; `"auto"`: the best for this number.
         pretrained: whether a tower comes from a checkpoint.
-        taught: whether the towers are ours, small ones that know series (`timesclip-small`, `timesclip pretrain`).
+        taught: whether the towers are ours, small ones that know series (`timesclip-small`, `timesclip pretrain`);
+            `None`: nobody said which, so those that do best.
         partial: whether parts of series are learnt.
 
     Raises:
@@ -84,9 +86,11 @@ def choose_way(
         way = replace(way, preset="late", reason=reason)
     if way.kind == "heads":  # frozen, so that what they have learnt counts
         return replace(way, towers="timesclip-small")
+    if taught is None and way.preset == "late" and not pretrained and not partial:
+        taught, way = True, replace(way, towers="timesclip-small")
     if taught and way.preset == "late":
         way = replace(way, config={**way.config, **_DIRECT})
-    return replace(way, training=training_for(num_series, task, pretrained, taught))
+    return replace(way, training=training_for(num_series, task, pretrained, bool(taught)))
 
 
 def training_for(num_series: int, task: str, pretrained: bool = False, taught: bool = False) -> dict[str, Any]:
@@ -94,7 +98,8 @@ def training_for(num_series: int, task: str, pretrained: bool = False, taught: b
 
     Towers that know something (`pretrained`, `taught`) wait until the head has learnt, 30 epochs on what they say,
     which is read once (`head_first`); then all learn, at a tenth of the rate of random weights, or towers of other
-    checkpoints at 1e-5, and what the head alone had reached counts as an epoch (`examples/RESULTS.md`).
+    checkpoints at 1e-5, and what the head alone had reached counts as an epoch (`examples/RESULTS.md`). Ours learn for
+    ten epochs.
     """
     settings: dict[str, Any] = {
         "learning_rate": 1e-4 if pretrained or taught else 1e-3,
@@ -106,6 +111,8 @@ def training_for(num_series: int, task: str, pretrained: bool = False, taught: b
         settings["tower_learning_rate"] = PRETRAINED_RATE
     if (pretrained or taught) and task != "forecasting":
         settings |= {"head_epochs": _HEAD_EPOCHS, "eval_on_start": True}
+    if taught and task != "forecasting":
+        settings["num_train_epochs"] = _TAUGHT_EPOCHS
     if task == "forecasting":
         settings |= {"weight_decay": 0.0, "epoch_decay": 0.7}
     return settings
