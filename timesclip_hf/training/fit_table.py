@@ -312,9 +312,7 @@ def fit(prepared: Prepared, job: TableJob, folder: Path, tell: Callable[[str], N
     partial = recipe.random_length is not None
     taught = None if recipe.towers == "auto" else bool(recipe.starts and not recipe.checkpoints)
     pretrained = bool(recipe.checkpoints)
-    way = choose_way(
-        len(train), roles.task, preset=job.preset, pretrained=pretrained, taught=taught, partial=partial
-    )
+    way = choose_way(len(train), roles.task, preset=job.preset, pretrained=pretrained, taught=taught, partial=partial)
     tell(f"model: preset {way.preset} ({way.reason})")
     shape: dict[str, Any] = {"num_variates": len(roles.variates), "context_length": prepared.num_steps}
     shape |= patches(prepared.num_steps)
