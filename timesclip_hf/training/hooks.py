@@ -32,6 +32,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
         "_load_processor", "_load_tokenizer", "_load_video_processor", "_postprocess_params", "_preprocess_params",
         "_sanitize_parameters",
     ),
+    "torch.nn.modules.module.Module": ("_compiled_call_impl",),
     # Not private, but set: a name that nobody reads any more would be silence, too.
     "accelerate.data_loader.BatchSamplerShard": (
         "batch_sampler", "batch_size", "even_batches", "num_processes", "process_index", "split_batches",
