@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from timesclip_hf import TimesCLIPForPrediction, TimesCLIPProcessor
 from timesclip_hf.data.long import SeriesCollection, load_long_table
 
 PUBLIC_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -43,3 +45,15 @@ def load_times(times: Any, **options: Any) -> SeriesCollection:
 def expect_error(*parts: str) -> Any:
     """A `ValueError` with these parts in this order."""
     return pytest.raises(ValueError, match=".*".join(re.escape(part) for part in parts))
+
+
+def save_covariate_forecaster(folder: Path, series: SeriesCollection, config: Any, enlarge: Any) -> Path:
+    """A forecaster of random weights with the columns of a collection, which also reads the hour."""
+    horizon = config.prediction_length
+    given = {"variate_names": series.variate_names, "scaling": "instance", "calendar": ["hour"]}
+    processor = TimesCLIPProcessor.from_config(config, prediction_length=horizon, **given)
+    processor.fit(series.values, **series.to_fit)
+    torch.manual_seed(0)
+    model = enlarge(TimesCLIPForPrediction(processor.complete_config(config)))
+    model.save_pretrained(folder), processor.save_pretrained(folder)
+    return folder

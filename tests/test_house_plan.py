@@ -2,11 +2,14 @@
 """The folders of the package mean something: imports run one way, and what travels to the Hub stands alone."""
 
 import ast
+import configparser
+import re
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "timesclip_hf"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "timesclip_hf"
 # A room imports from itself and from those before it; `__init__` and `__main__` from all of them.
 ROOMS = ["model", "data", "features", "metrics", "hub", "training", "inference", "cli"]
 # Files at the root that rooms may use, and what those may use themselves.
@@ -75,3 +78,15 @@ def test_an_import_against_the_plan_is_found(tmp_path: Path, monkeypatch: pytest
 def _absolute_imports(tree: ast.AST) -> list[str]:
     plain = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     return plain + [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level]
+
+
+def test_what_tests_are_skipped_without_comes_with_the_extra_of_tests() -> None:
+    """Else a check would fall silent where nobody looks."""
+    extras = configparser.ConfigParser()
+    extras.read(ROOT / "setup.cfg")
+    named = {re.split(r"[<>=;\[ ]", line)[0] for line in extras["options.extras_require"]["test"].split()}
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    roots = {name.split(".")[0] for name in re.findall(r'importorskip\("([\w.]+)"\)', text)}
+    assert {"peft", "onnx", "markdown_it"} <= roots
+    own = {"markdown_it": "markdown-it-py", "setuptools": ""}  # the latter builds the package itself
+    assert {own.get(root, root) for root in roots} - {""} <= named

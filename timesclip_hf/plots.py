@@ -18,6 +18,11 @@ from .metrics import regression_metrics
 _AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}  # properties of text that holds names
 _RASTER_COLUMNS = 4
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito 2008: told apart whatever kind of colour vision
+# What `explain` looks at as one, in the order in which it is told.
+PART_KINDS = {
+    "variate": "variates", "span": "spans of time", "cell": "spans of a variate", "static": "static columns",
+    "future": "covariates known in advance",
+}  # fmt: skip
 _COUNTED_CLASSES = 20  # more of them, and counts would not fit into their squares
 
 
@@ -331,9 +336,7 @@ def plot_importance(importance: Any, title: str | None = None, most: int = 12) -
     Raises:
         ValueError: no rows.
     """
-    words = {"variate": "variates", "span": "spans of time", "cell": "spans of a variate", "static": "static columns"}
-    words["future"] = "covariates known in advance"
-    parts = {text: importance[importance["kind"] == kind].head(most) for kind, text in words.items()}
+    parts = {text: importance[importance["kind"] == kind].head(most) for kind, text in PART_KINDS.items()}
     parts = {text: rows for text, rows in parts.items() if len(rows)}
     if not parts:
         raise ValueError("importance is empty: there is nothing to draw")

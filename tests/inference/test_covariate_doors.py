@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from series_samples import save_covariate_forecaster
 from transformers import pipeline
 
 from timesclip_hf import NumpyProcessor, TimesCLIPForPrediction, TimesCLIPProcessor
@@ -47,15 +48,7 @@ def folder(tiny_config: Any, enlarge: Any, tmp_path: Path) -> Path:
     series = load_covariate_table(make_table(), roles, **KEYS)
     shape = {"prediction_length": HORIZON, "num_target_variates": 1, "forecast_static": True,
              "covariate_memory": True, "covariate_response": "own"}  # fmt: skip
-    config = tiny_config("forecast", **shape)
-    given = {"variate_names": series.variate_names, "scaling": "instance", "calendar": ["hour"]}
-    processor = TimesCLIPProcessor.from_config(config, prediction_length=HORIZON, **given)
-    processor.fit(series.values, **series.to_fit)
-    torch.manual_seed(0)
-    model = enlarge(TimesCLIPForPrediction(processor.complete_config(config)))
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
+    return save_covariate_forecaster(tmp_path / "model", series, tiny_config("forecast", **shape), enlarge)
 
 
 def make_batch(processor: Any, **kwargs: Any) -> dict[str, Any]:

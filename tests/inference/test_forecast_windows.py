@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from series_samples import save_covariate_forecaster
 from transformers import pipeline
 
 from timesclip_hf import (
@@ -78,14 +78,7 @@ def save(folder: Path, tiny_config: Any, enlarge: Any, text: str = "", targets: 
     roles = CovariateRoles(wanted, known, [f"wind{text}"], [], ["hour"])
     series = load_covariate_table(make_table(text), roles, timestamp_column="ds", series_column=f"site{text}")
     shape = {"prediction_length": HORIZON, "num_target_variates": targets, "num_variates": targets + 2}
-    config = tiny_config("forecast", **shape)
-    given = {"variate_names": series.variate_names, "scaling": "instance", "calendar": ["hour"]}
-    processor = TimesCLIPProcessor.from_config(config, prediction_length=HORIZON, **given)
-    processor.fit(series.values, **series.to_fit)
-    torch.manual_seed(0)
-    model = enlarge(TimesCLIPForPrediction(processor.complete_config(config)))
-    model.save_pretrained(folder), processor.save_pretrained(folder)
-    return folder
+    return save_covariate_forecaster(folder, series, tiny_config("forecast", **shape), enlarge)
 
 
 @pytest.fixture

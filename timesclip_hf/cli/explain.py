@@ -55,7 +55,7 @@ def explain(options: argparse.Namespace) -> None:
     from ..inference import explanations
     from ..inference.loading import own_config, saved_model_class
     from ..model.processing_timesclip import TimesCLIPProcessor
-    from ..plots import part_name
+    from ..plots import PART_KINDS, part_name
 
     quiet()
     find_task(options.model)
@@ -84,11 +84,11 @@ def explain(options: argparse.Namespace) -> None:
         file = f"{name}.png" if not name.startswith("sample_") else f"sample_{len(files)}.png"
         figure.savefig(output / file, dpi=120)
         files.append(file)
-    for kind in _KINDS:
+    for kind in PART_KINDS:
         rows = found.top(kind).head(_TOP)
         for number, row in rows.iterrows():
             if number == 0:
-                print(f"{_KINDS[kind]}, {row['measure']} ({row['method']}, {len(found.samples)} series)")
+                print(f"{PART_KINDS[kind]}, {row['measure']} ({row['method']}, {len(found.samples)} series)")
             interval = f"{row['lower']:.3g} to {row['upper']:.3g}"
             print(f"  {visible(part_name(row)):<44} {row['importance']:>9.3g}   ({interval})")
     for _, row in found.branches.iterrows():
@@ -117,12 +117,6 @@ def _samples(options: argparse.Namespace, processor: Any, table: Any, model: Any
             f"column is {windows.column!r}"
         )
     return windows.samples, windows.titles, {"groups": None if options.group is None else windows.series}
-
-
-_KINDS = {
-    "variate": "variates", "span": "spans of time", "cell": "spans of a variate", "static": "static columns",
-    "future": "covariates known in advance",
-}  # fmt: skip
 
 
 def _write(rows: Any, path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..model.future_values import Column
 from .calendar import calendar_columns, calendar_values, read_calendar
 from .long import SeriesCollection, holds_numbers, read_long_series, rows_of_series
-from .rhythms import Times, instants
+from .rhythms import Times, comparable, instants
 from .tables import check_known, decoded, name_list, read_numbers, read_table, repeated_names, some_of
 from .timestamps import continue_timestamps, read_timestamps, show_time
 
@@ -251,7 +251,7 @@ class _FutureRows:
             _check_observed(self.values[select], self.columns, name, None)
             return self.values[select]
         found = self.times[select]
-        wanted = _comparable(expected, self.times, name)
+        wanted = comparable(expected, self.times, f"future: series {name!r}")
         place = {moment: row for moment, row in zip(instants(found).tolist(), select.tolist(), strict=True)}
         moments = instants(wanted).tolist()
         span = f"expected the {horizon} steps from {show_time(expected[0])} to {show_time(expected[-1])}"
@@ -264,17 +264,6 @@ class _FutureRows:
         rows = self.values[[place[moment] for moment in moments]]
         _check_observed(rows, self.columns, name, expected)
         return rows
-
-
-def _comparable(expected: Times, like: Times, name: str) -> Times:
-    """Times in the unit of others."""
-    zoned = [isinstance(times, pd.DatetimeIndex) and times.tz is not None for times in (expected, like)]
-    if zoned[0] != zoned[1]:
-        raise ValueError(f"future: series {name!r}: times have a time zone in one table and none in the other")
-    kinds = [instants(times).dtype for times in (expected, like)]
-    if (kinds[0].kind == "M") != (kinds[1].kind == "M"):
-        raise ValueError(f"future: series {name!r}: times are dates in one table and numbers in the other")
-    return instants(expected).astype(kinds[1])
 
 
 def _check_observed(rows: NDArray[np.float64], columns: Sequence[Column], name: str, times: Times | None) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..model.future_values import Column
 from .covariates import changing_statics, coded_cells
-from .rhythms import Rhythm, Times, find_rhythm, instants, join_times
+from .rhythms import Rhythm, Times, find_rhythm, instants, is_zoned, join_times
 from .tables import check_complete, decoded, read_variates, some_of, warn_caller
 from .timestamps import read_timestamps, show_time
 
@@ -174,7 +174,7 @@ def read_panel(
     moments, same = instants(times), np.diff(codes) == 0
     if (twice := np.flatnonzero(same & (moments[1:] == moments[:-1]))).size:
         row = twice[0]
-        put_back = "" if _zoned(times) or not _on_nights_of_sunday(moments[twice]) else (
+        put_back = "" if is_zoned(times) or not _on_nights_of_sunday(moments[twice]) else (
             "; where a clock was put back, give the times their zone (tz_localize of pandas)"
         )  # fmt: skip
         raise ValueError(
@@ -202,10 +202,6 @@ def read_panel(
     if columns:
         panel = replace(panel, known=_without_holes(values[:, places], offsets), columns=[dict(c) for c in columns])
     return _with_static(panel, frame, list(static), id_column, order[starts]) if static else panel
-
-
-def _zoned(times: Times) -> bool:
-    return isinstance(times, pd.DatetimeIndex) and times.tz is not None
 
 
 def _on_nights_of_sunday(moments: NDArray[Any]) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .calendar import calendar_columns, calendar_values
 from .covariates import coded_cells
 from .panel import Panel, shown
-from .rhythms import Times, instants
+from .rhythms import Times, comparable, instants
 from .tables import check_known, decoded, read_numbers, some_of
 from .timestamps import read_timestamps, show_time
 
@@ -62,7 +62,7 @@ def with_future(
     codes = _codes(panel, future, id_column)
     wanted = _following(panel, horizon)
     expected = instants(wanted)
-    times = _like(read_timestamps(future[timestamp_column]), wanted)
+    times = comparable(read_timestamps(future[timestamp_column]), wanted, "future_df")
     rows = pd.MultiIndex.from_arrays([codes, times])
     if (twice := np.flatnonzero(rows.duplicated())).size:
         name, time = shown(panel.ids, codes[twice[0]]), show_time(times[twice[0]])
@@ -100,16 +100,6 @@ def _following(panel: Panel, horizon: int) -> Times:
     """Times of the steps behind each series, `(n * horizon,)`."""
     series = np.arange(len(panel)).repeat(horizon)
     return panel.calendar.times(series, panel.lengths[series] + np.tile(np.arange(horizon), len(panel)))
-
-
-def _like(times: Times, other: Times) -> NDArray[Any]:
-    """Times as an array of the type of others."""
-    zoned = [isinstance(one, pd.DatetimeIndex) and one.tz is not None for one in (times, other)]
-    if zoned[0] != zoned[1]:
-        raise ValueError("future_df: times have a time zone in one table and none in the other")
-    if (instants(times).dtype.kind == "M") != (instants(other).dtype.kind == "M"):
-        raise ValueError("future_df: times are dates in one table and numbers in the other")
-    return instants(times).astype(instants(other).dtype)
 
 
 def _codes(panel: Panel, future: pd.DataFrame, id_column: str | None) -> NDArray[np.int64]:

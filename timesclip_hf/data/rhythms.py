@@ -103,6 +103,25 @@ def instants(times: Times) -> NDArray[Any]:
     return times.astype(np.int64) if times.dtype.kind == "u" else times
 
 
+def is_zoned(times: Times) -> bool:
+    """Whether times have a time zone."""
+    return isinstance(times, pd.DatetimeIndex) and times.tz is not None
+
+
+def comparable(times: Times, other: Times, where: str) -> NDArray[Any]:
+    """Times as `instants` gives them, in the type of others.
+
+    Raises:
+        ValueError: times with and without a zone, or dates and numbers; the message begins with `where`.
+    """
+    if is_zoned(times) != is_zoned(other):
+        raise ValueError(f"{where}: times have a time zone in one table and none in the other")
+    own, wanted = instants(times), instants(other).dtype
+    if (own.dtype.kind == "M") != (wanted.kind == "M"):
+        raise ValueError(f"{where}: times are dates in one table and numbers in the other")
+    return own.astype(wanted)
+
+
 def join_times(parts: list[Times]) -> Times:
     """One behind the other, in the zone of the first; raises where some have a zone and others have none."""
     if not any(zoned := [isinstance(part, pd.DatetimeIndex) for part in parts]):
@@ -471,4 +490,4 @@ def _pandas_rhythm(times: Times) -> Rhythm | None:
     return Rhythm(str(frequency), positions, at) if (at(positions) == times).all() else None
 
 
-__all__ = ["Rhythm", "Times", "find_rhythm", "instants", "join_times"]
+__all__ = ["Rhythm", "Times", "comparable", "find_rhythm", "instants", "is_zoned", "join_times"]

@@ -31,10 +31,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 from transformers.trainer_utils import unwrap_peft_model
-from transformers.utils import cached_file
 
 from ..data.collator import TimesCLIPDataCollator
 from ..model.processing_timesclip import TimesCLIPProcessor
+from .beside import file_beside
 from .plots import read_plots
 
 SIMILAR_FILE = "similar.safetensors"
@@ -226,11 +226,7 @@ class SimilarSeries:
         Raises:
             ValueError: the file is damaged, or of a later release.
         """
-        missing: Any = {
-            "_raise_exceptions_for_missing_entries": False,
-            "_raise_exceptions_for_connection_errors": False,
-        }
-        path = cached_file(str(model), SIMILAR_FILE, **missing, **hub_kwargs)
+        path = file_beside(model, SIMILAR_FILE, **hub_kwargs)
         if path is None:
             return None
         try:

@@ -16,7 +16,7 @@ from ..data.tables import some_of
 from ..escaping import with_unit
 from ..model.preprocessing import value_axes
 from ..model.processing_timesclip import TimesCLIPProcessor
-from ..plots import plot_attributions, plot_importance, plot_selection_attention
+from ..plots import PART_KINDS, plot_attributions, plot_importance, plot_selection_attention
 from .answers import Answerer
 from .gradients import Attributed, integrated_gradients
 from .removal import Part, bootstrap, parts_of, removal
@@ -357,7 +357,7 @@ def _importance(
         row |= {"first_date": None if timeless else dates[first], "last_date": None if timeless else dates[last]}
         rows.append({**row, "importance": float(np.nanmean(own)), "lower": low, "upper": high})
     table = pd.DataFrame(rows).astype({"first_step": "Int64", "last_step": "Int64", "variate": object})
-    order = {kind: number for number, kind in enumerate(("variate", "span", "cell", "static", "future"))}
+    order = {kind: number for number, kind in enumerate(PART_KINDS)}
     table = table.sort_values("importance", ascending=False, kind="stable")
     return table.sort_values("kind", key=lambda kinds: kinds.map(order), kind="stable").reset_index(drop=True)
 

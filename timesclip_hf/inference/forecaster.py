@@ -30,7 +30,7 @@ from .forecast_tables import (
     tables_of,
     tables_to_dict,
 )
-from .loading import FORECASTER_FILE
+from .loading import FORECASTER_FILE, forecaster_settings
 from .panel_forecaster import PanelForecaster, Plan, fit_forecaster, positive, without_bars
 
 if TYPE_CHECKING:
@@ -179,11 +179,7 @@ class TimesCLIPForecaster:
                 "df is missing: a forecaster that was loaded has no series of its own, pass their history"
             )
         steps = core.horizon if horizon is None else positive("horizon", horizon)
-        if tables.roles.static:
-            static = carried_static(df, static)
-        if static is None and tables.roles.static and is_table(self._static):
-            static = static_of(self._static, df, tables.roles)
-        panel = tables.to_ask(df, future_df, steps, static)
+        panel = tables.to_ask(df, future_df, steps, self._static_beside(df, static, tables))
         shape: dict[str, Any] = {"context_length": core.context_length, "prediction_length": steps}
         windows = PanelWindows(panel, np.arange(len(panel)), panel.lengths, **shape, num_targets=core.num_targets)
         _check_history(windows)
@@ -258,10 +254,8 @@ class TimesCLIPForecaster:
         df = self._known if df is None else df
         if df is None:
             raise ValueError("df is missing: a forecaster that was loaded has no series of its own, pass a table")
-        static = carried_static(df, static) if tables.roles.static else None
-        if static is None and tables.roles.static and is_table(self._static):
-            static = static_of(self._static, df, tables.roles)
-        found = read_windows(forecast_frame(df), core.model.config, max_samples, tables, static)
+        beside = self._static_beside(df, static, tables)
+        found = read_windows(forecast_frame(df), core.model.config, max_samples, tables, beside)
         return explain(core.model, core.processor, found.samples, max_samples=None, **how)
 
     def save(self, folder: str | Path, **facts: Any) -> None:
@@ -315,9 +309,10 @@ class TimesCLIPForecaster:
             **kwargs: of the class, such as `batch_size`.
 
         Raises:
-            FileNotFoundError: no forecaster there.
+            FileNotFoundError: a folder without a forecaster.
+            OSError: a repository without one, or out of reach.
         """
-        settings = _settings_of(folder)
+        settings: Any = forecaster_settings(folder, needed=True)
         forecaster = cls(**{"preset": settings["preset"], "frame": settings["frame"], **kwargs})
         forecaster.tables = tables = tables_from_dict(settings)
         with without_bars():
@@ -331,23 +326,17 @@ class TimesCLIPForecaster:
         forecaster.plan = replace(forecaster.plan, num_targets=targets, **asked)
         return forecaster
 
+    def _static_beside(self, df: Any, static: Any, tables: ForecastTables) -> Any:
+        """The table of static columns: what is given, else what the series carry, else that of `fit`."""
+        if not tables.roles.static:
+            return static
+        static = carried_static(df, static)
+        return static_of(self._static, df, tables.roles) if static is None and is_table(self._static) else static
+
     def _fitted(self) -> tuple[PanelForecaster, ForecastTables]:
         if self.core is None or self.tables is None:
             raise ValueError("this forecaster was not fitted yet: call fit(df) first, or load one")
         return self.core, self.tables
-
-
-def _settings_of(folder: str | Path) -> dict[str, Any]:
-    """What `save` noted in a folder, or in a repository of the Hub."""
-    file = Path(folder) / FILE
-    if not file.is_file():
-        if Path(folder).exists():
-            raise FileNotFoundError(f"{folder} holds no {FILE}: was it written by TimesCLIPForecaster.save?")
-        from huggingface_hub import hf_hub_download
-
-        file = Path(hf_hub_download(str(folder), FILE))
-    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return settings
 
 
 def _asked_anew(fit: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
-from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
+from transformers.utils import CONFIG_NAME, find_adapter_config_file
 
+from ..features.beside import file_beside
 from ..model import modeling_timesclip
 from ..model.configuration_timesclip import TimesCLIPConfig
 from ..model.modeling_timesclip import TimesCLIPModel
@@ -95,21 +96,24 @@ def saved_metrics(folder: str | Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def forecaster_settings(model: str | Path, **hub_kwargs: Any) -> dict[str, Any] | None:
+def forecaster_settings(model: str | Path, needed: bool = False, **hub_kwargs: Any) -> dict[str, Any] | None:
     """What a forecaster noted of its columns beside its model; `None`: nothing lies there.
 
     Args:
         model: folder or Hub id.
+        needed: raise, where nothing does.
         **hub_kwargs: `revision`, `token`, ...
+
+    Raises:
+        FileNotFoundError: a folder without what is needed.
+        OSError: a repository without it, or out of reach.
     """
-    quiet: Any = {
-        "_raise_exceptions_for_missing_entries": False,
-        "_raise_exceptions_for_connection_errors": False,
-    }
-    path = cached_file(str(model), FORECASTER_FILE, **quiet, **hub_kwargs)
+    if needed and Path(model).exists() and not (Path(model) / FORECASTER_FILE).is_file():
+        raise FileNotFoundError(f"{model} holds no {FORECASTER_FILE}: was it written by TimesCLIPForecaster.save?")
+    path = file_beside(model, FORECASTER_FILE, needed, **hub_kwargs)
     if path is None:
         return None
-    found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

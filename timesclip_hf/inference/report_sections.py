@@ -7,16 +7,12 @@ import pandas as pd
 
 from ..data.tables import some_of
 from ..escaping import with_unit
-from ..plots import part_name, plot_curves, plot_importance
+from ..plots import PART_KINDS, part_name, plot_curves, plot_importance
 from ..training.train_report import COLUMNS, figure
 from . import report_figures as figures
 from .explanations import Explanation
 from .report import Block, Figure, Section, Source, table
 
-_PARTS = {
-    "variate": "variates", "span": "spans of time", "cell": "both together", "static": "static columns",
-    "future": "covariates known in advance",
-}  # fmt: skip
 _AGREEMENT = ("correlation", "mean_difference")
 
 
@@ -78,9 +74,8 @@ def _reasons(why: Explanation, what: str) -> list[Block]:
         row.append(
             Block("figure", svg=figures.as_svg(drawn, f"Importance by {method}; first: {top}."), caption=caption)
         )
-    most = [
-        f"of {words} {part_name(own.iloc[0])}" for kind, words in _PARTS.items() if len(own := why.top(kind, first))
-    ]
+    tops = {words: why.top(kind, first) for kind, words in PART_KINDS.items()}
+    most = [f"of {words} {part_name(own.iloc[0])}" for words, own in tops.items() if len(own)]
     blocks.append(Block("text", text=f"What counts most, by {first}: {'; '.join(most)}."))
     blocks.append(Block("row", blocks=row))
     listed = pd.concat([why.top("cell").head(10), *(why.top(kind).head(5) for kind in ("static", "future"))])

@@ -72,7 +72,7 @@ def train_head(
 def _plotted(model: Any, processor: Any, loader: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Batches on a model's device, with what its vision tower says of the plots, a few images at a time."""
     for batch in loader:
-        given = {name: part.to(model.device) for name, part in batch.items() if hasattr(part, "to")}
+        given = _on_device(batch, model.device)
         read_plots(model, processor, given)
         yield given
 
@@ -86,22 +86,20 @@ def train_head_first(trainer: Any, model: Any) -> None:
     if not args.head_epochs:
         return
     trainer.features.prepare(model, collator, data)
-    batches = _Drawn(DataLoader(data, args.train_batch_size, collate_fn=collator), trainer)
+    batches = _drawn(trainer, DataLoader(data, args.train_batch_size, collate_fn=collator))
     sizes = (args.head_epochs, args.head_learning_rate, args.weight_decay, args.train_batch_size, args.max_grad_norm)
     with trainer.task_objective.applied():  # label smoothing
         _train(unwrap_peft_model(model), batches, *sizes, args.seed)
 
 
-class _Drawn:
-    """Batches as a trainer gives them to its model: on its device, with the images of what the cache does not know."""
+def _drawn(trainer: Any, loader: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Batches as a trainer gives them to its model: on its device, with what its cache knows of the plots."""
+    for batch in loader:
+        yield trainer.features.drawn(_on_device(batch, trainer.args.device), trainer.data_collator)
 
-    def __init__(self, loader: DataLoader, trainer: Any):
-        self.loader, self.trainer = loader, trainer
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self.loader:
-            given = {name: part.to(self.trainer.args.device) for name, part in batch.items() if hasattr(part, "to")}
-            yield self.trainer.features.drawn(given, self.trainer.data_collator)
+def _on_device(batch: dict[str, Any], device: Any) -> dict[str, Any]:
+    return {name: part.to(device) for name, part in batch.items() if hasattr(part, "to")}
 
 
 def _check(model: Any) -> None:
@@ -185,17 +183,15 @@ def _read(model: Any, batches: Iterable[Any]) -> dict[str, Tensor]:
     for batch in batches:
         if "labels" not in batch:
             raise ValueError("train has no 'labels': there is nothing to train a head on")
-        given = {name: part.to(model.device) for name, part in batch.items() if hasattr(part, "to")}
+        read = {name: batch[name] for name in _BESIDE if name in batch}
         if base.vision_tower is not None:
-            seen = given["vision_features"] if "vision_features" in given else None
-            seen = base.get_vision_features(given["pixel_values"]) if seen is None else seen
-            found.setdefault("vision_features", []).append(seen)
+            seen = batch.get("vision_features")
+            read["vision_features"] = base.get_vision_features(batch["pixel_values"]) if seen is None else seen
         if base.text_tower is not None:
-            read = base.read_patches(given["patch_values"], given.get("patch_mask"))
-            found.setdefault("text_features", []).append(read["text_features"])
-        for name in _BESIDE:
-            if name in given:
-                found.setdefault(name, []).append(given[name])
+            said = base.read_patches(batch["patch_values"], batch.get("patch_mask"))
+            read["text_features"] = said["text_features"]
+        for name, part in read.items():
+            found.setdefault(name, []).append(part)
     if not found:
         raise ValueError("train is empty: there is nothing to train a head on")
     return {name: torch.cat(parts) for name, parts in found.items()}

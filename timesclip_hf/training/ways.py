@@ -87,7 +87,8 @@ def choose_way(
     if way.kind == "heads":  # frozen, so that what they have learnt counts
         return replace(way, towers="timesclip-small")
     if taught is None and way.preset == "late" and not pretrained and not partial:
-        taught, way = True, replace(way, towers="timesclip-small")
+        taught = True
+        way = replace(way, towers="timesclip-small", reason=f"{way.reason}; towers: timesclip-small, the heads first")
     if taught and way.preset == "late":
         way = replace(way, config={**way.config, **_DIRECT})
     return replace(way, training=training_for(num_series, task, pretrained, bool(taught)))
