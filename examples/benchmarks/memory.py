@@ -9,10 +9,15 @@ Each figure is the peak resident memory of a process of its own, one sample in f
 
 "ours" draws and sees `vision_chunk_size` images at once and `text_chunk_size` sequences, and computes chunks of these
 again on the way back, as the trainer does; "ink" leaves out blank patches, too, for which it draws eight times as many
-images at once; "plain" draws and sees all at once and keeps everything, as one would write it. A plain run that would
-not fit into `--limit` gigabytes, as far as that can be told from the smaller ones, is not run.
+images at once; "recomputed" is ink in small chunks, the layers computed again, too (`gradient_checkpointing=True` of
+the training arguments): the least memory; "plain" draws and sees all at once and keeps all, as one would write it.
+A plain run that would not fit into `--limit` gigabytes, as far as that can be told from the smaller ones, is not run.
+
+glibc before 2.38 finds no use for memory that was asked for aligned, as torch does, and freed. What a step needs is
+told with `MALLOC_MMAP_THRESHOLD_=65536` in the environment, which gives large blocks back, and takes time.
 
     python examples/benchmarks/memory.py
+    MALLOC_MMAP_THRESHOLD_=65536 python examples/benchmarks/memory.py --variates 8 862 --parts step --ways recomputed
     python examples/benchmarks/memory.py --variates 862 --parts step --ways ours ink
 """
 
@@ -47,6 +52,7 @@ ALL_AT_ONCE = 1_000_000
 WAYS: dict[str, dict[str, Any]] = {
     "ours": {},
     "ink": {"blank_patches": "drop"},
+    "recomputed": {"blank_patches": "drop", "text_chunk_size": 32},
     "plain": {"vision_chunk_size": ALL_AT_ONCE, "text_chunk_size": ALL_AT_ONCE},
 }
 GB = 1e9
@@ -80,6 +86,8 @@ def run(part: str, way: str, model: Any, processor: Any, batch: dict[str, torch.
     draw = processor.add_images if way == "plain" else lambda batch: read_plots(model, processor, batch)
     model.train(part == "step")
     if part == "step":
+        if way == "recomputed":
+            model.gradient_checkpointing_enable()
         draw(batch)
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
         model(**batch).loss.backward()

@@ -2,6 +2,8 @@
 """What should towers be taught? Objectives at equal budget, judged frozen on planted labels and on crop yield.
 
     python -m examples.study.objectives --steps 400
+    python -m examples.study.objectives --steps 400 --objectives "crops + level (ships)" --width 128 --layers 3 \\
+        --image_patch 8 --learning_rate 1e-3      # larger towers
 
 The towers of `timesclip-small` from random weights, the same series in the same order, 64 at a time; what is asked of
 them differs:
@@ -38,6 +40,7 @@ from torch import Tensor, nn
 from timesclip_hf import TimesCLIPConfig
 from timesclip_hf.data.synthetic import SHAPES, single_shapes, synthetic_series
 from timesclip_hf.metrics import regression_metrics
+from timesclip_hf.model.tower_configs import TOWERS
 from timesclip_hf.model.towers import encode_tokens
 from timesclip_hf.training.crops import Shape, draw, two_crops
 from timesclip_hf.training.heads import RIDGE_PENALTIES
@@ -207,11 +210,29 @@ def _score(task: str, readings: np.ndarray, labels: np.ndarray, rows: np.ndarray
     return regression_metrics(said, labels[known:])["r2"]
 
 
+def tower_sizes(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Both towers of `timesclip-small`, as wide and deep as asked."""
+    sizes = {
+        "hidden_size": options.width,
+        "intermediate_size": 2 * options.width,
+        "num_hidden_layers": options.layers,
+        "num_attention_heads": max(4, options.width // 32),
+    }
+    own = {"vision": {"patch_size": options.image_patch}, "text": {}}
+    return {f"{name}_config": TOWERS["timesclip-small"][f"{name}_config"] | sizes | own[name] for name in own}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", default="examples/crop_yield/crop_yield.parquet")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=list(OBJECTIVES))
+    parser.add_argument(
+        "--width", type=int, default=64, help="of both towers; one head of attention for each 32 from 128 on"
+    )
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--image_patch", type=int, default=16, help="pixels of a patch's side, of 64")
+    parser.add_argument("--learning_rate", type=float, default=2e-3)
     parser.add_argument("--checkpoint", help="towers to judge beside them, such as timesclip-small")
     parser.add_argument("--output_dir", default="runs/objectives")
     options = parser.parse_args()
@@ -221,8 +242,15 @@ def main() -> None:
         lines[name] = judge(folder, parts, tasks)
         print(name, {key: round(value, 3) for key, value in lines[name].items()}, flush=True)
     pooling = {"vision_pooling": "cls_mean", "text_pooling": "cls_mean"}
-    config = TimesCLIPConfig.from_preset("no_selection", towers="timesclip-small", num_variates=1, **pooling)
-    rates = {"steps": options.steps, "batch_size": 64, "num_series": 64 * options.steps, "learning_rate": 2e-3}
+    config = TimesCLIPConfig.from_preset(
+        "no_selection", towers="timesclip-small", num_variates=1, **pooling, **tower_sizes(options)
+    )
+    rates = {
+        "steps": options.steps,
+        "batch_size": 64,
+        "num_series": 64 * options.steps,
+        "learning_rate": options.learning_rate,
+    }
     pool = None
     for name in options.objectives:
         folder = str(Path(options.output_dir) / name.replace(" ", "_"))

@@ -51,12 +51,14 @@ def encode_plots(
     chunk_size = chunk_size or config.vision_chunk_size
     how = chunk_size, image_pooling(config), blanks_of(config)
     count = len(plot_values) * (1 if processor.layout == "grid" else plot_values.shape[1])
-    parts = []
+    found = None  # written into one tensor: small ones kept between large ones that are freed would hold the memory
     for first in range(0, count, step := images_at_once(config, chunk_size)):
         with torch.autocast(plot_values.device.type, enabled=False):
             images = processor.draw(plot_values, dtype, slice(first, first + step))
-        parts.append(encode_images_in_chunks(tower, images, *how))
-    return torch.cat(parts).unflatten(0, (len(plot_values), -1))
+        features = encode_images_in_chunks(tower, images, *how)
+        found = features.new_empty(count, features.shape[1]) if found is None else found
+        found[first : first + step] = features
+    return found.unflatten(0, (len(plot_values), -1))
 
 
 def read_plots(model: Any, processor: Any, batch: dict[str, Any]) -> None:
