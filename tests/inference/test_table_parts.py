@@ -24,6 +24,7 @@ from timesclip_hf.features.similar import SimilarSeries
 from timesclip_hf.inference import table_parts
 from timesclip_hf.inference.any_series import pipeline_for_table
 from timesclip_hf.inference.pipelines import TimeSeriesPipeline
+from timesclip_hf.inference.predictor import TimesCLIPPredictor
 from timesclip_hf.inference.table_parts import answer_parquet
 from timesclip_hf.inference.task_pipelines import PIPELINES
 from timesclip_hf.model.tower_configs import checkpoint_folder
@@ -101,6 +102,19 @@ def test_answers_in_parts_are_those_of_the_pipeline(
     left_out = [str(one.message) for one in told if "left out" in str(one.message)]
     assert len(left_out) == 1 and left_out[0].startswith("4 of 23 rows left out: 5, 6: no value of red")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fields.parquet", "p.parquet", "whole.parquet"]
+
+
+def test_a_table_of_steps_alone_has_answers_alone(make: Any, tmp_path: Path) -> None:
+    predict, table = make(), fields().filter(regex=r"_\d\d$")
+    table.to_parquet(tmp_path / "fields.parquet")
+    with quietly():
+        assert answer_parquet(predict, tmp_path / "fields.parquet", tmp_path / "p.parquet") == ROWS
+    expected = whole(predict, table, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p.parquet"), expected, atol=1e-6)
+    assert expected.columns.tolist() == ["predicted_yield"]
+    with quietly():
+        batch = TimesCLIPPredictor(predict)(pa.Table.from_pandas(table))
+    assert batch.column_names == ["predicted_yield"] and len(batch) == ROWS
 
 
 def test_own_columns_keep_their_types(make: Any, tmp_path: Path) -> None:

@@ -203,9 +203,8 @@ def _answer_part(
     beside = pa.Table.from_pandas(rows.identity[missing], preserve_index=False)
     given = pa.table({name: (beside if name in missing else content)[name] for name in own})
     numbers = pa.array(results[ROW].to_numpy(np.int64))
-    answered = given.take(numbers) if own else pa.table({})
-    for name in answers.column_names:
-        answered = answered.append_column(name, answers[name])
+    kept_rows = given.take(numbers) if own else given  # of steps alone, no column is left
+    answered = pa.table({name: part[name] for part in (kept_rows, answers) for name in part.column_names})
     notes = run.notes(rows.skipped, len(faults))
     kept = {_NOTES: json.dumps(notes).encode(), b"pandas": _pandas_notes(content.schema, own)}
     write_parquet(answered.replace_schema_metadata(kept), path)
