@@ -14,7 +14,7 @@ from transformers import pipeline
 
 from timesclip_hf import TimesCLIPEmbedder, TimesCLIPForPreTraining, TimesCLIPForRegression, TimesCLIPProcessor
 from timesclip_hf.cli import main
-from timesclip_hf.inference.any_series import reads_any_series
+from timesclip_hf.inference.any_series import brought_to, own_share, reads_any_series, shape_of
 
 NAMES, STEPS, COUNT = ["flow", "level", "rain"], 20, 6
 SERIES = np.random.default_rng(8).normal(size=(COUNT, STEPS, 3)) * [10, 0.5, 3] + [200, 4, 0]
@@ -170,3 +170,77 @@ def test_what_ships_is_found_by_its_name(save: Any, tmp_path: Path, monkeypatch:
     assert main(["embed", str(tmp_path / "rivers.csv"), *words]) == 0, capsys.readouterr().err
     found = pd.read_csv(tmp_path / "embeds.csv").filter(like="embed_")
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("steps", "length"), [(1, 1), (5, 1), (12, 2), (20, 3), (24, 4), (36, 4), (60, 5), (96, 8), (700, 58)]
+)
+def test_patches_are_a_twelfth_of_long_series_and_four_steps_or_a_sixth_of_short_ones(steps: int, length: int) -> None:
+    assert shape_of(np.zeros((2, steps, 1)))["patch_length"] == length
+    assert shape_of(np.zeros((2, steps, 1)), 1)["patch_length"] == 1
+
+
+def apart(distance: float, seed: int = 0) -> np.ndarray:
+    """Series whose levels are so many of their spreads apart."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(COUNT, STEPS, 2)) + distance * np.arange(COUNT)[:, None, None]
+
+
+def test_the_own_share_is_the_spread_of_a_usual_series_over_that_of_all() -> None:
+    series = apart(4) * [1, 1000]
+    series[2, 3:9, 1] = np.nan
+    series[1, :, 0] = np.nan
+    own, whole = np.nanstd(series, axis=1), np.nanstd(series.reshape(-1, 2), axis=0)
+    expected = np.median([np.nanmedian(own[:, v] / whole[v]) for v in range(2)])
+    assert own_share(series) == pytest.approx(expected)
+    assert own_share([{"past_values": one} for one in series]) == pytest.approx(expected)
+    assert own_share(np.ones((3, 5, 2))) == 1.0
+    assert own_share(np.concatenate([series, np.ones_like(series)], axis=2)) == pytest.approx(expected)
+
+
+def test_far_apart_series_are_read_by_themselves_with_level_and_spread_beside(save: Any) -> None:
+    folder, series = save(), apart(10)
+    embedder = TimesCLIPEmbedder(folder).fit(series)
+    assert embedder.levels_ and not TimesCLIPEmbedder(folder).fit(SERIES).levels_
+    found, later = embedder.transform(series), apart(10, seed=5) * 2 - 7
+    shapes = TimesCLIPEmbedder(folder, scaling="instance").fit(series)
+    np.testing.assert_array_equal(found[:, :-4], shapes.transform(series))
+    mean, spread = series.mean(axis=(0, 1)), series.std(axis=(0, 1))
+    levels = [(later.mean(axis=1) - mean) / spread, np.log(later.std(axis=1) / spread)]
+    np.testing.assert_allclose(embedder.transform(later)[:, -4:], np.concatenate(levels, axis=1), rtol=1e-4)
+    assert len(embedder.get_feature_names_out()) == found.shape[1] == shapes.transform(series).shape[1] + 4
+    again = pickle.loads(pickle.dumps(embedder))
+    np.testing.assert_array_equal(again.transform(series), found)
+    names = [f"{name}_{t:02d}" for name in ("a", "b") for t in range(STEPS)]
+    table = pd.DataFrame(series.transpose(0, 2, 1).reshape(COUNT, -1), columns=names)
+    turned = table[sorted(names, key=lambda name: (name[0], -int(name[2:])))]
+    np.testing.assert_allclose(TimesCLIPEmbedder(folder).fit_transform(turned)[:, -4:], found[:, -4:], rtol=1e-5)
+
+
+def test_another_scaling_than_that_of_the_rule_may_be_asked_for(save: Any) -> None:
+    folder = save()
+    at_one_scale = TimesCLIPEmbedder(folder, scaling="dataset").fit(apart(10))
+    assert at_one_scale.processor_.scaling == at_one_scale.processor_.value_range == "dataset"
+    assert not at_one_scale.levels_ and TimesCLIPEmbedder(folder, scaling="levels").fit(SERIES).levels_
+    assert TimesCLIPEmbedder(folder, scaling="levels").fit(SERIES).processor_.value_range == "window"
+    constant = TimesCLIPEmbedder(folder, scaling="levels").fit(SERIES).transform(np.full_like(SERIES, 4.0))
+    assert np.isfinite(constant).all()
+    with pytest.raises(ValueError, match="scaling='level': unknown, choose one of dataset, instance, levels, none"):
+        TimesCLIPEmbedder(folder, scaling="level").fit(SERIES)
+    task = save(TimesCLIPForRegression, alignment=None)
+    with pytest.raises(ValueError, match="scaling='levels', but values are scaled as the processor has it: 'dataset'"):
+        TimesCLIPEmbedder(task, scaling="levels").fit(SERIES[..., :1])
+
+
+def test_flat_plots_are_told_of_where_the_scale_is_that_of_all(save: Any, tmp_path: Path, capsys: Any) -> None:
+    folder, series = save(), apart(10)
+    model, processor = TimesCLIPForPreTraining.from_pretrained(folder), TimesCLIPProcessor.from_pretrained(folder)
+    with pytest.warns(UserWarning, match="plots and patches are nearly flat"):
+        brought_to(model, processor, series)
+    columns = {f"a_{t:02d}": series[:, t, 0] for t in range(STEPS)}
+    pd.DataFrame(columns).to_parquet(tmp_path / "far.parquet")
+    words = ["--model", str(folder), "--output", str(tmp_path / "embeds.parquet")]
+    capsys.readouterr()
+    assert main(["embed", str(tmp_path / "far.parquet"), *words]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "nearly flat" in said[1] and "TimesCLIPEmbedder(scaling='levels')" in said[1]

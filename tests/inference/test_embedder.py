@@ -189,11 +189,19 @@ def test_shorter_and_longer_arrays_are_read_as_the_processor_says(saved: Any) ->
             "num_variates=1, but the model reads",
         ),
         ({"model": TimesCLIPModel}, SERIES, "without its processor"),
+        ({}, SERIES[..., :1].transpose(0, 2, 1), r"one step of 12 variates.*give X.transpose\(0, 2, 1\)"),
+        ({"model": "tests/saved/regression"}, np.ones((4, 3, 12)), r"12 variates, expected 3.*give X.transpose"),
     ],
 )
 def test_faults_are_named(fields: Any, X: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TimesCLIPEmbedder(**{**SMALL, **fields}).fit(X)
+
+
+def test_an_array_with_more_variates_than_steps_is_read_and_told_of() -> None:
+    with pytest.warns(UserWarning, match=r"2 steps of 12 variates, as it is read: .* give X.transpose\(0, 2, 1\)"):
+        found = TimesCLIPEmbedder(preset="small", patch_length=1).fit(SERIES.transpose(0, 2, 1))
+    assert found.model_.config.num_variates == STEPS
 
 
 def test_a_model_that_does_not_name_its_variates_does_not_guess_their_order(saved: Any) -> None:

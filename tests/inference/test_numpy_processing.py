@@ -94,6 +94,7 @@ def test_bad_input_raises(tmp_path: Path) -> None:
     for series, message in (
         (np.zeros(12), r"has shape \(12,\)"),
         (np.zeros((1, 12, 3)), "has 3 variates, but the processor expects 2"),
+        (np.zeros((1, 2, 12)), r"has 12 variates, but the processor expects 2.*; expected \(batch, time, variates\)"),
         (np.full((1, 12, 2), np.inf), "infinite"),
         (np.full((1, 12, 2), np.nan), "nothing observed"),
         (np.zeros((1, 12, 2), dtype=complex), "complex128"),

@@ -23,14 +23,28 @@ from ..data.wide import load_wide_table
 from ..model import modeling_timesclip
 from ..model.branches import feature_width
 from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.messages import warn_caller
 from ..model.modeling_timesclip import MODELS, TimesCLIPModel
 from ..model.processing_timesclip import TimesCLIPProcessor
 from ..model.tower_configs import checkpoint_folder
-from .any_series import TOWERS_ALONE, brought_to, filled, processor_for, reads_any_series, shape_of, towers_of
+from .any_series import (
+    FLAT,
+    TOWERS_ALONE,
+    brought_to,
+    filled,
+    levels_of,
+    own_share,
+    processor_for,
+    reads_any_series,
+    shape_of,
+    towers_of,
+)
 from .loading import own_config, saved_model_class
 from .table_inputs import usable_pattern
 from .task_pipelines import TimeSeriesFeatureExtractionPipeline, embed_names
 
+_SCALINGS = ("dataset", "instance", "levels", "none")
+_TURNED = "; of an array (n, V, T), as aeon and sktime have it, give X.transpose(0, 2, 1)"
 # What fixes the shape of towers, of a processor's parameters.
 _SHAPE = ("num_variates", "context_length", "patch_length", "patch_stride", "padding")
 
@@ -44,10 +58,11 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Without, the towers are random, on values scaled so: features of random networks, as ROCKET's kernels are. They are
     better than nothing, and no more; what the class is for is a checkpoint.
 
-    `X` is an array `(n, T, V)`, NaN = missing; or `(n, T)`, of one variate; or `(n, V * T)` with `num_variates`: all
-    steps of the first variate, then all of the second; or a frame with columns `ndvi_00`, `ndvi_01`, ..., found by
-    their names in any order, as `load_wide_table` and the pipelines do. What else is in a table (years, soils) goes
-    beside, by `ColumnTransformer`. A series without any value of a variate cannot be read, and raises.
+    `X` is an array `(n, T, V)`, NaN = missing (of aeon's and sktime's `(n, V, T)`: `X.transpose(0, 2, 1)`); or
+    `(n, T)`, of one variate; or `(n, V * T)` with `num_variates`: all steps of the first variate, then all of the
+    second; or a frame with columns `ndvi_00`, `ndvi_01`, ..., found by their names in any order, as `load_wide_table`
+    and the pipelines do. What else is in a table (years, soils) goes beside, by `ColumnTransformer`. A series without
+    any value of a variate cannot be read, and raises.
 
     Args:
         model: a folder or Hub id of any TimesCLIP model, with its processor beside it, the name of one that ships, or
@@ -56,14 +71,19 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         preset, towers: of random towers, see `TimesCLIPConfig.from_preset`.
         num_variates: variates V of a table without names.
         patch_length: steps in a patch, of random towers and of models for any series; half of it lies between patches.
-            Not set: a sixth of the series.
-        scaling: of random towers, see `TimesCLIPProcessor`.
+            Not set: by the rule of `inference.any_series`, a twelfth of long series.
+        scaling: of random towers and of models for any series: `"dataset"`, `"instance"` or `"none"`, see
+            `TimesCLIPProcessor`, or `"levels"`: each series by itself, and behind all that the towers say levels and
+            logarithms of spreads of each variate (2 V numbers). Not set: of models that were pretrained at one scale,
+            `"levels"` where series differ far more than each varies (`inference.any_series` states the rule), else as
+            the model was pretrained; of random towers, `"dataset"`.
         column_pattern: how columns of steps are named, see `load_wide_table`.
         batch_size: series that are read at once.
         device: `"cpu"`, `"cuda"`, ...; not set: a GPU where there is one.
         random_state: of the random towers; an int gives the same ones everywhere.
 
     Attributes:
+        levels_: whether levels and spreads stand behind what the towers say.
         model_: the towers, a `TimesCLIPModel` of its own. Pickles hold its configuration and its weights alone.
         processor_: the fitted processor.
         n_features_in_: columns of `X`, V * T.
@@ -93,7 +113,7 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         towers: str = "tiny",
         num_variates: int | None = None,
         patch_length: int | None = None,
-        scaling: str = "dataset",
+        scaling: str | None = None,
         column_pattern: str | None = None,
         batch_size: int = 64,
         device: Any = None,
@@ -124,25 +144,32 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             series = load_wide_table(series, target=None, variates=names, column_pattern=self.column_pattern)
         if processor is not None and processor.statistics is None:
             processor = copy.deepcopy(processor).fit(series)
+        scaling = self._scaling(own, processor, series)
+        self.levels_ = scaling == "levels"
+        scaling = "instance" if self.levels_ else scaling
         if model is None:
             self.model_ = self._random_towers(series, processor)
-            self.processor_ = processor or processor_for(self.model_.config, series, scaling=self.scaling)
+            self.processor_ = processor or processor_for(self.model_.config, series, scaling=scaling or "dataset")
         elif processor is None:
-            self.model_, self.processor_ = brought_to(model, own, series, self.patch_length)
+            self.model_, self.processor_ = brought_to(model, own, series, self.patch_length, scaling)
         else:
             self.model_, self.processor_ = towers_of(model), processor
+        if scaling not in (None, self.processor_.scaling):
+            raise ValueError(
+                f"scaling={self.scaling!r}, but values are scaled as the processor has it: {self.processor_.scaling!r}"
+            )
         self._pipeline()  # model and processor must agree
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Features `(n, V * width)`, float32."""
+        """Features `(n, V * width)`, float32; with `levels_`, `(n, V * width + 2 * V)`."""
         check_is_fitted(self)
         series = self._read(X, False, self.processor_, self.model_.config.num_variates)
         reading: dict[str, Any] = {"column_pattern": self.column_pattern} if isinstance(series, pd.DataFrame) else {}
         found = self._pipeline()(series, batch_size=self.batch_size, **reading)
         if isinstance(found, pd.DataFrame):
             skipped = found.attrs["skipped"]
-            embeds = found[embed_names(self._n_features_out)].to_numpy()
+            embeds = found[embed_names(feature_width(self.model_.config) * self.model_.config.num_variates)].to_numpy()
         else:
             skipped = {row: one["skipped"] for row, one in enumerate(found) if isinstance(one, Mapping)}
             embeds = found
@@ -151,7 +178,14 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise ValueError(
                 f"{len(skipped)} rows of X cannot be read, {some_of(skipped)} (row {row}: {reason}): leave them out"
             )
-        return np.asarray(embeds, np.float32)
+        embeds = np.asarray(embeds, np.float32)
+        if not self.levels_:
+            return embeds
+        if isinstance(series, pd.DataFrame):
+            names = self.processor_.variate_names
+            table = load_wide_table(series, target=None, variates=names, column_pattern=self.column_pattern)
+            series = np.asarray(table.with_format("numpy")["past_values"])
+        return np.concatenate([embeds, levels_of(series, self.processor_)], axis=1, dtype=np.float32)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """`embed_0000`, `embed_0001`, ...
@@ -163,7 +197,7 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @property
     def _n_features_out(self) -> int:
-        return feature_width(self.model_.config) * self.model_.config.num_variates
+        return (feature_width(self.model_.config) + 2 * self.levels_) * self.model_.config.num_variates
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -176,7 +210,18 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return {name: _packed(value) if type(value) in MODELS else value for name, value in state.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = {"levels_": False, **state} if "model_" in state else state  # of pickles from before there were levels
         super().__setstate__({name: v.model() if isinstance(v, _Packed) else v for name, v in state.items()})
+
+    def _scaling(
+        self, own: TimesCLIPProcessor | None, processor: TimesCLIPProcessor | None, series: Any
+    ) -> str | None:
+        """As asked for, or by the rule for towers of any series; `own` is the model's processor."""
+        if self.scaling not in (None, *_SCALINGS):
+            raise ValueError(f"scaling={self.scaling!r}: unknown, choose one of {', '.join(_SCALINGS)}")
+        if self.scaling is None and processor is None and own is not None and own.scaling == "dataset":
+            return "levels" if own_share(series) < FLAT else None
+        return self.scaling
 
     def _given(self) -> tuple[Any, TimesCLIPProcessor | None]:
         """Model and processor that the parameters name, or `None`."""
@@ -207,7 +252,10 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if _depth(X) == 3:
             values = _as_floats(check_array(X, allow_nd=True, ensure_all_finite="allow-nan", input_name="X"))
             if variates not in (None, values.shape[2]):
-                raise ValueError(f"X has {values.shape[2]} variates, expected {variates}: (n, T, {variates})")
+                turned = _TURNED if variates == values.shape[1] else ""
+                raise ValueError(f"X has {values.shape[2]} variates, expected {variates}: (n, T, {variates}){turned}")
+            if reset and variates is None:
+                _check_turned(values)
             if reset:
                 validate_data(self, X=values.reshape(len(values), -1), skip_check_array=True)
             return values
@@ -279,6 +327,16 @@ def _depth(X: Any) -> int:
         return len(X.shape) if hasattr(X, "shape") else np.asarray(X).ndim
     except ValueError as error:
         raise ValueError("X is a list of series that differ in length: pad them with NaN to (n, T, V)") from error
+
+
+def _check_turned(values: NDArray[Any]) -> None:
+    """Refuses an array of single steps, tells of one with more variates than steps: `(n, V, T)`, as aeon and sktime
+    have it, would be read as `(n, T, V)`."""
+    steps, variates = values.shape[1:]
+    if steps == 1 < variates:
+        raise ValueError(f"X has one step of {variates} variates, which is no series: expected (n, T, V){_TURNED}")
+    if steps < variates:
+        warn_caller(f"X has {steps} steps of {variates} variates, as it is read: (n, T, V){_TURNED}")
 
 
 def _as_floats(values: NDArray[Any]) -> NDArray[np.floating]:

@@ -326,7 +326,10 @@ def _as_batch(
         raise ValueError(f"{name} is empty: shape {tuple(array.shape)}")
     if num_variates is not None and array.shape[2] != num_variates:
         names = f": {list(variate_names)}" if variate_names else ""
-        raise ValueError(f"{name} has {array.shape[2]} variates, but the processor expects {num_variates}{names}")
+        turned = "; expected (batch, time, variates)" if array.shape[1] == num_variates else ""
+        raise ValueError(
+            f"{name} has {array.shape[2]} variates, but the processor expects {num_variates}{names}{turned}"
+        )
     return array, lengths
 
 
