@@ -70,10 +70,36 @@ def test_the_same_command_goes_on_and_other_series_are_refused(table: Path, tmp_
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
 
 
+def test_rows_of_which_some_variates_have_values_are_learnt_from(table: Path, tmp_path: Path, capsys: Any) -> None:
+    frame = pd.read_parquet(table).astype({"ndvi_03": object})
+    frame.loc[:9, [f"red_{step:02d}" for step in range(9)]] = np.nan
+    frame.loc[0, [f"ndvi_{step:02d}" for step in range(9)]] = np.nan
+    frame.loc[4, "ndvi_03"] = "wet"
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    words = ["--output", tmp_path / "towers/", "--steps", 1, "--device", "cpu", "--batch-size", 5]
+    assert run("pretrain", tmp_path / "mine.csv", *words) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("2 of 24 series are left out: row 2: no value at all, row 6: ") and "'wet'" in said[0]
+    assert said[1].startswith("22 series of 2 variates, 9 to 9 steps; steps 0 to 1 of 1, 4 series in each, on cpu")
+    words = ["--steps", 1, "--device", "cpu", "--batch-size", 4, "--output", tmp_path / "more", "--start"]
+    assert run("pretrain", table, *words, tmp_path / "towers") == 0
+    assert run("pretrain", table, *words, f"{tmp_path / 'towers'}/") == 0
+    assert "0 steps in" in capsys.readouterr().out
+
+
+def test_no_option_is_named_that_the_word_does_not_have(tmp_path: Path, capsys: Any) -> None:
+    pd.DataFrame({"site": list("abc"), "load": [1.0, 2, 3]}).to_csv(tmp_path / "log.csv", index=False)
+    words = [tmp_path / "log.csv", "--output", tmp_path / "towers"]
+    assert run("pretrain", *words) == 2
+    said = capsys.readouterr().err
+    assert "leave all but the columns to read out of the table" in said and "--variates" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--start", "nowhere"], "--start nowhere: no such towers"),
+        (["--batch-size", "1"], "--batch-size 1: crops of 4 series at least"),
         (["--learning-rate", "-1"], "'-1' is no number above 0"),
         (["--device", "abacus"], "--device abacus cannot be used here"),
     ],

@@ -107,6 +107,7 @@ def test_shapes_change_from_step_to_step_within_their_bounds() -> None:
         ({"patch_tokenizer": "linear"}, {}, "patch_tokenizer='resampled', got 1 and 'linear'"),
         ({"num_variates": 2}, {}, "one variate at a time.*got 2"),
         ({}, {"batch_size": 65}, "num_series=64 is less than batch_size=65"),
+        ({}, {"batch_size": 3}, "batch_size=3: crops of 4 series at least"),
     ],
 )
 def test_what_cannot_be_pretrained_is_refused(config: dict, more: dict, message: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from timesclip_hf import load_long_table, load_wide_table
+from timesclip_hf.data.long import SeriesCollection
 from timesclip_hf.training.pretraining_series import pool_of_series
 
 
@@ -96,6 +97,31 @@ def test_tables_are_read_as_elsewhere() -> None:
     np.testing.assert_allclose(pool.values, wide.values, rtol=1e-5)
 
 
+def test_a_variate_that_is_never_read_is_named() -> None:
+    series = fields()
+    series[:, :, 1] = 7
+    assert pool_of_series(series).words.endswith("never read, since constant or hardly there: variate 1")
+    named = SeriesCollection(list(series), ["ndvi", "soil"], [str(number) for number in range(len(series))])
+    assert pool_of_series(named).words.endswith(": soil") and pool_of_series(named).num_samples == 10
+    assert "never read" not in pool_of_series(fields()).words
+
+
+def test_what_is_masked_or_was_not_observed_is_missing() -> None:
+    series, hidden = fields(), np.zeros((10, 12, 2), bool)
+    hidden[3, 4:6, 1] = True
+    blank = pool_of_series(np.where(hidden, np.nan, series))
+    masked = pool_of_series(list(np.ma.masked_array(series, hidden)))
+    rows = [{"past_values": one, "past_observed_mask": ~mask} for one, mask in zip(series, hidden, strict=True)]
+    assert blank.fingerprint == masked.fingerprint == pool_of_series(rows).fingerprint
+    assert blank.fingerprint != pool_of_series(series).fingerprint
+
+
+@pytest.mark.parametrize("table", [pd.DataFrame({"a_0": [1.0], "a_1": [2.0]}), "mine.parquet"])
+def test_tables_are_to_be_read_first(table: Any) -> None:
+    with pytest.raises(ValueError, match="given as a table .*load_wide_table.*timesclip pretrain"):
+        pool_of_series(table)
+
+
 def test_the_fingerprint_tells_series_apart() -> None:
     first, again, other = (pool_of_series(fields(seed=seed)).fingerprint for seed in (0, 0, 1))
     assert first == again != other
@@ -108,7 +134,7 @@ def test_the_fingerprint_tells_series_apart() -> None:
         (fields(3), "3 of 3 series can be read, 8 at least"),
         ([], "0 of 0 series"),
         ([np.zeros((9, 2)), np.zeros((9, 3))], r"all with the same variates, found \[\(2,\), \(3,\)\]"),
-        ([np.zeros(9)] * 9, r"shape \(steps, variates\)"),
+        ([np.zeros(9)] * 9, r"shape \(steps, variates\).*of one variate: \[one\[:, None\] for one in series\]"),
     ],
 )
 def test_series_that_cannot_be_told_apart_are_refused(series: Any, message: str) -> None:

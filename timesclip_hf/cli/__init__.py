@@ -51,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif words:
         parser.error(f"unrecognized arguments: {' '.join(words)}")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are lines of their own
+    told = functools.partial(readable, variates=hasattr(options, "variates"))
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(f"{command}: warning: {readable(message)}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_: print(f"{command}: warning: {told(message)}", file=sys.stderr)
         try:
             options.run(options)
         except KeyboardInterrupt:
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{command}: error: {where}: one of its JSON files is nested too deeply to be read", file=sys.stderr)
             return 2
         except Exception as error:  # whatever it is: people who use commands are not helped by a traceback
-            print(f"{command}: error: {readable(error)}", file=sys.stderr)
+            print(f"{command}: error: {told(error)}", file=sys.stderr)
             return 2
     return 0
 

@@ -88,16 +88,28 @@ def reading_of(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in _READING if (value := getattr(options, name))}
 
 
-def readable(message: Any) -> str:
-    """An error in one visible line, with the options' names in place of Python's."""
+def readable(message: Any, variates: bool = True) -> str:
+    """An error in one visible line, with the options' names in place of Python's.
+
+    Args:
+        variates: whether the word of the command has `--variates`; else such columns must leave the table.
+    """
     text = str(message) or type(message).__name__
     if "Traceback (most recent call last)" in text:  # transformers quotes those of every class that it tried
         text = text.split("See the original errors")[0] + text.strip().splitlines()[-1]
+    if not variates:
+        text = re.sub("(n|N)ame (the columns to read|the true variates) in `variates`", _without_others, text)
+        text = text.replace("of `variates`", "of the table")
     text = text.replace("header=False", "--no-header").replace("`variates`", "--variates")
     text = text.replace("missing_values=[...]", "timesclip train --missing-values ...")
+    text = re.sub(r"\bbatch_size=", "--batch-size ", text)
     for name in _READING:
         text = re.sub(rf"\b{name}(=True)?\b", f"--{name.replace('_', '-')}", text)
     return one_line(text).strip()
+
+
+def _without_others(found: re.Match[str]) -> str:
+    return f"{'L' if found[1] == 'N' else 'l'}eave all but {found[2]} out of the table"
 
 
 def quiet() -> None:

@@ -4,6 +4,7 @@
 import argparse
 from typing import Any
 
+from ..escaping import one_line
 from .options import add_reading, add_verb, check_device, check_folder, positive, quiet, reading_of
 
 _PRETRAIN = """\
@@ -55,10 +56,9 @@ def _rate(text: str) -> float:
 
 def _pretrain(options: argparse.Namespace) -> None:
     check_folder(options.output)
-    from datasets import Dataset
     from huggingface_hub.errors import HFValidationError
 
-    from ..data.tables import read_table
+    from ..data.tables import read_table, some_of
     from ..inference.any_series import series_of
     from ..model.configuration_timesclip import TimesCLIPConfig
     from ..training.pretraining import PretrainingArguments, pretrain
@@ -66,12 +66,15 @@ def _pretrain(options: argparse.Namespace) -> None:
     quiet()
     if options.device is not None:
         check_device(options.device)
-    table = read_table(options.table, header=not options.no_header)
-    series = series_of(table, **reading_of(options))
-    if isinstance(series, Dataset) and len(series) < len(table):
-        unread = len(table) - len(series)
-        print(f"{unread} of {len(table)} rows are left out: a variate has no value at all, or one that is no number")
-    start = None if options.start == "random" else options.start
+    left_out: dict[str, str] = {}
+    series = series_of(
+        read_table(options.table, header=not options.no_header), left_out=left_out, **reading_of(options)
+    )
+    if left_out:
+        count = len(left_out) + len(series.values)
+        told = some_of(f"{name}: {reason}" for name, reason in left_out.items())
+        print(f"{len(left_out)} of {count} series are left out: {one_line(told)}")
+    start = None if options.start == "random" else options.start.rstrip("/\\") or options.start
     fields: dict[str, Any] = {"num_variates": 1, "vision_pooling": "cls_mean", "text_pooling": "cls_mean"}
     if start is None:
         config = TimesCLIPConfig.from_preset("no_selection", towers="timesclip-small", **fields)

@@ -46,6 +46,7 @@ from .crops import Crops, Shape, draw, two_crops
 from .pretraining_series import SeriesPool, pool_of_series
 
 _STATE = "pretraining_state.pt"
+_FEWEST = 4  # series in a batch
 
 
 @dataclass
@@ -171,10 +172,14 @@ def pretrain(
         start: a checkpoint of ours that the towers start from, `config` being made from it; `None`: random weights.
 
     Raises:
-        ValueError: a configuration that cannot be trained so, series that cannot be read, a pool smaller than a
-            batch, a state that other arguments or series have left, or a loss that is no number any more (what was
-            saved before stays).
+        ValueError: a configuration that cannot be trained so, fewer than four series in a batch, series that cannot be
+            read, a pool smaller than a batch, a state that other arguments or series have left, or a loss that is no
+            number any more (what was saved before stays).
     """
+    if arguments.batch_size < _FEWEST:
+        raise ValueError(
+            f"batch_size={arguments.batch_size}: crops of {_FEWEST} series at least are needed to tell apart in a step"
+        )
     if config.patch_tokenizer != "resampled" or config.num_variates != 1 or len(config.branches) != 2:
         raise ValueError(
             "pretraining reads one variate at a time, in patches of changing lengths, with both branches: expected "
@@ -184,7 +189,7 @@ def pretrain(
     if series is not None:
         pool = pool_of_series(series)
         most = min(arguments.batch_size, pool.num_samples)
-        arguments = replace(arguments, batch_size=most - most % (16 if most >= 16 else 4))  # colours, see `draw`
+        arguments = replace(arguments, batch_size=most - most % (16 if most >= 16 else _FEWEST))  # colours, see `draw`
         return Pretraining(config, arguments, pool, start).run()
     if arguments.num_series < arguments.batch_size:
         raise ValueError(f"num_series={arguments.num_series} is less than batch_size={arguments.batch_size}")
@@ -245,7 +250,8 @@ class Pretraining:
         arguments = self.arguments
         last = min(arguments.steps, arguments.stop_after or arguments.steps)
         started, since, before = time.perf_counter(), self.step, self.seconds
-        print(f"{self.pool.words}; steps {self.step} to {last} of {arguments.steps} on {self.device}", flush=True)
+        steps = f"steps {self.step} to {last} of {arguments.steps}, {arguments.batch_size} series in each"
+        print(f"{self.pool.words}; {steps}, on {self.device}", flush=True)
         while self.step < last:
             found = self._train(self.step)
             self.step += 1

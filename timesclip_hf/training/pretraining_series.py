@@ -12,17 +12,21 @@ left out of it.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.long import SeriesCollection
-from ..model.measured import check_range
+from ..data.words import some_of
+from ..model.measured import check_range, unmasked
 from ..model.preprocessing import instance_statistics
+from ..model.reader import read_mask
 
 _LONGEST, _SHORTEST, _ENOUGH = 512, 64, 256
 _FEWEST_STEPS, _FEWEST_VALUES, _FEWEST_SAMPLES = 8, 4, 8
+_SHOWN = 10  # shapes in an error
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,23 @@ def pool_of_series(series: Any) -> SeriesPool:
 
     Args:
         series: an array `(n, T, V)`, a list of series `(T, V)` of any lengths, rows with `past_values` (as of
-            `load_wide_table`), or a `SeriesCollection`.
+            `load_wide_table`; with `past_observed_mask`, what it says False of is missing), or a `SeriesCollection`.
 
     Raises:
         ValueError: series of different numbers of variates, infinite values, or fewer than eight that can be read.
     """
-    arrays = [np.asarray(one, np.float64) for one in _values_of(series)]
+    arrays = list(_values_of(series))
     if any(one.ndim != 2 for one in arrays) or len({one.shape[1] for one in arrays}) > 1:
         shapes = sorted({one.shape[1:] if one.ndim == 2 else one.shape for one in arrays})
-        raise ValueError(f"series must have the shape (steps, variates), all with the same variates, found {shapes}")
+        of_one = "; of one variate: [one[:, None] for one in series]" if {one.ndim for one in arrays} == {1} else ""
+        raise ValueError(
+            "series must have the shape (steps, variates), all with the same variates, "
+            f"found {shapes[:_SHOWN]}{of_one}"
+        )
     for number, one in enumerate(arrays):
         check_range(one[None], ~np.isnan(one[None]), "series", first=number)
     samples = _windows(arrays)
-    rows, bounds = [], [0]
+    rows, bounds, read = [], [0], np.zeros(arrays[0].shape[1] if arrays else 0, bool)
     if arrays:
         together = np.concatenate(arrays)[None]
         mean, spread = (one[0] for one in instance_statistics(together, np.isfinite(together), 0.0))
@@ -86,6 +94,7 @@ def pool_of_series(series: Any) -> SeriesPool:
         kept = np.flatnonzero(seen & (spread > 0) & (len(sample) >= _FEWEST_STEPS))
         if len(kept):
             rows += list(scaled[:, kept].T)
+            read[kept] = True
             bounds.append(len(rows))
     if len(bounds) <= _FEWEST_SAMPLES:
         raise ValueError(
@@ -98,18 +107,34 @@ def pool_of_series(series: Any) -> SeriesPool:
         into[: len(row)] = row
     digest = hashlib.blake2b(values.tobytes() + lengths.tobytes(), digest_size=16).hexdigest()
     left_out = len(samples) - len(bounds) + 1
+    unread = [_name_of(number, series) for number in np.flatnonzero(~read)]
     words = (
         f"{len(bounds) - 1} series of {arrays[0].shape[1]} variates, {lengths.min()} to {lengths.max()} steps"
         + (f", windows of {len(arrays)} longer ones" if len(samples) > len(arrays) else "")
         + (f"; {left_out} with hardly a value are left out" if left_out else "")
+        + (f"; never read, since constant or hardly there: {some_of(unread)}" if unread else "")
     )
     return SeriesPool(values, lengths, np.array(bounds), words, digest)
 
 
-def _values_of(series: Any) -> Iterator[Any]:
-    rows = series.values if isinstance(series, SeriesCollection) else series
-    for row in rows:
-        yield row["past_values"] if isinstance(row, Mapping) else row
+def _values_of(series: Any) -> Iterator[NDArray[np.float64]]:
+    """Each series as an array of its own, NaN where nothing was observed."""
+    if isinstance(series, str | Path) or (hasattr(series, "columns") and not isinstance(series, np.ndarray)):
+        raise ValueError(
+            f"series are given as a table ({type(series).__name__}): read it first, by "
+            "load_wide_table(table, target=None) or load_long_table(...), or use timesclip pretrain"
+        )
+    for row in series.values if isinstance(series, SeriesCollection) else series:
+        one = row["past_values"] if isinstance(row, Mapping) else row
+        values = np.array(unmasked(one), np.float64)
+        if isinstance(row, Mapping) and row.get("past_observed_mask") is not None:
+            values[~np.asarray(read_mask(row["past_observed_mask"]), bool)] = np.nan
+        yield values
+
+
+def _name_of(variate: int, series: Any) -> str:
+    names = series.variate_names if isinstance(series, SeriesCollection) else None
+    return f"variate {variate}" if names is None else str(names[variate])
 
 
 def _windows(arrays: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
