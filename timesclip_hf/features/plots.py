@@ -51,7 +51,7 @@ def encode_plots(
     chunk_size = chunk_size or config.vision_chunk_size
     how = chunk_size, image_pooling(config), blanks_of(config)
     count = len(plot_values) * (1 if processor.layout == "grid" else plot_values.shape[1])
-    found = None  # written into one tensor: small ones kept between large ones that are freed would hold the memory
+    found: Any = None  # one tensor: small ones kept between large ones that are freed would hold the memory
     for first in range(0, count, step := images_at_once(config, chunk_size)):
         with torch.autocast(plot_values.device.type, enabled=False):
             images = processor.draw(plot_values, dtype, slice(first, first + step))
