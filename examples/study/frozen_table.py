@@ -164,8 +164,9 @@ def main() -> None:
         with file.open("a") as log:
             log.write(json.dumps(result) + "\n")
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in result.items() if k != "test"}, flush=True)
-    order = {name: number for number, name in enumerate((*BESIDE, *options.peers))}
-    frame = pd.DataFrame(results).sort_values("name", key=lambda names: names.map(order), kind="stable")
+    order = {name: number for number, name in enumerate((*BESIDE, *ALL_PEERS))}
+    frame = pd.DataFrame(r for r in results if r["steps"] in options.steps)
+    frame = frame.sort_values("name", key=lambda names: names.map(order), kind="stable")
     print(table(frame), "\n\n", compare(frame, truth), sep="")
     print(table(frame.dropna(subset="validation_r2"), "validation_r2"))
 
