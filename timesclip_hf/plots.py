@@ -67,6 +67,8 @@ def plot_predictions(
         target_name: name and unit, for the axes.
         groups: `n` labels (crops, sites); one colour each.
     """
+    if (shape := np.shape(targets))[1:] not in ((), (1,)):
+        raise ValueError(f"targets have shape {shape}: plot one target at a time, targets[:, k] and predictions[:, k]")
     predictions, targets = np.ravel(np.asarray(predictions)), np.ravel(np.asarray(targets))
     if len(predictions) != len(targets) or (groups is not None and len(groups) != len(targets)):
         raise ValueError(

@@ -78,3 +78,17 @@ def test_a_pandas_series_with_times_as_its_index_is_one_series() -> None:
     assert found(forecast_frame(pd.Series([1.0, 2, 3], DAYS.rename("day")))) == (None, "day", ["y"], "wide")
     nameless = pd.MultiIndex.from_product([["n", "m"], DAYS])
     assert found(forecast_frame(pd.Series(1.0, nameless))) == ("level_0", "level_1", ["y"], "wide")
+
+
+UNIX = [1_704_067_200, 1_704_153_600, 1_704_240_000]  # the three days, in seconds since 1970
+
+
+def test_unix_times_are_found_by_name_and_size_and_are_no_target() -> None:
+    assert found(pd.DataFrame({"unix_time": UNIX, "load": 1.0}))[1:3] == ("unix_time", ["load"])
+    with pytest.warns(UserWarning, match="not used: 'epoch'"):
+        assert found(pd.DataFrame({"when": DAYS, "epoch": UNIX, "load": 1.0}))[1:3] == ("when", ["load"])
+
+
+def test_numbers_that_may_be_times_are_told_where_no_time_is_found() -> None:
+    with pytest.raises(ValueError, match=r"no column of dates.*size of dates or Unix times: 'stamp'\): name it as"):
+        found(pd.DataFrame({"stamp": UNIX, "load": 1.0}))

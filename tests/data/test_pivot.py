@@ -117,3 +117,25 @@ def test_what_cannot_be_a_pivot_is_named():
     fails(two, "season", variate_column=None, value_column=None, variates=BANDS)
     with pytest.warns(UserWarning, match="change within a step are not used: 'note'"):
         load_wide_table(table.assign(note=range(len(table))), target="yield", **ROLES, **VALUES)
+
+
+@pytest.mark.parametrize("row", [0, 3, -1])
+def test_what_stands_in_one_row_of_a_series_counts_for_all_of_it(row):
+    table = steps()
+    kept = np.arange(len(table)) % 6 == row % 6
+    table["yield"], table["crop"] = table["yield"].where(kept), table["crop"].where(kept, " ")
+    melted = table.melt(["field", "date", "crop", "yield"], BANDS, "band", "value").sample(frac=1, random_state=0)
+    for given, options in ((table, {"variates": BANDS}), (melted, VALUES)):
+        found = load_wide_table(given.reset_index(drop=True), **ROLES, **options, target="yield")
+        assert dict(zip(found["field"], np.ravel(found["labels"]), strict=True)) == {
+            "f0": 0.5, "f1": 1.5, "f2": 2.5, "f3": 3.5,
+        }  # fmt: skip
+        assert dict(zip(found["field"], found["crop"], strict=True)) == {f"f{k}": "ab"[k % 2] for k in range(4)}
+
+
+def test_two_values_for_one_series_are_named():
+    table = steps()
+    table["yield"] = table["yield"].where(np.arange(len(table)) % 6 == 5)
+    table.loc[6, "yield"] = 9.25  # of f1, whose last row says 1.5
+    with pytest.raises(ValueError, match=r"'yield' is 9.25, 1.5 in f1: one value for each series is expected"):
+        load_wide_table(table, **ROLES, variates=BANDS, target="yield")

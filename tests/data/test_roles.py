@@ -268,3 +268,23 @@ def test_columns_that_look_like_steps_are_told_with_their_pattern() -> None:
 def test_a_class_that_is_blank_for_files_is_told() -> None:
     with pytest.raises(ValueError, match=r"'yes' in every row but 2, which are blank \(in files NA"):
         find_task(pd.Series(["yes", None, "yes", np.nan], name="y"))
+
+
+DAYS_IN_SECONDS = [1_577_836_800 + 86_400 * day for day in range(48)]
+MONTHS = [100 * year + month for year in range(2018, 2022) for month in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [("date", DAYS_IN_SECONDS), ("unix_ms", [1000.0 * second for second in DAYS_IN_SECONDS]), ("month", MONTHS)],
+)
+def test_unix_times_and_months_of_whole_numbers_tell_when(name: str, cells: Any) -> None:
+    roles = find_roles(table(year=0, **{name: cells}), "yield")
+    assert [(candidate.name, candidate.count) for candidate in roles.times] == [(name, 48)]
+    assert choose_split(roles).column == name
+
+
+def test_numbers_of_a_date_that_are_none_are_told_and_not_passed_over() -> None:
+    roles = find_roles(table(year=0, sowing_date=[43831 + day for day in range(48)]), "yield")
+    assert not roles.times
+    assert "'sowing_date' holds numbers that are no years, dates or Unix times, such as 43831" in roles.unclear[0]

@@ -282,3 +282,55 @@ def test_times_that_are_lists_are_shown() -> None:
     column = pd.Series(["2024-01-01", [1, 2], "soon"], name="day")
     with pytest.raises(ValueError, match=r"column 'day' are neither dates nor numbers, found .*\[1, 2\]"):
         read_timestamps(column)
+
+
+MONTHS = np.array(["2019-11", "2019-12", "2020-01", "2020-02", "2020-03"], "datetime64[M]")
+# Seconds of the first of these months, by hand: 18 201 days since 1970, then 30, 31, 31 and 29 days more.
+MONTHS_IN_SECONDS = [86_400 * (18_201 + days) for days in (0, 30, 61, 92, 121)]
+
+
+@pytest.mark.parametrize(("unit", "per_second"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+@pytest.mark.parametrize("kind", ["int64", "float64", "Int64", "text"])
+def test_numbers_of_the_size_of_unix_times_are_dates_and_continue_in_their_unit(unit, per_second, kind):
+    numbers = [second * per_second for second in MONTHS_IN_SECONDS]
+    column = pd.Series(list(map(str, numbers)) if kind == "text" else pd.array(numbers, dtype=kind), name="when")
+    with pytest.warns(UserWarning, match=r"'when' in (milli|micro|nano)?seconds since 1970, from 2019-11-01 00:00:00"):
+        times = read_timestamps(column)
+    np.testing.assert_array_equal(times, MONTHS)
+    following = write_timestamps(continue_timestamps(times, 1), column.iloc[:1])
+    april = (MONTHS_IN_SECONDS[-1] + 31 * 86_400) * per_second
+    assert following.tolist() == ([pd.Timestamp("2020-04-01")] if kind == "text" else [april])
+    assert kind == "text" or following.dtype == column.dtype
+
+
+def test_half_seconds_of_unix_time_are_kept():
+    column = pd.Series([1_577_836_800 + 0.5 * step for step in range(4)])
+    with pytest.warns(UserWarning, match="in seconds"):
+        times = read_timestamps(column)
+    assert times[1] - times[0] == np.timedelta64(500, "ms")
+    assert write_timestamps(continue_timestamps(times, 1), column.iloc[:1]).tolist() == [1_577_836_802.0]
+
+
+def test_dates_with_hours_as_whole_numbers_are_no_unix_times():
+    column = pd.Series([2020022822, 2020022823, 2020022900])
+    times = read_timestamps(column)
+    assert times.astype("datetime64[h]").tolist()[-1].isoformat() == "2020-02-29T00:00:00"
+    assert write_timestamps(continue_timestamps(times, 2), column.iloc[:1]).tolist() == [2020022901, 2020022902]
+    slip = pd.Series([*column, 2020022924])  # an hour that no day has
+    assert read_timestamps(slip).tolist() == slip.tolist()
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3], [99_999_999, 1_577_836_800], [1_577_836_800, 1_577_836_800_000]])
+def test_other_numbers_are_no_unix_times(numbers):
+    assert read_timestamps(pd.Series(numbers)).tolist() == numbers
+
+
+def test_a_column_of_unix_times_that_nobody_named_is_no_variate():
+    table = {"epoch_ms": [second * 1000 for second in MONTHS_IN_SECONDS], "load": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    with pytest.raises(ValueError, match="numbers that are times: 'epoch_ms'; name the timestamp_column"):
+        load_long_table(table)
+    with pytest.warns(UserWarning, match="'epoch_ms' in milliseconds"):
+        series = load_long_table(table, timestamp_column="epoch_ms")
+    assert series.variate_names == ["load"]
+    np.testing.assert_array_equal(series.timestamps[0], MONTHS)
+    assert load_long_table(table, variates=["epoch_ms", "load"]).variate_names == ["epoch_ms", "load"]

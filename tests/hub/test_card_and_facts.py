@@ -410,3 +410,29 @@ def test_the_example_card_at_the_top_has_what_cards_have_today() -> None:
     assert re.findall(r"^## (.*)$", card.text, flags=re.MULTILINE) == SECTIONS
     assert {"test"} <= reported(card).keys()
     assert 'pipeline("time-series-regression"' in card.text
+
+
+def test_several_targets_have_rows_of_their_own_and_a_mean_in_units_of_their_spread(
+    tiny_config: Any, tmp_path: Path
+) -> None:
+    train = make_data(24, 0)
+    labels = np.asarray(train["labels"][:])
+    train = train.remove_columns("labels").add_column("labels", np.stack([labels, 1000 * labels], axis=1).tolist())
+    config = tiny_config("text_only", num_targets=2)
+    names = {"target_names": ["yield", "kernels"], "target_units": ["t/ha", "1/m2"]}
+    processor = TimesCLIPProcessor.from_config(config, **names).fit(train)
+    trainer = TimesCLIPTrainer(
+        model=TimesCLIPForRegression(processor.complete_config(config)),
+        args=TimesCLIPTrainingArguments(output_dir=str(tmp_path), **QUIET),
+        processing_class=processor,
+        eval_dataset=train,
+    )
+    found = trainer.evaluate()
+    errors = trainer.predict(train).predictions - np.stack([labels, 1000 * labels], axis=1)
+    each = np.sqrt((errors**2).mean(axis=0))
+    assert [found["eval_yield_rmse"], found["eval_kernels_rmse"]] == pytest.approx(each.tolist(), rel=1e-4)
+    assert found["eval_rmse"] == pytest.approx((each / labels.std() / [1, 1000]).mean(), rel=1e-4)
+    trainer.save_model(str(tmp_path / "saved"))
+    text = read(tmp_path / "saved").text
+    assert "RMSE of kernels (1/m2)" in text and "MAE of yield (t/ha)" in text and "R2 of yield |" in text
+    assert "Errors are in units of each target's spread in the training part, those of one target in its own" in text

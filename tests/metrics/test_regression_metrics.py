@@ -141,3 +141,27 @@ def test_trainer_hook_reads_predictions_and_labels():
     predictions, labels = np.array(PREDICTIONS)[:, None], np.array(TARGETS)[:, None]
     figures = compute_regression_metrics(EvalPrediction(predictions=predictions, label_ids=labels))
     assert figures == regression_metrics(PREDICTIONS, TARGETS)
+
+
+def test_several_targets_have_figures_of_their_own_and_one_mean_in_units_of_their_spread():
+    targets = np.stack([TARGETS, [1000.0, 3000.0, 2000.0, 6000.0]], axis=1)
+    said = targets + np.stack([[1.0, 0, -2, 3], [100.0, -100, 100, -100]], axis=1)  # RMSE sqrt(3.5) and 100
+    found = regression_metrics(said, targets, scale=[2.0, 50.0], names=["yield", "kernels"])
+    assert found["yield_rmse"] == pytest.approx(math.sqrt(3.5)) and found["kernels_rmse"] == pytest.approx(100)
+    assert found["yield_mae"] == pytest.approx(1.5) and found["kernels_mae"] == pytest.approx(100)
+    assert found["rmse"] == pytest.approx((math.sqrt(3.5) / 2 + 2) / 2)
+    assert found["mae"] == pytest.approx((1.5 / 2 + 2) / 2)
+    assert found["r2"] == pytest.approx((found["yield_r2"] + found["kernels_r2"]) / 2)
+    plain = compute_regression_metrics(EvalPrediction(said, targets))
+    assert plain["rmse"] == rmse(said, targets) and plain["target_1_rmse"] == pytest.approx(100)
+
+
+def test_one_target_has_its_four_figures_alone():
+    column = np.array(TARGETS)[:, None]
+    assert list(regression_metrics(column, column, scale=[2.0])) == ["rmse", "mae", "r2", "mape"]
+
+
+@pytest.mark.parametrize("wrong", [{"scale": [1.0]}, {"scale": [1.0, 0.0]}, {"names": ["a"]}])
+def test_spreads_and_names_are_one_for_each_target(wrong):
+    with pytest.raises(ValueError, match="one for each of 2 targets"):
+        regression_metrics(np.zeros((3, 2)), np.ones((3, 2)), **wrong)

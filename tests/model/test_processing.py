@@ -382,7 +382,8 @@ def test_complete_config_brings_the_fitted_statistics_to_a_copy(tiny_config: Any
     assert config.target_mean is None and config.num_static_features == 0
     with pytest.raises(ValueError, match="variates"):
         processor.complete_config(tiny_config(num_variates=4))
-    with pytest.raises(ValueError, match="target"):
+    told = "num_targets=1, the model 2: .* give the configuration num_targets=1, or make and fit .*labels of 2 columns"
+    with pytest.raises(ValueError, match=told):
         processor.complete_config(tiny_config(num_targets=2))
 
 

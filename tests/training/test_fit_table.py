@@ -123,3 +123,22 @@ def test_a_time_that_is_read_beside_the_series_splits_them_all_the_same(kind: st
     prepared = prepare(TableJob(table.assign(farm=list("abcd") * 10), "yield", statics=statics))
     assert (prepared.plan.kind, prepared.plan.column) == ("time", "year")
     assert set(years[prepared.rows["test"]]) == {2019} and 2019 not in years[prepared.rows["train"]]
+
+
+def test_a_target_in_one_row_of_a_series_is_learnt_and_series_without_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"field": f"f{k}", "date": date, "ndvi": rng.normal(), "farm": f"farm {k % 5}", "yield": -9999.0}
+        for k in range(25)
+        for date in pd.date_range("2024-05-01", periods=4, freq="10D")
+    ]
+    table = pd.DataFrame(rows)
+    last = table["date"] == table["date"].max()
+    table.loc[last, "yield"] = [k + 0.5 for k in range(25)]
+    table.loc[[3, 7], "yield"] = [-9999.0, np.nan]  # the last rows of f0 and f1
+    long = {"series_column": "field", "timestamp_column": "date"}
+    prepared = prepare(TableJob(table, "yield", long=long, missing_values=[-9999]))
+    assert prepared.left_out == ["2 series without yield are left out"]
+    assert dict(zip(prepared.frame["field"], prepared.frame["yield"], strict=True)) == {
+        f"f{k}": k + 0.5 for k in range(2, 25)
+    }

@@ -3,8 +3,9 @@
 
 The rule. Targets are forecast. Covariates known in advance are read in past and future; those of numbers are variates,
 too, text is categories. Covariates of the past are variates that nobody forecasts. Static columns say one thing of a
-series throughout. Rows of the future stand in a table of their own, or behind the series in the same one, their
-targets blank; there must be one for each step to forecast, at the times that continue the series, and no other.
+series, in all of its rows or in some, the others blank. Rows of the future stand in a table of their own, or behind
+the series in the same one, their targets blank; there must be one for each step to forecast, at the times that
+continue the series, and no other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from .calendar import calendar_columns, calendar_values, read_calendar
 from .long import SeriesCollection, holds_numbers, read_long_series, rows_of_series
 from .rhythms import Times, comparable, instants
 from .tables import check_known, decoded, name_list, read_numbers, read_table, repeated_names, some_of
-from .timestamps import continue_timestamps, read_timestamps, show_time
+from .timestamps import continue_timestamps, read_timestamps, show_time, tells_times
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class CovariateRoles:
     """What the columns of a long table are for, beside its times and the names of its series.
 
     Args:
-        targets: to forecast; empty: all columns of numbers that have no other role.
+        targets: to forecast; empty: all columns of numbers, but of times, that have no other role.
         future: known in advance, numbers or text.
         past: known up to now alone, numbers.
-        static: the same in all rows of a series, numbers or text.
+        static: one thing of each series, numbers or text.
         calendar: of `data.calendar.PARTS`, `"holidays:COUNTRY"`, or `"auto"`.
     """
 
@@ -77,7 +78,9 @@ def load_covariate_table(
     if repeated := repeated_names([*taken, *given["targets"], *covariates]):
         raise ValueError(f"columns with more than one role: {some_of(map(repr, repeated))}")
     targets = given["targets"] or [
-        name for name in frame.columns if name not in (*taken, *covariates) and holds_numbers(frame[name])
+        name
+        for name in frame.columns
+        if name not in (*taken, *covariates) and holds_numbers(frame[name]) and not tells_times(frame[name])
     ]
     columns = [covariate_column(frame, name) for name in given["future"]]
     variates = [*targets, *(c["name"] for c in columns if "categories" not in c), *given["past"]]
@@ -91,7 +94,7 @@ def load_covariate_table(
     texts = pd.Series("0", frame.index) if series_column is None else decoded(frame[series_column]).astype(str)
     if changing := changing_statics(frame[given["static"]], texts):
         raise ValueError(f"series {next(iter(changing))!r}: {next(iter(changing.values()))}")
-    firsts = frame.loc[~texts.duplicated(), given["static"]].set_axis(texts[~texts.duplicated()].to_list())
+    firsts = first_statics(frame[given["static"]], texts)
     return replace(series, static=firsts.loc[series.series_names].to_dict("records"))
 
 
@@ -201,14 +204,19 @@ def with_future(
 
 
 def changing_statics(statics: pd.DataFrame, series: pd.Series) -> dict[str, str]:
-    """Series whose static values are not the same in all of their rows, and why they cannot be read."""
+    """Series whose static values are not one and the same, and why they cannot be read."""
     if statics.empty:
         return {}
-    changing = statics.groupby(series, sort=False).nunique(dropna=False) > 1
+    changing = statics.groupby(series, sort=False).nunique() > 1
     return {
         str(name): f"static columns that change within a series: {some_of(row.index[row])}"
         for name, row in changing[changing.any(axis=1)].iterrows()
     }
+
+
+def first_statics(statics: pd.DataFrame, series: pd.Series) -> pd.DataFrame:
+    """The static values of each series, in the order in which they begin: the first that are not blank."""
+    return statics.groupby(series.to_numpy(), sort=False).first()
 
 
 class _FutureRows:
@@ -349,6 +357,7 @@ __all__ = [
     "changing_statics",
     "coded_cells",
     "covariate_column",
+    "first_statics",
     "load_covariate_table",
     "read_with_covariates",
     "with_calendar",

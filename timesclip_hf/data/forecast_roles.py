@@ -3,9 +3,10 @@
 
 The rule. Columns that the user names are what he says. Else names are as people have them: `unique_id, ds, y` of
 Nixtla, `item_id, timestamp, target` of AutoGluon (also as an index), `id, timestamp, target` of Chronos. Else the time
-is the only column of dates, or the only one of text that reads as dates; series are named by the only column of other
-text, unless each time comes once, so that it may as well be a covariate; and targets are all columns of numbers (of
-yes and no, or without a name, is none) that have no other role (Darts).
+is the only column of dates, or the only one of text that reads as dates, or the only one of numbers that are named as
+times and are dates or Unix times (see `data.timestamps`); series are named by the only column of other text, unless
+each time comes once, so that it may as well be a covariate; and targets are all columns of numbers (of yes and no, of
+times, or without a name, is none) that have no other role (Darts).
 
 Forecasts come in the columns of the ecosystem whose names were found (`FRAMES`): a row for each series and step.
 """
@@ -18,6 +19,7 @@ import narwhals as nw
 import pandas as pd
 
 from .tables import check_known, decoded, is_nameless, name_list, parsed_numbers, read_table, some_of, warn_caller
+from .timestamps import kind_of_numbers, tells_times
 
 # How forecasts are laid out; see `inference.forecast_frames`.
 FRAMES = ("nixtla", "autogluon", "chronos", "wide")
@@ -114,7 +116,8 @@ def find_forecast_roles(
     free = [name for name in free if name != series]
     if not targets:
         known = [name for name in _TARGETS if name in free]
-        targets = known[:1] or [n for n in free if _is_measured(frame[n].dtype) and not is_nameless(n)]
+        measured = [n for n in free if _is_measured(frame[n].dtype) and not is_nameless(n)]
+        targets = known[:1] or [n for n in measured if not tells_times(frame[n])]
         if not targets:
             raise ValueError(
                 f"no column of numbers is left to forecast among {some_of(map(repr, columns), 20)}: name it as target"
@@ -132,10 +135,14 @@ def _find_time(frame: pd.DataFrame, free: Sequence[str]) -> str:
     dates = [name for name in free if _is_date(frame[name].dtype)]
     if not dates:
         dates = [name for name in free if _reads_as_dates(frame[name])]
+    if not dates:
+        dates = [name for name in free if tells_times(frame[name])]
     if len(dates) != 1:
         found = f"columns of dates: {some_of(map(repr, dates))}" if dates else "no column of dates"
+        sized = [n for n in free if _is_measured(frame[n].dtype) and kind_of_numbers(frame[n].dropna()) is not None]
+        hint = f" (numbers of the size of dates or Unix times: {some_of(map(repr, sized))})" if sized else ""
         raise ValueError(
-            f"which column holds the times? Found {found}, among {some_of(map(repr, free), 20)}: name it as "
+            f"which column holds the times? Found {found}, among {some_of(map(repr, free), 20)}{hint}: name it as "
             "timestamp_column"
         )
     return dates[0]

@@ -28,7 +28,7 @@ from .tables import (
     some_of,
     warn_caller,
 )
-from .timestamps import find_holes, read_timestamps
+from .timestamps import find_holes, read_timestamps, tells_times
 from .words import check_listed
 
 
@@ -387,6 +387,11 @@ def _choose_columns(
             raise ValueError(
                 f"columns that hold no numbers: {some_of(map(repr, others))}; name the timestamp_column and the "
                 "series_column, or name the columns to read in `variates`"
+            )
+        if dates := [name for name in names if tells_times(frame[name])]:
+            raise ValueError(
+                f"columns of numbers that are times: {some_of(map(repr, dates))}; name the timestamp_column, or name "
+                "the columns to read in `variates`"
             )
     if not names:
         raise ValueError(f"no variates among the columns {some_of(map(repr, frame.columns), 20)}")

@@ -16,10 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..model.future_values import Column
-from .covariates import changing_statics, coded_cells
+from .covariates import changing_statics, coded_cells, first_statics
 from .rhythms import Rhythm, Times, find_rhythm, instants, is_zoned, join_times
 from .tables import check_complete, decoded, read_variates, some_of, warn_caller
-from .timestamps import read_timestamps, show_time
+from .timestamps import kind_of_numbers, read_timestamps, show_time
 
 # As pandas wrote frequencies before 2.2; Nixtla's and AutoGluon's users still do.
 _OLD_FREQUENCIES = {"M": "ME", "Q": "QE", "Y": "YE", "A": "YE", "H": "h", "T": "min", "S": "s"}
@@ -156,7 +156,8 @@ def read_panel(
         timestamp_column: dates, with or without a time zone, or numbers.
         id_column: which series a row belongs to; None: one series, "0".
         variates: columns to read.
-        freq: distance of two steps, in pandas' words (`"h"`, `"MS"`, `"B"`), or a number; None: as the times say.
+        freq: distance of two steps, in pandas' words (`"h"`, `"MS"`, `"B"`), or a number where times are numbers, Unix
+            times, too; None: as the times say.
         columns: covariates whose future is known, as far as they are known: with their `categories`, where they have
             such. What lacks of them in a series is taken from the step before, or else behind.
         static: columns that say the same in all rows of a series.
@@ -182,7 +183,7 @@ def read_panel(
             f"all): keep one row for each series and time"
             f"{'' if id_column else ', or name the column of the series as id_column'}{put_back}"
         )
-    rhythms, of_series, positions = _on_rhythms(times, codes, ids, freq)
+    rhythms, of_series, positions = _on_rhythms(times, codes, ids, _in_unix_units(frame[timestamp_column], freq))
     starts = np.flatnonzero(np.concatenate([[True], ~same]))
     firsts = positions[starts]
     lengths = positions[np.append(starts[1:], len(codes)) - 1] - firsts + 1
@@ -219,7 +220,8 @@ def _with_static(
     names = frame[id_column] if id_column is not None else pd.Series("0", frame.index)
     if changing := changing_statics(frame[static], names):
         raise ValueError(f"series {next(iter(changing))!r}: {next(iter(changing.values()))}")
-    return replace(panel, static=frame[static].iloc[rows].reset_index(drop=True))
+    known = first_statics(frame[static], names)
+    return replace(panel, static=known.loc[names.iloc[rows].tolist()].reset_index(drop=True))
 
 
 def _cells(
@@ -362,6 +364,15 @@ def _rhythm_of(times: Times, freq: str | int | None) -> Rhythm | None:
         return dates if dates.tz is not None else dates.to_numpy()
 
     return Rhythm(f"freq {freq}", found.astype(np.int64), at)
+
+
+def _in_unix_units(column: pd.Series, freq: str | int | None) -> str | int | None:
+    """A distance that is a number in the unit of Unix times, where times are such."""
+    cells = decoded(column)
+    if freq is None or not parsed_step(freq) > 0 or not pd.api.types.is_numeric_dtype(cells.dtype):
+        return freq
+    kind = kind_of_numbers(cells)
+    return freq if kind is None or "%" in kind else f"{freq}{kind}"
 
 
 def parsed_step(freq: str | int) -> float:

@@ -5,7 +5,8 @@ The rule. A row of (series, time, variate, value) is one number; no two rows are
 and what has no row is missing. Steps of one series a row are numbered by their times: whole numbers as they are; dates
 by the rhythm of all of them, or, where they have none or are of several years, by that of the series with the most
 dates: dates of other series belong to its step whose day of the year is nearest (see `data.columns`). Columns that say
-the same in all rows of a series stay; others are left out, and named.
+one thing of a series stay, whether it stands in all of its rows or in some, the others blank (a yield beside the last
+date); others are left out, and named.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ def spread_variates(
         variate_column: says which variate a value is of; variates keep the order in which they first come.
         value_column: the values.
         timestamp_column, series_column: say when, and which series (None: there is one).
-        constant: columns that must say the same in all rows of a step.
+        constant: columns that must not say two things of a step.
 
     Raises:
         ValueError: missing columns or cells, or two values for one series, time and variate.
@@ -63,8 +64,9 @@ def spread_variates(
         raise ValueError(f"{twice.sum()} values for what has one already: {some_of(rows)}; keep one of each")
     values = np.full((len(firsts), len(names)), np.nan)
     values[places, codes] = read_numbers(frame[value_column])
-    kept = _constant(frame, places, [name for name in frame.columns if name not in roles], "step", constant)
-    table = frame[[*keys, *kept]].iloc[firsts].reset_index(drop=True)
+    others = [name for name in frame.columns if name not in roles]
+    kept = _constant(frame, keys, (places, firsts), others, "step", constant)
+    table = pd.concat([frame[keys].iloc[firsts].reset_index(drop=True), kept], axis=1)
     return pd.concat([table, pd.DataFrame(values, columns=list(names))], axis=1)
 
 
@@ -82,7 +84,7 @@ def one_row_per_series(
         frame: a row per series and time, a column for each variate.
         series_column, timestamp_column: say which series, and when.
         variates: columns of the values.
-        constant: columns that must say the same in all rows of a series (targets, static values).
+        constant: columns that must not say two things of a series (targets, static values).
 
     Raises:
         ValueError: missing columns or cells, two rows for one series and time, columns that are not constant, or times
@@ -99,13 +101,13 @@ def one_row_per_series(
             "each row has the value of one variate, name variate_column and value_column"
         )
     others = [name for name in frame.columns if name not in (series_column, timestamp_column, *variates)]
-    kept = _constant(frame, places, others, "series", constant)
+    kept = _constant(frame, [series_column], (places, firsts), others, "series", constant)
     columns: dict[str, Any] = {}
     for name in variates:
         values = np.full((len(firsts), len(labels)), np.nan)
         values[places, steps] = read_numbers(frame[name])
         columns |= {f"{name}_{label}": values[:, step] for step, label in enumerate(labels)}
-    table = frame[[series_column, *kept]].iloc[firsts].reset_index(drop=True)
+    table = pd.concat([frame[[series_column]].iloc[firsts].reset_index(drop=True), kept], axis=1)
     table.attrs = {}  # rows no longer stand where they stood in a file
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
 
@@ -143,14 +145,34 @@ def _groups(frame: pd.DataFrame, keys: list[str]) -> tuple[Any, Any]:
     return codes, np.unique(codes, return_index=True)[1]
 
 
-def _constant(frame: pd.DataFrame, places: Any, names: list[str], what: str, needed: Sequence[str]) -> list[str]:
-    """The columns that say the same within each group; others are named by a warning, or raise if they are needed."""
-    counts = {name: decoded(frame[name]).groupby(places).nunique(dropna=False).max() for name in names}
-    if changing := [name for name in needed if counts.get(name, 1) > 1]:
-        raise ValueError(f"columns that change within a {what}: {some_of(map(repr, changing))}")
-    if changing := [name for name in names if counts[name] > 1]:
+def _constant(
+    frame: pd.DataFrame, keys: list[str], groups: tuple[Any, Any], names: list[str], what: str, needed: Sequence[str]
+) -> pd.DataFrame:
+    """The columns that say one thing of each group, a row for each; others are named by a warning, or raise if they
+    are needed."""
+    places, firsts = groups
+    kept, changing = {}, []
+    for name in names:
+        cells = decoded(frame[name])
+        told = np.flatnonzero((cells.notna() & (cells.astype(str).str.strip() != "")).to_numpy(bool))
+        counts = cells.iloc[told].groupby(places[told]).nunique()
+        if (counts > 1).any():
+            changing.append(name)
+            if name in needed:
+                rows = told[places[told] == counts.index[counts > 1][0]]
+                values = some_of(cells.iloc[rows].drop_duplicates())
+                raise ValueError(
+                    f"columns that change within a {what}: {name!r} is {values} in {_key(frame, keys, rows[0])}: "
+                    f"one value for each {what} is expected, in one of its rows or in all"
+                )
+            continue
+        known, where = np.unique(places[told], return_index=True)
+        chosen = firsts.copy()
+        chosen[known] = told[where]
+        kept[name] = frame[name].iloc[chosen].reset_index(drop=True)
+    if changing:
         warn_caller(f"columns that change within a {what} are not used: {some_of(map(repr, changing))}")
-    return [name for name in names if counts[name] == 1]
+    return pd.DataFrame(kept, index=range(len(firsts)))
 
 
 def _key(frame: pd.DataFrame, keys: list[str], row: int) -> str:

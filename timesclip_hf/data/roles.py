@@ -4,9 +4,9 @@
 The rule. Steps of variates are what `find_variates` finds. The target is a class where its cells are text, booleans,
 or at most ten different whole numbers with five rows each on average; else a number. A column tells *when* if it is
 named as times are (year, season, date, ...) or holds dates, and its values can be put in order, none being blank; of
-whole numbers that are no years or dates (20240131), only season and its like, and other numbers do not tell when
-(`harvest_moisture`). It tells *where* (or who) if it is named as places and owners are (site, farm, region, patient,
-..., or anything that ends in id) and three or more of its values stand in several rows.
+whole numbers that are no years, dates (20240131) or Unix times, only season and its like, and other numbers do not
+tell when (`harvest_moisture`). It tells *where* (or who) if it is named as places and owners are (site, farm, region,
+patient, ..., or anything that ends in id) and three or more of its values stand in several rows.
 
 The split follows the use: a model is made for times to come, so the latest are its test wherever there are four times
 or more; without, places that it has not seen; single rows at random only where the table has neither, or on request.
@@ -27,7 +27,7 @@ from ..escaping import visible
 from .columns import step_columns, suggested_pattern
 from .splits import PARTS, split_by_column, split_by_group, split_chronologically
 from .tables import check_complete, check_known, decoded, is_nameless, parsed_numbers, some_of
-from .timestamps import read_timestamps
+from .timestamps import kind_of_numbers, read_timestamps, tells_times
 from .wide import find_variates
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.15
@@ -40,6 +40,7 @@ _SEASONS = set(
     "annata".split()
 )
 _WHEN = _SEASONS | set("date dates day month time timestamp datetime harvest sowing planting datum".split())
+_DATES = set("date dates datetime timestamp datum".split())
 _WHERE = set(
     "site sites farm farms region regions location loc station country county state district province village town "
     "municipality zone block plot plots field fields parcel paddock grower farmer owner producer household estate "
@@ -156,7 +157,7 @@ def find_roles(
     in_series = step_columns(inputs, variates or (), column_pattern)
     plain = [name for name in inputs if name not in in_series]
     times = [c for name in (*plain, *named) if (c := time_candidate(frame[name])) is not None]
-    taken = {candidate.name for candidate in times}
+    taken = {c.name for c in times}
     groups = [c for name in (*plain, *named) if name not in taken and (c := group_candidate(frame[name])) is not None]
     split_column = next((name for name in plain if _holds_parts(frame[name])), None)
     taken |= {candidate.name for candidate in groups} | ({split_column} if split_column else set())
@@ -221,31 +222,32 @@ def time_candidate(column: pd.Series) -> Candidate | None:
         return None
     dates = pd.api.types.is_datetime64_any_dtype(column.dtype) or isinstance(column.dtype, pd.PeriodDtype)
     words, count = set(_words(column.name)), times.nunique()
-    named = dates or bool(_WHEN & words)
+    named = dates or bool(_WHEN & words) or tells_times(column)
     if named and pd.api.types.is_numeric_dtype(times.dtype):
         whole, years = bool((times == times.round()).all()), bool(times.between(1900, 2100).all())
-        dates = whole and bool(times.between(19000101, 21001231).all()) and _are_days(times)
-        named = whole and (years or dates or (bool(_SEASONS & words) and 2 * count <= len(times)))
+        dates = kind_of_numbers(times) is not None
+        named = dates or (whole and (years or (bool(_SEASONS & words) and 2 * count <= len(times))))
     return Candidate(str(column.name), count) if named and count >= _LEAST_GROUPS else None
-
-
-def _are_days(times: pd.Series) -> bool:
-    """Whether whole numbers such as 20240131 are dates, all of them."""
-    days = times.astype("int64").astype(str)
-    return bool(pd.to_datetime(days, format="%Y%m%d", errors="coerce").notna().all())
 
 
 def _unclear_time(column: pd.Series) -> str | None:
     """Why rows cannot be put in the order of a column that seems to tell when."""
     try:
-        as_times(column)
-        return None
+        return _unclear_numbers(column, as_times(column))
     except ValueError as error:
         told = str(error)
     known = column.dropna()
     named = bool(_WHEN & set(_words(column.name))) and known.astype(str).str.contains(r"\d").mean() > 0.5
     text = named and not pd.api.types.is_numeric_dtype(decoded(known).dtype)
     return told if text or (len(known) and time_candidate(known) is not None) else None
+
+
+def _unclear_numbers(column: pd.Series, times: pd.Series) -> str | None:
+    """Why a column that is called a date tells no times, if it holds numbers that are none."""
+    numbers = bool(_DATES & set(_words(column.name))) and pd.api.types.is_numeric_dtype(times.dtype)
+    told = f"column {column.name!r} holds numbers that are no years, dates or Unix times, such as {column.iloc[0]}"
+    known = not numbers or time_candidate(column) is not None
+    return None if known else f"{told}: if they rise with time, give --time {column.name}"
 
 
 def group_candidate(column: pd.Series) -> Candidate | None:

@@ -11,11 +11,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..model.messages import tell
 from .rhythms import Times, find_rhythm, instants, join_times
 from .tables import check_complete, decoded, parsed_numbers, row_numbers, some_of, warn_caller
 
 # Whole numbers that are dates where every one of them is valid: digits, format.
-_DATE_NUMBERS = {8: "%Y%m%d", 7: "%Y%j", 6: "%Y%m"}
+_DATE_NUMBERS = {8: "%Y%m%d", 7: "%Y%j", 6: "%Y%m", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+# Units of Unix times, how many there are in a second; and which seconds since 1970 are times: from 1973 to 2099.
+_UNIX_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_UNIX_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_UNIX_SECONDS = (10**8, 4_102_444_799)
+# What a column of numbers is called that tells when, somewhere in its name; or what it is called as a whole.
+_TIME_NAMES = re.compile(r"time|date|epoch|unix|datum|^(ts|ds|index)$", re.IGNORECASE)
 # Differences of larger whole numbers do not fit into 64 bits.
 _LARGEST = 2**62
 # Which zone is meant where offsets alone do not tell: one for each rule, the best known.
@@ -48,10 +55,12 @@ def read_timestamps(column: pd.Series) -> Times:
 
     Args:
         column: numbers, dates, periods, or text: ISO 8601, or any one format that pandas can tell; NumPy, pyarrow or
-            Python objects. Whole numbers such as 20240131, 2024031 (year and day of the year) or 202401 are dates
-            where all of them are valid dates. Several UTC offsets in one column are one time zone if one has them at
-            these times (Europe/Berlin before others with the same clock); if none has, times become UTC, and a
-            warning says so.
+            Python objects. Whole numbers such as 20240131, 2024031 (year and day of the year), 202401 or 2024013123
+            (with an hour) are dates where all of them are valid dates; else, where all are of the size of seconds,
+            milliseconds, microseconds or nanoseconds from 1973 to 2099, counted since 1970, they are such Unix times,
+            of the clock of UTC, and a warning says so. Several UTC offsets in one column are one time zone if one has
+            them at these times (Europe/Berlin before others with the same clock); if none has, times become UTC, and
+            a warning says so.
 
     Returns:
         `(T,)`: a `DatetimeIndex` where times have a zone, else an array of datetime64 or numbers.
@@ -84,7 +93,7 @@ def write_timestamps(times: Times, like: pd.Series) -> pd.Series:
         return written.dt.to_period(kind.freq)
     if pd.api.types.is_numeric_dtype(kind):
         if pd.api.types.is_datetime64_any_dtype(written.dtype):
-            written = written.dt.strftime(_DATE_NUMBERS[len(str(like.iloc[0]))]).astype(np.int64)
+            written = _as_numbers(written, like)
         kept = written.astype(kind)
         return kept if (kept.astype(written.dtype) == written).all() else written  # 130 is no int8
     plain = _plain(like)
@@ -132,13 +141,66 @@ def _read_time_numbers(column: pd.Series) -> NDArray[Any]:
     if not np.isfinite(numbers).all():
         infinite = row_numbers(~np.isfinite(numbers), column)
         raise ValueError(f"timestamps infinite: column {column.name!r}, in {infinite}")
-    for digits, date_format in _DATE_NUMBERS.items():
-        low, high = (year * 10 ** (digits - 4) for year in (1900, 2101))
-        if whole and low <= numbers.min() and numbers.max() < high:
-            dates = pd.to_datetime(column.astype(str), format=date_format, errors="coerce")
-            if dates.notna().all():
-                return dates.to_numpy()
-    return numbers
+    if (kind := kind_of_numbers(column)) is None:
+        return numbers
+    if kind not in _UNIX_UNITS:
+        return pd.to_datetime(pd.Series(numbers).astype(np.int64).astype(str), format=kind).to_numpy()
+    times = _unix_times(numbers, kind)
+    first = f"{times.min().astype('datetime64[s]')}".replace("T", " ")
+    tell(
+        "columns of times hold numbers of the size of Unix times, and are read as such, in UTC: {}",
+        [f"{column.name!r} in {_UNIX_WORDS[kind]} since 1970, from {first}"],
+    )
+    return times
+
+
+def kind_of_numbers(column: pd.Series) -> str | None:
+    """How numbers tell when, by the rule of `read_timestamps`.
+
+    Args:
+        column: of numbers.
+
+    Returns:
+        The format of dates (`"%Y%m%d"`), the unit of Unix times (`"s"`, `"ms"`, `"us"`, `"ns"`), or None.
+    """
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    low, high = values.min(), values.max()
+    if (values == np.round(values)).all():
+        for digits, form in _DATE_NUMBERS.items():
+            if 1900 * 10 ** (digits - 4) <= low and high < 2101 * 10 ** (digits - 4):
+                cells = pd.Series(np.unique(values).astype(np.int64)).astype(str)
+                valid = pd.to_datetime(cells, format=form, errors="coerce").notna()
+                if valid.mean() > 0.5:  # 2024013124 is a slip, and no time in 2034
+                    return form if valid.all() else None
+    for unit, per_second in _UNIX_UNITS.items():
+        if _UNIX_SECONDS[0] * per_second <= low and high <= _UNIX_SECONDS[1] * per_second:
+            return unit
+    return None
+
+
+def tells_times(column: pd.Series) -> bool:
+    """Whether numbers are times by the column's name (`date`, `unix_time`, `epoch`, ...) and by `kind_of_numbers`."""
+    kind: Any = decoded(column).dtype
+    if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind) or kind.kind == "c":
+        return False
+    return bool(_TIME_NAMES.search(str(column.name))) and kind_of_numbers(decoded(column).dropna()) is not None
+
+
+def _unix_times(numbers: NDArray[Any], unit: str) -> NDArray[np.datetime64]:
+    if numbers.dtype.kind == "i":
+        return numbers.astype(f"datetime64[{unit}]")
+    return np.rint(numbers * (10**6 / _UNIX_UNITS[unit])).astype(np.int64).astype("datetime64[us]")
+
+
+def _as_numbers(times: pd.Series, like: pd.Series) -> pd.Series:
+    """Dates as numbers of the kind of these."""
+    if (kind := kind_of_numbers(like)) not in _UNIX_UNITS:
+        return times.dt.strftime(kind or "%Y%m%d").astype(np.int64)
+    if pd.api.types.is_integer_dtype(like.dtype):
+        return pd.Series(times.to_numpy(f"datetime64[{kind}]").astype(np.int64))
+    return pd.Series(times.to_numpy("datetime64[us]").astype(np.int64) / (10**6 / _UNIX_UNITS[kind]))
 
 
 def _parse_dates(column: pd.Series) -> pd.Series:
@@ -326,4 +388,7 @@ def show_time(time: Any) -> str:
     return str(pd.Timestamp(time)) if isinstance(time, np.datetime64 | pd.Timestamp) else f"{time:.12g}"
 
 
-__all__ = ["Holes", "Times", "continue_timestamps", "find_holes", "read_timestamps", "show_time", "write_timestamps"]
+__all__ = [
+    "Holes", "Times", "continue_timestamps", "find_holes", "kind_of_numbers", "read_timestamps", "show_time",
+    "tells_times", "write_timestamps",
+]  # fmt: skip

@@ -61,7 +61,7 @@ def model_card(facts: CardFacts) -> ModelCard:
             prediction_length=config.prediction_length,
         ),
         results=[
-            [_METRIC_NAMES.get(metric, metric), *(values.get(metric, "") for values in facts.measured.values())]
+            [_metric_name(metric, facts), *(values.get(metric, "") for values in facts.measured.values())]
             for metric in metrics
         ],
         only_validation=all(part.startswith("validation") for part in facts.measured),
@@ -119,13 +119,26 @@ def _metadata(facts: CardFacts) -> ModelCardData:
                 dataset_name=dataset,
                 dataset_split=part,
                 metric_type=metric,
-                metric_name=_METRIC_NAMES.get(metric, metric),
+                metric_name=_metric_name(metric, facts),
                 metric_value=float(value),
             )
             for part, metrics in facts.measured.items()
             for metric, value in metrics.items()
         ],
     )
+
+
+def _metric_name(metric: str, facts: CardFacts) -> str:
+    """What people call a metric; of one of several targets, with its name and unit."""
+    names, units = getattr(facts.processor, "target_names", None), getattr(facts.processor, "target_units", None)
+    if metric in _METRIC_NAMES or facts.config.num_targets == 1:
+        return _METRIC_NAMES.get(metric, metric)
+    names = names or [f"target_{k}" for k in range(facts.config.num_targets)]
+    for name, unit in zip(names, units or [""] * len(names), strict=True):
+        own = metric.removeprefix(f"{name}_")
+        if own != metric and own in _METRIC_NAMES:
+            return f"{_METRIC_NAMES[own]} of {escaping.with_unit(name, unit if own in ('rmse', 'mae') else '')}"
+    return metric
 
 
 def _shown(data: Any) -> Any:

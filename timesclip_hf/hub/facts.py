@@ -362,6 +362,9 @@ def _unit_of_errors(task: Task, config: TimesCLIPConfig, processor: TimesCLIPPro
         fitted = config.variate_std is not None
         unit = "units of each variate's spread in the training part" if fitted else "the variates' own units"
         return f"{unit} (percentages aside)"
+    if task.errors_in == "targets" and config.num_targets > 1:
+        kind = "units of each target's spread in the training part" if config.target_std else "the targets' own units"
+        return f"{kind}, those of one target in its own (R2 and percentages aside)"
     given = processor.target_units if processor is not None and task.errors_in == "targets" else None
     units = sorted({unit for unit in given or [] if unit})
     return f"{', '.join(units)} (R2 and percentages aside)" if units else None

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from ..data.calendar import calendar_columns
 from ..data.columns import Step, number_steps, step_columns, suggested_pattern
-from ..data.covariates import changing_statics, read_with_covariates, with_future
+from ..data.covariates import changing_statics, first_statics, read_with_covariates, with_future
 from ..data.long import SeriesCollection, read_long_series
 from ..data.pivot import widened
 from ..data.tables import check_known, decoded, row_number, some_of, warn_caller
-from ..data.timestamps import Times, continue_timestamps
+from ..data.timestamps import Times, continue_timestamps, tells_times
 from ..data.wide import at_steps, find_variates, read_statics, read_wide_series
 from ..data.words import FIRST_ROW
 from ..model.measured import mark_missing
@@ -287,7 +287,8 @@ def read_long(
     values = [name for name in frame.columns if name not in (*roles, *static)]
     names, known = _known_variates(processor, values), known_columns(processor)
     others = [name for name in values if name not in (names or values) and name not in {c["name"] for c in known}]
-    unknown = [name for name in others if not pd.api.types.is_numeric_dtype(decoded(frame[name]))]
+    plain = pd.api.types.is_numeric_dtype
+    unknown = [name for name in others if not plain(decoded(frame[name])) or tells_times(frame[name])]
     if unknown and not roles:
         raise ValueError(
             f"the table also has columns of text or dates, {some_of(map(repr, unknown))}: say which one holds the "
@@ -326,7 +327,7 @@ def read_long(
     )
     samples = read_collection(collection, processor, table, prediction_length, newest_steps)
     if reads_static and static and samples.table is not None:
-        records = frame.loc[firsts, static].to_dict("records")
+        records = first_statics(frame[static], texts).to_dict("records")
         for row, position in zip(samples.rows, samples.table.positions, strict=True):
             row["static_values"] = records[position]
     return samples

@@ -1,12 +1,17 @@
 # Copyright 2026 The timesclip_hf authors. Licensed under the Apache License, Version 2.0.
 """Figures of regression: scikit-learn's, for each target, and their plain mean over targets.
 
+The rule of several targets. Each has figures of its own, in its own unit. R2 and percentages have no unit, and have a
+mean over targets; RMSE and MAE have one where errors are first divided by each target's spread (`scale`), and it is
+then in units of that. Without `scale`, a mean of errors in unlike units stands under the same names, and says little:
+the target with the largest numbers decides it.
+
 Every function takes arrays `(n,)` or `(n, num_targets)` of one shape and works in float64. Shapes that differ, empty
 arrays, and targets that are NaN or infinite raise `ValueError`; nothing is broadcast. A prediction that is NaN gives
 NaN: a diverged model is not a missing row. `mae` serves forecasts, too, and stands there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +24,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from ..model.measured import unmasked
 from .checks import as_real_pair, check_rows, predictions_and_labels
 from .forecasting import mae
 
@@ -54,7 +60,7 @@ def rmse(predictions: ArrayLike, targets: ArrayLike) -> float:
         predictions, targets: `(n,)` or `(n, num_targets)`, of one shape.
 
     Returns:
-        The mean over targets of each target's own root mean squared error.
+        The mean over targets of each target's own root mean squared error; of targets in unlike units see the rule.
     """
     return float(_each_target(root_mean_squared_error, predictions, targets).mean())
 
@@ -108,26 +114,59 @@ def skill(predictions: ArrayLike, targets: ArrayLike, reference: ArrayLike) -> f
     return float((1.0 - error / np.where(expected == 0.0, np.nan, expected)).mean())
 
 
-def regression_metrics(predictions: ArrayLike, targets: ArrayLike) -> dict[str, float]:
-    """The four figures that every regression table of this package shows.
+def regression_metrics(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    scale: Sequence[float] | None = None,
+    names: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """The four figures that every regression table of this package shows, of several targets for each, too.
 
     Args:
         predictions, targets: `(n,)` or `(n, num_targets)`, of one shape, in units of the target.
+        scale: of several targets the spread of each, `(num_targets,)`, by which errors are divided before `"rmse"` and
+            `"mae"` are taken over all of them; see the rule above.
+        names: of several targets their names; not given: `"target_0"`, `"target_1"`, ...
 
     Returns:
-        `{"rmse", "mae", "r2", "mape"}`; see the functions of these names.
+        `{"rmse", "mae", "r2", "mape"}`; see the functions of these names. Of several targets also the four of each, in
+        its own unit: `"target_0_rmse"`, `"target_0_mae"`, ...
+
+    Raises:
+        ValueError: another number of spreads or names than of targets, or spreads that are not above 0.
     """
-    return {metric.__name__: metric(predictions, targets) for metric in (rmse, mae, r2, mape)}
+    found = {metric.__name__: metric(predictions, targets) for metric in _FIGURES}
+    said, observed = (np.asarray(unmasked(values), np.float64) for values in (predictions, targets))
+    if observed.ndim < 2 or (count := observed.shape[1]) == 1:
+        return found
+    names = [f"target_{k}" for k in range(count)] if names is None else list(names)
+    spreads = None if scale is None else np.asarray(scale, np.float64)
+    if len(names) != count or (spreads is not None and (spreads.shape != (count,) or not (spreads > 0).all())):
+        given = f"names {names}" if len(names) != count else f"scale {scale}"
+        raise ValueError(f"{given}: expected one for each of {count} targets, and every spread above 0")
+    if spreads is not None:
+        found |= {metric.__name__: metric(said / spreads, observed / spreads) for metric in (rmse, mae)}
+    for k, name in enumerate(names):
+        found |= {f"{name}_{metric.__name__}": metric(said[:, k], observed[:, k]) for metric in _FIGURES}
+    return found
 
 
-def compute_regression_metrics(eval_prediction: "EvalPrediction") -> dict[str, float]:
+_FIGURES = (rmse, mae, r2, mape)
+
+
+def compute_regression_metrics(
+    eval_prediction: "EvalPrediction", scale: Sequence[float] | None = None, names: Sequence[str] | None = None
+) -> dict[str, float]:
     """`compute_metrics` of a `Trainer` that fine-tunes `TimesCLIPForRegression`.
 
     Args:
         eval_prediction: `predictions` is the model's `predictions` array, `label_ids` the labels, both
             `(n, num_targets)` in original units.
+        scale, names: see `regression_metrics`; `TimesCLIPTrainer` gives each target's spread in the training part
+            (`config.target_std`) and the processor's `target_names`.
     """
-    return regression_metrics(*predictions_and_labels(eval_prediction))
+    return regression_metrics(*predictions_and_labels(eval_prediction), scale=scale, names=names)
 
 
 __all__ = ["compute_regression_metrics", "mape", "r2", "regression_metrics", "rmse", "skill"]

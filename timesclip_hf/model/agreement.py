@@ -85,6 +85,16 @@ def completed(config: Any, processor: Any) -> Any:
     for name in _LEARNT:
         if name in known:
             setattr(config, name, known[name])
+    if told := _differences(processor, config, True):
+        fields = {name: known[name] for name in _unlike(known, known_to_model(config), True)}
+        fields = fields or {"num_targets": len(processor.target_names)}
+        wanted = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in fields.items())
+        labels = f" (labels of {config.num_targets} columns)" if "num_targets" in fields else ""
+        raise ValueError(
+            f"Model and processor disagree: {'; '.join(told)}: complete_config fills in what was learnt, and changes "
+            f"no sizes: give the configuration {wanted}, or make and fit "
+            f"the processor as the configuration says{labels}"
+        )
     check_agreement(processor, config)
     config.validate()
     return config
@@ -131,16 +141,20 @@ def _differences(processor: Any, config: Any, targets: bool) -> list[str]:
     ours, theirs = known_to_processor(processor), known_to_model(config)
     for known in (ours, theirs):  # not set: all of them
         known["num_target_variates"] = known["num_target_variates"] or known["num_variates"]
-    both = [name for name in SHARED if ours.get(name) is not None and theirs.get(name) is not None]
     faults = [
         f"the processor has {name}={reprlib.repr(ours[name])}, the model {reprlib.repr(theirs[name])}"
-        for name in both
-        if (targets or "target" not in name) and not _same(name, ours, theirs)
+        for name in _unlike(ours, theirs, targets)
     ]
     names = processor.target_names
     if targets and names and len(names) != config.num_targets:
         faults.append(f"target_names are {names}, the model has {config.num_targets} targets")
     return faults
+
+
+def _unlike(ours: dict[str, Any], theirs: dict[str, Any], targets: bool) -> list[str]:
+    """The fields that both sides know, and that differ."""
+    both = [name for name in SHARED if ours.get(name) is not None and theirs.get(name) is not None]
+    return [name for name in both if (targets or "target" not in name) and not _same(name, ours, theirs)]
 
 
 def _unknown_statistics(processor: Any, config: Any, task: Task) -> list[str]:

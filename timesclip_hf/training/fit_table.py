@@ -23,6 +23,7 @@ from ..data.pivot import widened
 from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, describe_split, find_roles, split_rows
 from ..data.splits import PARTS
 from ..data.tables import check_known, decoded, is_nameless, parsed_numbers, read_table, some_of
+from ..data.timestamps import tells_times
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
 from .calibration import calibration_of, measure_intervals
@@ -172,7 +173,7 @@ def prepare(job: TableJob, ask: Callable[[TableRoles], SplitPlan | None] | None 
     plan = asked_split(frame, roles, how) or (ask(roles) if ask is not None else None) or choose_split(roles)
     if job.similar_names is not None and job.similar_names not in frame:
         raise ValueError(f"--similar-names {job.similar_names}: the table has no such column, only {some_of(frame)}")
-    frame, left_out = _with_target(frame, job.target)
+    frame, left_out = _with_target(frame, job.target, "series" if job.long else "rows")
     dataset, class_names, unseen = _load(frame, roles, job.column_pattern)
     numbers = np.asarray(dataset[_ROW][:], np.int64)
     frame = read_table(frame.iloc[numbers])
@@ -197,15 +198,22 @@ def _read(job: TableJob) -> pd.DataFrame:
         known = [job.target, *([] if list(job.statics) == ["all"] else job.statics)]
         check_known(known, frame, "no such columns")
         roles: dict[str, Any] = {"variate_column": None, "value_column": None, **job.long}
+        frame = _without_marks(frame, [job.target], job.missing_values)
         variates = job.variates
         if variates is None and roles["variate_column"] is None:
             variates = _changing_numbers(frame, roles["series_column"], {*roles.values(), *known})
         frame, _ = widened(frame, **roles, variates=variates, constant=known)
     if job.missing_values:
         names = [*step_columns(frame.columns, job.variates or (), job.column_pattern), job.target]
-        names = [name for name in dict.fromkeys(names) if name in frame]
+        frame = _without_marks(frame, [name for name in dict.fromkeys(names) if name in frame], job.missing_values)
+    return frame
+
+
+def _without_marks(frame: pd.DataFrame, names: list[str], marks: Sequence[float]) -> pd.DataFrame:
+    """The table with blank cells where some columns hold marks of missing values."""
+    if marks:
         numbers = frame[names].apply(lambda column: parsed_numbers(decoded(column).astype(object)))
-        frame[names] = frame[names].mask(numbers.isin(list(job.missing_values)))
+        frame[names] = frame[names].mask(numbers.isin(list(marks)))
     return frame
 
 
@@ -213,19 +221,19 @@ def _changing_numbers(frame: pd.DataFrame, series_column: str, taken: set[Any]) 
     """The columns of numbers, but for such without a name, that are not the same in all rows of each series."""
     check_known([series_column], frame, "--series: no such column")
     names = [str(name) for name in frame if name not in taken and not is_nameless(name)]
-    numbers = [name for name in names if pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    numbers = [n for n in names if pd.api.types.is_numeric_dtype(frame[n].dtype) and not tells_times(frame[n])]
     counts = frame.groupby(decoded(frame[series_column]))[numbers].nunique().max()
     return [name for name in numbers if counts[name] > 1]
 
 
-def _with_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
+def _with_target(frame: pd.DataFrame, target: str, what: str) -> tuple[pd.DataFrame, list[str]]:
     cells = decoded(frame[target])
     blank = (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy(bool)
     if not blank.any():
         return frame, []
     kept = frame[~blank].reset_index(drop=True)
     kept.attrs = {}  # rows no longer stand where they stood in a file
-    return kept, [f"{blank.sum()} rows without {target} are left out"]
+    return kept, [f"{blank.sum()} {what} without {target} are left out"]
 
 
 def _load(frame: pd.DataFrame, roles: TableRoles, column_pattern: str | None) -> tuple[Dataset, list[str], list[str]]:

@@ -4,7 +4,6 @@
 import contextlib
 import copy
 import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -125,7 +124,7 @@ class TimesCLIPTrainer(Trainer):
         if not self.task.has_labels:
             self.label_names = []
         elif self.compute_metrics is None:
-            self.compute_metrics = _metrics_of(self.task, self.model, args.batch_eval_metrics)
+            self.compute_metrics = _metrics_of(self.task, self.model, args.batch_eval_metrics, self.processing_class)
         self.features = CachedFeatures(args, is_sharded(self))
         self.training_terms, self.evaluation_terms = LossTerms(self.accelerator), LossTerms(self.accelerator)
         as_it_is = is_sharded(self) or args.torch_compile  # weights of other forms, or compiled for one dtype
@@ -406,14 +405,19 @@ def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _metrics_of(task: Task, model: Any, batched: bool = False) -> Callable[..., dict[str, float]] | None:
+def _metrics_of(
+    task: Task, model: Any, batched: bool = False, processor: Any = None
+) -> Callable[..., dict[str, float]] | None:
     if task.metrics is None:
         return None
-    compute = getattr(metrics, task.metrics)
-    scaled = "scale" in inspect.signature(compute).parameters  # errors in units of each variate's spread
-    if scaled:
-        spreads, targets = model.config.variate_std, model.config.num_target_variates
-        compute = functools.partial(compute, scale=spreads and spreads[:targets])
+    compute, config = getattr(metrics, task.metrics), model.config
+    if task.errors_in == "variates":  # in units of each one's spread
+        compute = functools.partial(
+            compute, scale=config.variate_std and config.variate_std[: config.num_target_variates]
+        )
+    elif task.errors_in == "targets" and config.num_targets > 1:
+        names = getattr(processor, "target_names", None)
+        compute = functools.partial(compute, scale=config.target_std, names=names)
     return BatchedMetrics(compute) if batched else compute
 
 
