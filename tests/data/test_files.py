@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 from series_samples import expect_error
 
 from timesclip_hf.data.files import write_excel
 from timesclip_hf.data.long import load_long_table
-from timesclip_hf.data.tables import read_table
+from timesclip_hf.data.tables import read_numbers, read_table
 from timesclip_hf.data.wide import load_wide_table
 
 TABLE = pd.DataFrame(
@@ -254,3 +258,35 @@ def test_parquet_whose_names_are_no_text_is_a_damaged_file(tmp_path: Path) -> No
     file.write_bytes(file.read_bytes().replace(b"ndvi_00", b"ndvi_\xff\xfe"))
     with pytest.raises(ValueError, match=r"fields\.parquet: no Parquet file, or a damaged one"):
         load_wide_table(file, target=None)
+
+
+IDS = [12345, None, 9007199254740991]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".xlsx", ".parquet"])
+def test_whole_numbers_beside_blank_cells_stay_as_they_stand(tmp_path, suffix):
+    path = tmp_path / f"table{suffix}"
+    frame = pd.DataFrame({"id": pd.array(IDS, "Int64"), "level": [12.5, None, 3.0], "x_00": 1.5})
+    if suffix == ".xlsx":
+        frame.astype(object).where(frame.notna(), None).to_excel(path, index=False)
+    elif suffix == ".parquet":
+        pq.write_table(pa.table({"id": pa.array(IDS, pa.int64()), **{n: frame[n] for n in ("level", "x_00")}}), path)
+    else:
+        frame.to_csv(path, index=False)
+    read = read_table(path)
+    assert read["id"].dtype == "Int64" and read["level"].dtype == "float64"
+    assert read[["id"]].to_csv(index=False).split() == ["id", "12345", '""', "9007199254740991"]
+
+
+def test_numbers_written_with_a_point_stay_numbers(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("depth,plot,x_00\n12.0,1,1.5\n,,2.5\n13.0,2,3.5\n")
+    read = read_table(path)
+    assert read["depth"].dtype == "float64" and read["plot"].dtype == "Int64"
+    np.testing.assert_array_equal(read_numbers(read["plot"]), [1, np.nan, 2])
+
+
+@pytest.mark.parametrize("kind", [pl.DataFrame, pa.table, Dataset.from_dict])
+def test_whole_numbers_beside_blank_cells_stay_so_from_frames_of_others(kind):
+    read = read_table(kind({"id": IDS, "x_00": [1.0, 2.0, 3.0]}))
+    assert read["id"].tolist() == [12345, pd.NA, 9007199254740991]

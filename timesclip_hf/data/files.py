@@ -5,7 +5,8 @@
   whichever splits the first lines into equally many. Where it is not commas, columns of numbers may have a decimal
   comma; a file in which some have a comma and others a point is refused. Whole numbers of a column in which one is
   written as `007` or `00731` are codes or names, and stay text as they stand; `07` may be a month. So do numbers of 16
-  digits and more beside blank cells, where pandas would round them.
+  digits and more beside blank cells, where pandas would round them. Other whole numbers stay such beside blank cells
+  (pandas' `Int64`), where pandas makes 12345.0 of 12345; so in files of all kinds.
 - `.xlsx`: the first sheet that is not empty, as it was last calculated; needs openpyxl
   (`pip install "timesclip-hf[xlsx]"`).
 - `.parquet`; a folder of them: see `data.parquet`.
@@ -24,7 +25,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: no Parquet file, or a damaged one: {error}") from error
     frame.attrs.pop(FIRST_ROW, None)  # of the file that it was written from
+    whole = [field.name for field in pq.read_schema(path) if pa.types.is_integer(field.type)]
+    return whole_beside_blanks(frame, whole, lambda name: pq.read_table(path, columns=[name])[name])
+
+
+def whole_beside_blanks(frame: pd.DataFrame, names: Iterable[str], column: Callable[[str], Any]) -> pd.DataFrame:
+    """A frame whose columns of whole numbers are such beside blank cells, too, where pandas made floats of them.
+
+    Args:
+        frame: of a table of Arrow's kinds.
+        names: its columns of whole numbers.
+        column: such a column as Arrow has it, by its name.
+    """
+    for name in names:
+        if name in frame and pd.api.types.is_float_dtype(frame[name].dtype):
+            cells = column(name)
+            whole: Any = pd.UInt64Dtype() if cells.type == pa.uint64() else pd.Int64Dtype()
+            frame[name] = pd.Series(whole.__from_arrow__(cells), frame.index)
     return frame
 
 
@@ -123,7 +141,7 @@ def _read_text(path: Path, header: bool) -> pd.DataFrame:
             _refuse_endless_numbers(path, frame, skipped + (2 if header else 1))
         if separator != ",":
             frame = _with_decimal_commas(path, frame, options)
-        frame = _with_codes(path, frame, options)
+        frame = _with_whole_numbers(path, _with_codes(path, frame, options), options)
         if not _is_found(path, _BLANK_LINE):  # which spreadsheets count, and pandas does not
             frame.attrs[FIRST_ROW] = skipped + (2 if header else 1)
     return frame if header else frame.rename(columns=str)
@@ -226,6 +244,23 @@ def _with_codes(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> pd.
     return frame
 
 
+def _with_whole_numbers(path: Path, frame: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
+    """Columns of whole numbers beside blank cells as such, where no cell is written as 12.0."""
+    floats = [place for place, kind in enumerate(frame.dtypes) if kind.kind == "f"]
+    cells = [frame.iloc[:, place].dropna() for place in floats]
+    blank = [
+        place
+        for place, seen in zip(floats, cells, strict=True)
+        if 0 < len(seen) < len(frame) and (seen % 1 == 0).all()
+    ]
+    if blank:
+        exact = pd.read_csv(path, index_col=False, usecols=blank, dtype_backend="numpy_nullable", **options)
+        for place, name in zip(blank, exact.columns, strict=True):
+            if pd.api.types.is_integer_dtype(exact[name].dtype):
+                frame[frame.columns[place]] = exact[name]
+    return frame
+
+
 def _refuse_endless_numbers(path: Path, frame: pd.DataFrame, first: int) -> None:
     for name in frame.columns:
         endless = frame[name].str.fullmatch(r"\s*[-+]?\d{300,}\s*").fillna(False).to_numpy(bool)
@@ -267,9 +302,17 @@ def _read_excel(path: Path, header: bool) -> pd.DataFrame:
         rows = rows[1:]
     _check_calculated(path, title, openpyxl, rows, 2 if header else 1)
     columns = zip(*rows, strict=True) if rows else [()] * width
-    frame = pd.DataFrame({name: [*map(_excel_cell, cells)] for name, cells in zip(names, columns, strict=True)})
+    cells = {name: [*map(_excel_cell, column)] for name, column in zip(names, columns, strict=True)}
+    frame = pd.DataFrame({name: _whole_cells(column) for name, column in cells.items()})
     frame.attrs[FIRST_ROW] = 2 if header else 1
     return frame
+
+
+def _whole_cells(cells: list[Any]) -> Any:
+    """Whole numbers beside blank cells as such."""
+    known = [cell for cell in cells if cell is not None]
+    whole = len(known) < len(cells) and all(type(cell) is int and abs(cell) < 2**63 for cell in known)
+    return pd.array(cells, dtype="Int64") if whole and known else cells
 
 
 def _excel_cell(cell: Any) -> Any:
@@ -342,4 +385,4 @@ def write_excel(table: pd.DataFrame, path: Path) -> None:
     book.save(path)
 
 
-__all__ = ["check_header", "read_file", "write_excel"]
+__all__ = ["check_header", "read_file", "whole_beside_blanks", "write_excel"]

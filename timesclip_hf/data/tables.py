@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..model.measured import without_fill_values
 from ..model.messages import one_run, warn_caller
-from .files import check_header, read_file
+from .files import check_header, read_file, whole_beside_blanks
 from .parquet import read_folder
 from .words import (
     FIRST_ROW,
@@ -60,12 +60,12 @@ def read_table(table: Any, *, header: bool = True) -> pd.DataFrame:
     elif isinstance(table, DatasetDict):
         raise ValueError(f"table is a DatasetDict of the parts {some_of(table)}: pass one of them")
     elif isinstance(table, Dataset):
-        table = table.with_format(None).to_pandas()
+        table = _pandas_of_dataset(table)
     elif isinstance(table, Mapping):
         table = pd.DataFrame(dict(table))
     elif not isinstance(table, pd.DataFrame):
         try:
-            table = nw.from_native(table, eager_only=True).to_pandas()
+            table = _pandas_of(nw.from_native(table, eager_only=True))
         except (TypeError, nw.exceptions.DuplicateError) as error:
             raise ValueError(
                 f"table is a {type(table).__name__}, expected a path, a DataFrame (pandas, polars, ...), a "
@@ -80,6 +80,20 @@ def read_table(table: Any, *, header: bool = True) -> pd.DataFrame:
     if frame.empty:
         raise ValueError(f"the table is empty: {frame.shape[0]} rows, {frame.shape[1]} columns")
     return frame
+
+
+def _pandas_of(native: Any) -> pd.DataFrame:
+    """A frame of another library, its whole numbers as such also beside blank cells."""
+    names = [name for name, kind in native.schema.items() if kind.is_integer()]
+    return whole_beside_blanks(native.to_pandas(), names, lambda name: native[name].to_arrow())
+
+
+def _pandas_of_dataset(table: Dataset) -> pd.DataFrame:
+    names = [name for name, kind in table.features.items() if "int" in str(getattr(kind, "dtype", ""))]
+    cells = table.with_format("arrow")
+    return whole_beside_blanks(
+        table.with_format(None).to_pandas(), names, lambda name: cells.select_columns([name])[:][name]
+    )
 
 
 def is_table(inputs: Any) -> bool:

@@ -101,7 +101,8 @@ class TimesCLIPPredictor:
             return {str(name): answers[name].to_numpy() for name in answers.columns}
         if isinstance(batch, pd.DataFrame):
             return self._answer_rows(batch)
-        answers = pa.Table.from_pandas(self._answer_rows(batch.to_pandas()), preserve_index=False)
+        frame = read_table(batch) if len(batch) else batch.to_pandas()  # whole numbers are such in all batches
+        answers = pa.Table.from_pandas(self._answer_rows(frame), preserve_index=False)
         return answers.replace_schema_metadata(None)  # which differs from batch to batch
 
     def _answer_rows(self, batch: pd.DataFrame) -> pd.DataFrame:
