@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from timesclip_hf.data.panel import Panel, read_panel
+from timesclip_hf.data.panel_covariates import with_future
 from timesclip_hf.data.panel_windows import PanelWindows, usable_windows
 
 
@@ -128,3 +129,17 @@ def test_draws_by_series_count_long_and_short_ones_alike() -> None:
         windows.set_epoch(0)
         assert np.array_equal(first, windows.chosen)
     assert share["window"] < 0.03 and share["series"] == 0.5
+
+
+def test_unix_times_take_a_distance_in_their_unit_and_a_future_in_another() -> None:
+    hours = [1_577_836_800 + 3600 * k for k in (0, 1, 2, 4, 5)]
+    frame = pd.DataFrame({"id": "a", "t": hours, "y": 1.0, "price": 2.0})
+    with pytest.warns(UserWarning) as told:
+        panel = panel_of(frame, freq=3600, columns=[{"name": "price"}])
+    assert sorted(str(one.message)[:20] for one in told) == ["1 time steps are not", "columns of times hol"]
+    assert panel.lengths.tolist() == [6] and ahead(panel, 1) == [["2020-01-01 06:00"]]
+    assert panel.step_seconds() == 3600.0
+    future = pd.DataFrame({"id": "a", "t": [1000 * (hours[0] + 3600 * k) for k in (7, 6)], "price": [8.0, 7.0]})
+    with pytest.warns(UserWarning, match="'t' in milliseconds"):
+        asked = with_future(panel, 2, future, timestamp_column="t", id_column="id")
+    assert asked.ahead[0, :, 0].tolist() == [7.0, 8.0]  # type: ignore[index]
