@@ -65,6 +65,7 @@ def test_the_task_follows_from_the_targets_cells(cells: Any, task: str) -> None:
         ("dateSown", ["2020-01-01", "2020-02-01", "2021-01-01"] * 5, 3),
         ("harvest_moisture", [11.5, 12.5, 13.5] * 5, None),
         ("harvest_count", [4, 5, 6] * 5, None),  # whole numbers, but no years
+        ("harvest_value", [150_000_000, 231_000_000, 980_000_000] * 5, None),  # as large as Unix times
         ("season", ["wet", "dry", "between"] * 5, None),  # no order
         ("soil", ["a", "b", "c"] * 5, None),
     ],

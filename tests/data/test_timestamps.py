@@ -8,7 +8,7 @@ import pytest
 from series_samples import expect_error, load_times
 
 from timesclip_hf.data.long import load_long_table
-from timesclip_hf.data.timestamps import continue_timestamps, read_timestamps, write_timestamps
+from timesclip_hf.data.timestamps import continue_timestamps, read_timestamps, tells_times, write_timestamps
 
 
 @pytest.mark.parametrize(
@@ -334,3 +334,20 @@ def test_a_column_of_unix_times_that_nobody_named_is_no_variate():
     assert series.variate_names == ["load"]
     np.testing.assert_array_equal(series.timestamps[0], MONTHS)
     assert load_long_table(table, variates=["epoch_ms", "load"]).variate_names == ["epoch_ms", "load"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tells"),
+    [
+        ("unix_time", True),
+        ("startTime", True),
+        ("date_ms", True),
+        ("ts", True),
+        ("runtime", False),
+        ("sentiment", False),
+        ("altimeter", False),
+        ("update_count", False),
+    ],
+)
+def test_numbers_are_times_by_a_word_of_their_name(name: str, tells: bool) -> None:
+    assert tells_times(pd.Series([1_577_836_800, 1_577_840_400], name=name)) == tells

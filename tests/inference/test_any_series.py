@@ -192,10 +192,11 @@ def test_the_own_share_is_the_spread_of_a_usual_series_over_that_of_all() -> Non
     series[1, :, 0] = np.nan
     own, whole = np.nanstd(series, axis=1), np.nanstd(series.reshape(-1, 2), axis=0)
     expected = np.median([np.nanmedian(own[:, v] / whole[v]) for v in range(2)])
-    assert own_share(series) == pytest.approx(expected)
-    assert own_share([{"past_values": one} for one in series]) == pytest.approx(expected)
-    assert own_share(np.ones((3, 5, 2))) == 1.0
-    assert own_share(np.concatenate([series, np.ones_like(series)], axis=2)) == pytest.approx(expected)
+    plain = TimesCLIPProcessor(context_length=STEPS, patch_length=4, patch_stride=2)
+    assert own_share(series, plain) == pytest.approx(expected)
+    assert own_share([{"past_values": one} for one in series], plain) == pytest.approx(expected)
+    assert own_share(np.ones((3, 5, 2)), plain) == 1.0
+    assert own_share(np.concatenate([series, np.ones_like(series)], axis=2), plain) == pytest.approx(expected)
 
 
 def test_far_apart_series_are_read_by_themselves_with_level_and_spread_beside(save: Any) -> None:

@@ -317,3 +317,15 @@ def test_it_works_in_pipelines_and_beside_other_columns() -> None:
         [("series", TimesCLIPEmbedder(**SMALL), list(table.columns[:-1]))], remainder="passthrough"
     )
     assert both.fit_transform(table).shape == (90, 129)
+
+
+def test_a_fill_value_counts_as_missing_for_levels_too() -> None:
+    series = np.random.default_rng(0).normal(size=(12, 24, 1)) + 10 * np.arange(12.0)[:, None, None]
+    marked, blank = series.copy(), series.copy()
+    marked[3, 5], blank[3, 5] = 1e20, np.nan
+    one, other = (TimesCLIPEmbedder("timesclip-small").fit(X) for X in (marked, blank))
+    assert one.levels_ and other.levels_
+    assert np.array_equal(one.transform(marked), other.transform(blank))
+    even = np.random.default_rng(1).normal(size=(12, 24, 1))
+    even[3, 5] = 1e20
+    assert not TimesCLIPEmbedder("timesclip-small").fit(even).levels_

@@ -21,7 +21,7 @@ from .calendar import calendar_columns, calendar_values, read_calendar
 from .long import SeriesCollection, holds_numbers, read_long_series, rows_of_series
 from .rhythms import Times, comparable, instants
 from .tables import check_known, decoded, name_list, read_numbers, read_table, repeated_names, some_of
-from .timestamps import continue_timestamps, read_timestamps, show_time, tells_times
+from .timestamps import continue_timestamps, read_timestamps, show_time, without_times
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,8 @@ def load_covariate_table(
     covariates = [*given["future"], *given["past"], *given["static"]]
     if repeated := repeated_names([*taken, *given["targets"], *covariates]):
         raise ValueError(f"columns with more than one role: {some_of(map(repr, repeated))}")
-    targets = given["targets"] or [
-        name
-        for name in frame.columns
-        if name not in (*taken, *covariates) and holds_numbers(frame[name]) and not tells_times(frame[name])
-    ]
+    others = [name for name in frame.columns if name not in (*taken, *covariates) and holds_numbers(frame[name])]
+    targets = given["targets"] or without_times(frame, others)
     columns = [covariate_column(frame, name) for name in given["future"]]
     variates = [*targets, *(c["name"] for c in columns if "categories" not in c), *given["past"]]
     reading: dict[str, Any] = {"timestamp_column": timestamp_column, "series_column": series_column}
@@ -207,7 +204,7 @@ def changing_statics(statics: pd.DataFrame, series: pd.Series) -> dict[str, str]
     """Series whose static values are not one and the same, and why they cannot be read."""
     if statics.empty:
         return {}
-    changing = statics.groupby(series, sort=False).nunique() > 1
+    changing = _without_blanks(statics).groupby(series, sort=False).nunique() > 1
     return {
         str(name): f"static columns that change within a series: {some_of(row.index[row])}"
         for name, row in changing[changing.any(axis=1)].iterrows()
@@ -216,7 +213,12 @@ def changing_statics(statics: pd.DataFrame, series: pd.Series) -> dict[str, str]
 
 def first_statics(statics: pd.DataFrame, series: pd.Series) -> pd.DataFrame:
     """The static values of each series, in the order in which they begin: the first that are not blank."""
-    return statics.groupby(series.to_numpy(), sort=False).first()
+    return _without_blanks(statics).groupby(series.to_numpy(), sort=False).first()
+
+
+def _without_blanks(statics: pd.DataFrame) -> pd.DataFrame:
+    """Text of spaces says no more than a cell that is missing."""
+    return statics.mask(statics.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool))
 
 
 class _FutureRows:

@@ -28,7 +28,7 @@ from .tables import (
     some_of,
     warn_caller,
 )
-from .timestamps import find_holes, read_timestamps, tells_times
+from .timestamps import find_holes, read_timestamps, tells_times, without_times
 from .words import check_listed
 
 
@@ -388,11 +388,13 @@ def _choose_columns(
                 f"columns that hold no numbers: {some_of(map(repr, others))}; name the timestamp_column and the "
                 "series_column, or name the columns to read in `variates`"
             )
-        if dates := [name for name in names if tells_times(frame[name])]:
+        dates = [name for name in names if tells_times(frame[name])]
+        if dates and timestamp_column is None:
             raise ValueError(
                 f"columns of numbers that are times: {some_of(map(repr, dates))}; name the timestamp_column, or name "
                 "the columns to read in `variates`"
             )
+        names = without_times(frame, names)
     if not names:
         raise ValueError(f"no variates among the columns {some_of(map(repr, frame.columns), 20)}")
     return names

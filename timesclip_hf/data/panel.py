@@ -369,17 +369,17 @@ def _rhythm_of(times: Times, freq: str | int | None) -> Rhythm | None:
 def _in_unix_units(column: pd.Series, freq: str | int | None) -> str | int | None:
     """A distance that is a number in the unit of Unix times, where times are such."""
     cells = decoded(column)
-    if freq is None or not parsed_step(freq) > 0 or not pd.api.types.is_numeric_dtype(cells.dtype):
+    kind = kind_of_numbers(cells) if freq is not None and pd.api.types.is_numeric_dtype(cells.dtype) else None
+    if freq is None or kind is None or "%" in kind or not parsed_step(freq) > 0:
         return freq
-    kind = kind_of_numbers(cells)
-    return freq if kind is None or "%" in kind else f"{freq}{kind}"
+    return f"{freq}{kind}"
 
 
 def parsed_step(freq: str | int) -> float:
     """A distance of times that are numbers; NaN for what is none."""
     try:
         return float(freq)
-    except ValueError:
+    except (TypeError, ValueError):
         return float("nan")
 
 

@@ -225,7 +225,8 @@ def time_candidate(column: pd.Series) -> Candidate | None:
     named = dates or bool(_WHEN & words) or tells_times(column)
     if named and pd.api.types.is_numeric_dtype(times.dtype):
         whole, years = bool((times == times.round()).all()), bool(times.between(1900, 2100).all())
-        dates = kind_of_numbers(times) is not None
+        kind = kind_of_numbers(times)  # of Unix size a harvest may be, too
+        dates = kind is not None and ("%" in kind or bool(_DATES & words) or tells_times(column))
         named = dates or (whole and (years or (bool(_SEASONS & words) and 2 * count <= len(times))))
     return Candidate(str(column.name), count) if named and count >= _LEAST_GROUPS else None
 
@@ -246,7 +247,8 @@ def _unclear_numbers(column: pd.Series, times: pd.Series) -> str | None:
     """Why a column that is called a date tells no times, if it holds numbers that are none."""
     numbers = bool(_DATES & set(_words(column.name))) and pd.api.types.is_numeric_dtype(times.dtype)
     told = f"column {column.name!r} holds numbers that are no years, dates or Unix times, such as {column.iloc[0]}"
-    known = not numbers or time_candidate(column) is not None
+    years = numbers and bool(times.between(1900, 2100).all() and (times == times.round()).all())
+    known = not numbers or years or kind_of_numbers(times) is not None
     return None if known else f"{told}: if they rise with time, give --time {column.name}"
 
 
@@ -281,6 +283,8 @@ def as_times(column: pd.Series) -> pd.Series:
     years = text.str.extract(r"^\D*((?:19|20)\d\d)(?:\D.*)?$")[0]  # "season 2019", "2019/20"
     if years.notna().all():
         return years.astype(int)
+    if (numbers := parsed_numbers(text.astype(object))).notna().all():
+        return numbers
     try:
         return pd.Series(read_timestamps(text), column.index)
     except ValueError as error:

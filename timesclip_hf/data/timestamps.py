@@ -21,8 +21,9 @@ _DATE_NUMBERS = {8: "%Y%m%d", 7: "%Y%j", 6: "%Y%m", 10: "%Y%m%d%H", 12: "%Y%m%d%
 _UNIX_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _UNIX_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _UNIX_SECONDS = (10**8, 4_102_444_799)
-# What a column of numbers is called that tells when, somewhere in its name; or what it is called as a whole.
-_TIME_NAMES = re.compile(r"time|date|epoch|unix|datum|^(ts|ds|index)$", re.IGNORECASE)
+# A word in the name of a column of numbers that tells when (not in `runtime`), or what it is called as a whole.
+_TIME_WORDS = "times?|dates?|datetimes?|timestamps?|epochs?|unix|unixtime|datum|ts|ds"
+_TIME_NAMES = re.compile(rf"(?<![^\W\d_])({_TIME_WORDS})(?![^\W\d_])|^index$", re.IGNORECASE)
 # Differences of larger whole numbers do not fit into 64 bits.
 _LARGEST = 2**62
 # Which zone is meant where offsets alone do not tell: one for each rule, the best known.
@@ -185,7 +186,16 @@ def tells_times(column: pd.Series) -> bool:
     kind: Any = decoded(column).dtype
     if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind) or kind.kind == "c":
         return False
-    return bool(_TIME_NAMES.search(str(column.name))) and kind_of_numbers(decoded(column).dropna()) is not None
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(column.name))
+    return bool(_TIME_NAMES.search(name)) and kind_of_numbers(decoded(column).dropna()) is not None
+
+
+def without_times(frame: pd.DataFrame, names: list[Any]) -> list[Any]:
+    """Those of these columns that are no times by `tells_times`; a warning names the others."""
+    times = [name for name in names if tells_times(frame[name])]
+    if times:
+        warn_caller(f"columns of numbers that are times are not read as values: {some_of(map(repr, times))}")
+    return [name for name in names if name not in times]
 
 
 def _unix_times(numbers: NDArray[Any], unit: str) -> NDArray[np.datetime64]:

@@ -8,7 +8,8 @@ a twelfth of the longest series, or of four steps where these are more (but neve
 next, and values are scaled as in these series. All other models read what their own processor makes of series.
 
 Sixths of long series blur what is short in them. `timesclip-small`, ridge on 100 of 250 invented series, mean accuracy
-or R2 of seven tasks with sixths and so: .862 and .873 at 96 steps, .868 and .875 at 150, .872 and .886 at 300.
+or R2 of seven tasks with sixths and so: .862 and .873 at 96 steps, .868 and .875 at 150, .872 and .886 at 300 (the
+draws that it was chosen on; on others `examples/study/frozen_features.py` gives .863 and .866 at 96 and 300).
 
 Values that are scaled as in all series make flat lines of those whose levels or spreads differ far more than each of
 them varies, and towers see no shapes. `own_share` measures it: below a half, `TimesCLIPEmbedder` takes
@@ -45,6 +46,7 @@ from ..data.tables import PartFaults, read_table, warn_caller
 from ..data.wide import load_wide_table, read_wide_series
 from ..data.words import row_number
 from ..model.configuration_timesclip import TimesCLIPConfig
+from ..model.measured import mark_missing, without_fill_values
 from ..model.modeling_timesclip import TimesCLIPModel
 from ..model.preprocessing import instance_statistics
 from ..model.processing_timesclip import TimesCLIPProcessor
@@ -153,21 +155,23 @@ def brought_to(
     if scaling is not None:
         del kept["value_range"]  # which goes with the scaling
         kept["scaling"] = scaling
-    elif kept["scaling"] == "dataset" and (share := own_share(series)) < FLAT:
+    elif kept["scaling"] == "dataset" and (share := own_share(series, processor)) < FLAT:
         warn_caller(_FLAT_TOLD.format(share))
     return towers, processor_for(towers.config, series, **kept)
 
 
-def own_share(series: Any) -> float:
+def own_share(series: Any, processor: TimesCLIPProcessor) -> float:
     """How much series vary by themselves: their spread as a share of that of all, of a usual series and variate.
 
     Args:
         series: as for `shape_of`; of many, 2 000 at even distances are looked at.
+        processor: says which numbers count as missing.
     """
     every: Any = series.values if isinstance(series, SeriesCollection) else series
     places = np.unique(np.linspace(0, len(every) - 1, min(len(every), _LOOKED_AT)).astype(int))
     chosen = (every[int(place)] for place in places)
     arrays = [np.asarray(one["past_values"] if isinstance(one, Mapping) else one, np.float64) for one in chosen]
+    arrays = [_measured(one[None], processor)[0] for one in arrays]
     own = np.concatenate([_levels_and_spreads(one[None])[1] for one in arrays])
     whole = _levels_and_spreads(np.concatenate(arrays)[None])[1][0]
     shares = own[:, whole > 0] / whole[whole > 0]  # (n, V), NaN where nothing was observed
@@ -178,8 +182,14 @@ def levels_of(values: NDArray[Any], processor: TimesCLIPProcessor) -> NDArray[np
     """Levels, then logarithms of spreads `(n, 2 * V)` of series `(n, T, V)`, in spreads of what was fitted on."""
     known: Any = processor.statistics
     mean, spread = (np.asarray(known["variates"][name], np.float64) for name in ("mean", "std"))
-    levels, own = _levels_and_spreads(values.astype(np.float64))
+    levels, own = _levels_and_spreads(_measured(values.astype(np.float64), processor))
     return np.concatenate([(levels - mean) / spread, np.log(np.maximum(own / spread, _SMALLEST_SPREAD))], axis=1)
+
+
+def _measured(values: NDArray[np.float64], processor: TimesCLIPProcessor) -> NDArray[np.float64]:
+    """Series `(n, T, V)` as the processor reads them: NaN in place of fill values and of its `missing_values`."""
+    found: NDArray[np.float64] = mark_missing(values, processor.missing_values, processor.variate_names)
+    return without_fill_values(found, "X")
 
 
 def _levels_and_spreads(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

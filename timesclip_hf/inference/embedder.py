@@ -220,7 +220,7 @@ class TimesCLIPEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if self.scaling not in (None, *_SCALINGS):
             raise ValueError(f"scaling={self.scaling!r}: unknown, choose one of {', '.join(_SCALINGS)}")
         if self.scaling is None and processor is None and own is not None and own.scaling == "dataset":
-            return "levels" if own_share(series) < FLAT else None
+            return "levels" if own_share(series, own) < FLAT else None
         return self.scaling
 
     def _given(self) -> tuple[Any, TimesCLIPProcessor | None]:

@@ -247,11 +247,18 @@ def _column(
         columns = list(frame.columns) if frame is not None else list(getattr(samples, "column_names", []))
         if given not in columns:
             raise ValueError(f"{argument}={given!r}: there is no such column, only {some_of(columns, 20)}")
-        given = decoded(frame[given]).to_numpy() if frame is not None else samples.with_format("numpy")[given][:]
+        given = _cells(frame[given]) if frame is not None else samples.with_format("numpy")[given][:]
     found = np.asarray(given)
     if len(found) <= positions.max(initial=-1):
         raise ValueError(f"{argument} has {len(found)} rows, expected one for each of the samples")
     return found[positions]
+
+
+def _cells(column: pd.Series) -> np.ndarray:
+    """Whole numbers beside blank cells as floats, NaN in these."""
+    column = decoded(column)
+    blank = pd.api.types.is_integer_dtype(column.dtype) and column.isna().any()
+    return column.to_numpy(np.float64, na_value=np.nan) if blank else column.to_numpy()
 
 
 __all__ = ["BatchReader", "SeriesBatch"]

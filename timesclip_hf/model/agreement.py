@@ -86,7 +86,8 @@ def completed(config: Any, processor: Any) -> Any:
         if name in known:
             setattr(config, name, known[name])
     if told := _differences(processor, config, True):
-        fields = {name: known[name] for name in _unlike(known, known_to_model(config), True)}
+        ours, theirs = _known_to_both(processor, config)
+        fields = {name: ours[name] for name in _unlike(ours, theirs, True)}
         fields = fields or {"num_targets": len(processor.target_names)}
         wanted = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in fields.items())
         labels = f" (labels of {config.num_targets} columns)" if "num_targets" in fields else ""
@@ -138,9 +139,7 @@ def check_agreement(processor: Any, config: Any, task: Task | None = None, train
 
 
 def _differences(processor: Any, config: Any, targets: bool) -> list[str]:
-    ours, theirs = known_to_processor(processor), known_to_model(config)
-    for known in (ours, theirs):  # not set: all of them
-        known["num_target_variates"] = known["num_target_variates"] or known["num_variates"]
+    ours, theirs = _known_to_both(processor, config)
     faults = [
         f"the processor has {name}={reprlib.repr(ours[name])}, the model {reprlib.repr(theirs[name])}"
         for name in _unlike(ours, theirs, targets)
@@ -149,6 +148,14 @@ def _differences(processor: Any, config: Any, targets: bool) -> list[str]:
     if targets and names and len(names) != config.num_targets:
         faults.append(f"target_names are {names}, the model has {config.num_targets} targets")
     return faults
+
+
+def _known_to_both(processor: Any, config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What processor and model know of each other."""
+    both = known_to_processor(processor), known_to_model(config)
+    for known in both:  # not set: all of them
+        known["num_target_variates"] = known["num_target_variates"] or known["num_variates"]
+    return both
 
 
 def _unlike(ours: dict[str, Any], theirs: dict[str, Any], targets: bool) -> list[str]:
