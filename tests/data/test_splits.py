@@ -4,6 +4,7 @@
 import math
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from small_tables import SMALL_VALUES, small_table
 
 from timesclip_hf.data.splits import (
+    random_rows,
     split_by_column,
     split_by_group,
     split_chronologically,
@@ -267,3 +269,14 @@ def test_columns_of_lists_and_seeds_that_are_none_are_named():
         split_by_group(rows, "site", validation=0.3, test=0.3, seed="now")
     with pytest.raises(ValueError, match=r"missing columns: \['site'\]; expected names"):
         split_by_column(rows, ["site"])
+
+
+def test_rows_drawn_at_random_keep_a_series_in_one_part_and_classes_in_all() -> None:
+    same, classes = np.repeat(np.arange(60), 2), np.repeat(np.arange(60) % 3, 2)
+    rows = random_rows(120, (0.2, 0.15), classes, 0, same)
+    assert sorted(np.concatenate(list(rows.values())).tolist()) == list(range(120))
+    of = {name: set(same[part]) for name, part in rows.items()}
+    assert not of["train"] & of["test"] and not of["train"] & of["validation"] and not of["validation"] & of["test"]
+    assert all(set(classes[part]) == {0, 1, 2} for part in rows.values())
+    with pytest.raises(ValueError, match="4 rows with 2 different series are too few"):
+        random_rows(4, (0.2, 0.15), None, 0, np.array([0, 0, 1, 1]))

@@ -20,7 +20,7 @@ from ..model.future_values import Column
 from .calendar import calendar_columns, calendar_values, read_calendar
 from .long import SeriesCollection, holds_numbers, read_long_series, rows_of_series
 from .rhythms import Times, comparable, instants
-from .tables import check_known, decoded, name_list, read_numbers, read_table, repeated_names, some_of
+from .tables import check_known, decoded, is_blank, name_list, read_numbers, read_table, repeated_names, some_of
 from .timestamps import continue_timestamps, read_timestamps, show_time, without_times
 
 
@@ -218,7 +218,7 @@ def first_statics(statics: pd.DataFrame, series: pd.Series) -> pd.DataFrame:
 
 def _without_blanks(statics: pd.DataFrame) -> pd.DataFrame:
     """Text of spaces says no more than a cell that is missing."""
-    return statics.mask(statics.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool))
+    return statics.mask(statics.apply(is_blank))
 
 
 class _FutureRows:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import Step, number_steps
-from .tables import check_complete, check_known, decoded, name_list, read_numbers, some_of, warn_caller
+from .tables import check_complete, check_known, decoded, is_blank, name_list, read_numbers, some_of, warn_caller
 from .timestamps import read_timestamps
 
 _ONE_SEASON = np.timedelta64(366, "D")
@@ -53,8 +53,7 @@ def spread_variates(
     roles = [*keys, variate_column, value_column]
     check_known(roles, frame, "no such columns")
     for name in (*keys, variate_column):
-        blank = frame[name].isna() | frame[name].map(lambda cell: isinstance(cell, str) and not cell.strip())
-        check_complete(blank.to_numpy(bool), "names or times", frame[name])
+        check_complete(is_blank(frame[name]), "names or times", frame[name])
     places, firsts = _groups(frame, keys)
     codes, names = pd.factorize(decoded(frame[variate_column]).astype(str).str.strip())
     if taken := [name for name in names if name in frame.columns and name not in (variate_column, value_column)]:
@@ -154,7 +153,7 @@ def _constant(
     kept, changing = {}, []
     for name in names:
         cells = decoded(frame[name])
-        told = np.flatnonzero((cells.notna() & (cells.astype(str).str.strip() != "")).to_numpy(bool))
+        told = np.flatnonzero(~is_blank(cells))
         counts = cells.iloc[told].groupby(places[told]).nunique()
         if (counts > 1).any():
             changing.append(name)

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from ..escaping import visible
 from .columns import step_columns, suggested_pattern
-from .splits import PARTS, split_by_column, split_by_group, split_chronologically
-from .tables import check_complete, check_known, decoded, is_nameless, parsed_numbers, some_of
+from .splits import PARTS, random_rows, split_by_column, split_by_group, split_chronologically
+from .tables import check_complete, check_known, decoded, is_blank, is_nameless, parsed_numbers, some_of
 from .timestamps import kind_of_numbers, read_timestamps, tells_times
 from .wide import find_variates
 
@@ -192,8 +192,7 @@ def _advice(columns: list[str], column_pattern: str | None) -> str:
 
 def find_task(column: pd.Series) -> tuple[str, str]:
     """Whether a target is a number or a class, and why: see the rule above."""
-    cells = decoded(column).dropna()
-    cells = cells[[not isinstance(cell, str) or bool(cell.strip()) for cell in cells]]
+    cells = decoded(column)[~is_blank(column)]
     if cells.empty:
         raise ValueError(f"--target {column.name}: this column is empty")
     if cells.nunique() == 1:
@@ -224,10 +223,10 @@ def time_candidate(column: pd.Series) -> Candidate | None:
     words, count = set(_words(column.name)), times.nunique()
     named = dates or bool(_WHEN & words) or tells_times(column)
     if named and pd.api.types.is_numeric_dtype(times.dtype):
-        whole, years = bool((times == times.round()).all()), bool(times.between(1900, 2100).all())
+        whole = bool((times == times.round()).all())
         kind = kind_of_numbers(times)  # of Unix size a harvest may be, too
         dates = kind is not None and ("%" in kind or bool(_DATES & words) or tells_times(column))
-        named = dates or (whole and (years or (bool(_SEASONS & words) and 2 * count <= len(times))))
+        named = dates or (whole and (_are_years(times) or (bool(_SEASONS & words) and 2 * count <= len(times))))
     return Candidate(str(column.name), count) if named and count >= _LEAST_GROUPS else None
 
 
@@ -245,11 +244,16 @@ def _unclear_time(column: pd.Series) -> str | None:
 
 def _unclear_numbers(column: pd.Series, times: pd.Series) -> str | None:
     """Why a column that is called a date tells no times, if it holds numbers that are none."""
-    numbers = bool(_DATES & set(_words(column.name))) and pd.api.types.is_numeric_dtype(times.dtype)
+    if not _DATES & set(_words(column.name)) or not pd.api.types.is_numeric_dtype(times.dtype):
+        return None
+    if _are_years(times) or kind_of_numbers(times) is not None:
+        return None
     told = f"column {column.name!r} holds numbers that are no years, dates or Unix times, such as {column.iloc[0]}"
-    years = numbers and bool(times.between(1900, 2100).all() and (times == times.round()).all())
-    known = not numbers or years or kind_of_numbers(times) is not None
-    return None if known else f"{told}: if they rise with time, give --time {column.name}"
+    return f"{told}: if they rise with time, give --time {column.name}"
+
+
+def _are_years(times: pd.Series) -> bool:
+    return bool(times.between(1900, 2100).all() and (times == times.round()).all())
 
 
 def group_candidate(column: pd.Series) -> Candidate | None:
@@ -394,7 +398,7 @@ def split_rows(
     """
     same = np.arange(len(frame)) if same is None else same
     if plan.kind == "random":
-        return _random_rows(len(frame), classes, seed, same)
+        return random_rows(len(frame), (TEST_SHARE, VALIDATION_SHARE), classes, seed, same)
     keys: Any = frame[plan.column]
     missing = decoded(keys).isna().to_numpy(bool)
     check_complete(missing, f"--{'split' if plan.kind == 'column' else plan.kind}: values", keys)
@@ -471,29 +475,6 @@ def _latest(times: NDArray[Any]) -> tuple[int, int]:
     test = 1 + int(np.abs(shares[:-2] - TEST_SHARE).argmin())
     rest = shares[test:-1] - shares[test - 1]
     return test, 1 + int(np.abs(rest - VALIDATION_SHARE).argmin())
-
-
-def _random_rows(
-    count: int, classes: NDArray[Any] | None, seed: int, same: NDArray[np.int64]
-) -> dict[str, NDArray[np.int64]]:
-    different = len(np.unique(same))
-    if different < _LEAST_GROUPS:
-        alike = f" with {different} different series" if different < count else ""
-        raise ValueError(f"{count} rows{alike} are too few: train, validation and test need one each")
-    rng = np.random.default_rng(seed)
-    strata = np.zeros(count, int) if classes is None else np.unique(classes, return_inverse=True)[1]
-    places = np.empty(count)
-    for stratum in np.unique(strata):
-        members = rng.permutation(np.flatnonzero(strata == stratum))
-        places[members] = (np.arange(len(members)) + rng.random()) / len(members)  # spread over [0, 1)
-    _, first, number = np.unique(same, return_index=True, return_inverse=True)
-    order = np.lexsort((number, places[first][number]))
-    test, validation = (max(1, round(share * count)) for share in (TEST_SHARE, VALIDATION_SHARE))
-    ends = (np.flatnonzero(np.append(np.diff(number[order]) != 0, True)) + 1).tolist()  # each series' last row
-    first_end = next((end for end in ends[:-2] if end >= test), ends[-3])
-    second_end = next((end for end in ends[:-1] if end >= max(test + validation, first_end + 1)), ends[-2])
-    parts = {"test": order[:first_end], "validation": order[first_end:second_end], "train": order[second_end:]}
-    return {name: np.sort(parts[name]) for name in PARTS}
 
 
 __all__ = [

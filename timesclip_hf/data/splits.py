@@ -135,6 +135,41 @@ def split_by_group(
     return _select_parts(dataset, {name: np.isin(numbers, chosen[name]) for name in PARTS})
 
 
+def random_rows(
+    count: int, shares: tuple[float, float], classes: NDArray[Any] | None, seed: int, same: NDArray[np.int64]
+) -> dict[str, NDArray[np.int64]]:
+    """Numbers of the rows of each part, drawn at random.
+
+    Args:
+        count: rows.
+        shares: of the test part and of the validation part.
+        classes: `(count,)`, of which each part has its share; `None`: there are none.
+        seed: of what is drawn.
+        same: `(count,)`, one number for rows of the same series, which stay in one part.
+
+    Raises:
+        ValueError: fewer different series than parts.
+    """
+    different = len(np.unique(same))
+    if different < len(PARTS):
+        alike = f" with {different} different series" if different < count else ""
+        raise ValueError(f"{count} rows{alike} are too few: train, validation and test need one each")
+    rng = np.random.default_rng(seed)
+    strata = np.zeros(count, int) if classes is None else np.unique(classes, return_inverse=True)[1]
+    places = np.empty(count)
+    for stratum in np.unique(strata):
+        members = rng.permutation(np.flatnonzero(strata == stratum))
+        places[members] = (np.arange(len(members)) + rng.random()) / len(members)  # spread over [0, 1)
+    _, first, number = np.unique(same, return_index=True, return_inverse=True)
+    order = np.lexsort((number, places[first][number]))
+    test, validation = (max(1, round(share * count)) for share in shares)
+    ends = (np.flatnonzero(np.append(np.diff(number[order]) != 0, True)) + 1).tolist()  # each series' last row
+    first_end = next((end for end in ends[:-2] if end >= test), ends[-3])
+    second_end = next((end for end in ends[:-1] if end >= max(test + validation, first_end + 1)), ends[-2])
+    parts = {"test": order[:first_end], "validation": order[first_end:second_end], "train": order[second_end:]}
+    return {name: np.sort(parts[name]) for name in PARTS}
+
+
 def columns_of(dataset: Dataset, names: Sequence[str]) -> pd.DataFrame:
     """Columns of a data set to split by, static values among them; they must exist and be complete."""
     own, static = dataset.column_names, dataset.features.get("static_values")
@@ -365,6 +400,7 @@ def _scaled(values: NDArray[np.floating], mean: NDArray[np.float64], std: NDArra
 __all__ = [
     "WindowSplits",
     "columns_of",
+    "random_rows",
     "split_by_column",
     "split_by_group",
     "split_chronologically",

@@ -188,11 +188,21 @@ def decoded(column: pd.Series) -> pd.Series:
     return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
+def is_blank(column: pd.Series) -> NDArray[np.bool_]:
+    """Which cells say nothing: missing, or text of spaces alone."""
+    column = decoded(column)
+    blank = column.isna()
+    if not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column)):
+        blank |= column.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
+    return blank.to_numpy(bool)
+
+
 __all__ = [
     "PartFaults",
     "check_complete",
     "check_known",
     "decoded",
+    "is_blank",
     "is_nameless",
     "is_table",
     "name_list",

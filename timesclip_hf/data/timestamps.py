@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..model.messages import tell
 from .rhythms import Times, find_rhythm, instants, join_times
-from .tables import check_complete, decoded, parsed_numbers, row_numbers, some_of, warn_caller
+from .tables import check_complete, decoded, is_blank, parsed_numbers, row_numbers, some_of, warn_caller
 
 # Whole numbers that are dates where every one of them is valid: digits, format.
 _DATE_NUMBERS = {8: "%Y%m%d", 7: "%Y%j", 6: "%Y%m", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -118,11 +118,8 @@ def _read_column(column: pd.Series) -> pd.Series:
     column = _plain(column)
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
-    blank = column.isna()
-    if is_text := not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column)):
-        blank |= column.map(lambda cell: isinstance(cell, str) and not cell.strip()).astype(bool)
-    check_complete(blank.to_numpy(bool), "timestamps", column)
-    if is_text:
+    check_complete(is_blank(column), "timestamps", column)
+    if not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column)):
         numbers = parsed_numbers(column.astype(object))
         column = _parse_dates(column) if numbers.isna().any() else numbers
     if pd.api.types.is_complex_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):

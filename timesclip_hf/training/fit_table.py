@@ -22,7 +22,7 @@ from ..data.partial import PartialSeries
 from ..data.pivot import widened
 from ..data.roles import SplitPlan, TableRoles, asked_split, choose_split, describe_split, find_roles, split_rows
 from ..data.splits import PARTS
-from ..data.tables import check_known, decoded, is_nameless, parsed_numbers, read_table, some_of
+from ..data.tables import check_known, decoded, is_blank, is_nameless, parsed_numbers, read_table, some_of
 from ..data.timestamps import tells_times
 from ..data.wide import load_wide_table, read_statics
 from ..metrics import classification_metrics, regression_metrics
@@ -227,8 +227,7 @@ def _changing_numbers(frame: pd.DataFrame, series_column: str, taken: set[Any]) 
 
 
 def _with_target(frame: pd.DataFrame, target: str, what: str) -> tuple[pd.DataFrame, list[str]]:
-    cells = decoded(frame[target])
-    blank = (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy(bool)
+    blank = is_blank(frame[target])
     if not blank.any():
         return frame, []
     kept = frame[~blank].reset_index(drop=True)
